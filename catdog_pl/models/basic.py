@@ -1,0 +1,95 @@
+"""The workshop's basic model: three convolution blocks, trained from scratch."""
+
+from collections import OrderedDict
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from catdog_pl.errors import UsageError
+from catdog_pl.models.classifier import Classifier, FlattenKeras
+from catdog_pl.models.keras_defaults import glorot_uniform_
+
+
+class Basic(Classifier):
+    """The 3-block CNN: (3x3 convolution, 2x2 max-pooling, ReLU) per block, dense, one logit.
+
+    With the default arguments 4,791,809 parameters, all trainable.
+
+    Args:
+        image_size: side of the square input in pixels.
+        filters: output channels of each block's convolution.
+        dense_units: width of the hidden dense layer.
+        learning_rate: step size of the optimizer.
+        optimizer: ``keras_rmsprop`` (Keras 3's rule) or the name of a class in ``torch.optim``.
+        optimizer_args: further arguments of the optimizer, for example ``{"alpha": 0.9, "eps": 1e-7}``
+            with ``RMSprop``, which is the rule of the Keras of 2018.
+
+    Raises:
+        UsageError: the image is too small for that many blocks, or the optimizer is unknown.
+    """
+
+    name: ClassVar[str] = "basic"
+
+    def __init__(
+        self,
+        image_size: int = 150,
+        filters: tuple[int, ...] = (32, 64, 64),
+        dense_units: int = 256,
+        learning_rate: float = 1e-3,
+        optimizer: str = "keras_rmsprop",
+        optimizer_args: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(image_size, learning_rate, optimizer, optimizer_args)
+        self.save_hyperparameters()
+        side = output_side(image_size, len(filters))
+        self.features = nn.Sequential(blocks(filters))
+        self.head = nn.Sequential(
+            OrderedDict(
+                flatten_1=FlattenKeras(),  # (N, C, h, w) -> (N, h * w * C)
+                dense_1=nn.Linear(side * side * filters[-1], dense_units),
+                relu=nn.ReLU(inplace=True),
+                dense_2=nn.Linear(dense_units, 1),  # (N, dense_units) -> (N, 1)
+            )
+        )
+        glorot_uniform_(self)
+        self.to(memory_format=torch.channels_last)
+
+    def preprocess(self, pixels: Tensor) -> Tensor:
+        """Pixels (N, 3, S, S) in 0..255 -> float in 0..1."""
+        return self.rescale(pixels)
+
+
+def output_side(image_size: int, n_blocks: int) -> int:
+    """Height and width of the last block's output.
+
+    A valid 3x3 convolution takes 2 pixels off, a 2x2 max-pooling halves and rounds down.
+
+    Raises:
+        UsageError: nothing is left, or there is no block.
+    """
+    side = image_size
+    for _ in range(n_blocks):
+        side = (side - 2) // 2
+        if side < 1:
+            break
+    if side < 1 or n_blocks < 1:
+        raise UsageError(
+            f"image_size {image_size} with {n_blocks} convolution blocks leaves no pixels; "
+            "give at least one block and larger images"
+        )
+    return side
+
+
+def blocks(filters: tuple[int, ...]) -> "OrderedDict[str, nn.Module]":
+    """The convolution blocks under the layer names of the workshop's Keras summary.
+
+    Pooling comes before the ReLU: both are monotone, so the numbers and gradients are the same, and the
+    ReLU runs on a quarter of the pixels.
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for i, (n_in, n_out) in enumerate(zip((3, *filters), filters, strict=False), start=1):
+        layers[f"conv2d_{i}"] = nn.Conv2d(n_in, n_out, kernel_size=3)
+        layers[f"max_pooling2d_{i}"] = nn.MaxPool2d(2)
+        layers[f"relu_{i}"] = nn.ReLU(inplace=True)
+    return layers

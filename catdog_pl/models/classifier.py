@@ -1,0 +1,245 @@
+"""The base of both models: preprocessing, loss, metrics, optimizer, and what a checkpoint notes."""
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any, ClassVar
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+from torchmetrics.functional.classification import binary_accuracy
+
+from catdog_pl.errors import CatDogError, UsageError
+from catdog_pl.models.keras_defaults import KerasRMSprop
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Pixels (N, 3, S, S) uint8 or float in 0..255, labels (N,) 0 or 1, sample indices (N,)."""
+
+NOTE = "catdog_pl"
+"""The key under which a checkpoint notes what it is."""
+
+FORMAT = 1
+"""The version of that note; raised when older code could misread it."""
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"keras_rmsprop": KerasRMSprop} | {
+    name: cls
+    for name, cls in vars(torch.optim).items()
+    # LBFGS calls its closure several times a step, which one batch per step cannot serve.
+    if isinstance(cls, type) and issubclass(cls, Optimizer) and cls is not Optimizer and name != "LBFGS"
+}
+"""The valid values of ``optimizer``: Keras' rule, and PyTorch's own by class name."""
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What a model was trained on; prediction needs it, so checkpoints carry it.
+
+    Attributes:
+        class_names: the class folders in label order; the model gives the probability of the second.
+        image_size: side of the square input, in pixels.
+        resize: Pillow's filter for training and test images.
+        predict_resize: Pillow's filter for single pictures; the workshop's differs from ``resize``.
+    """
+
+    class_names: tuple[str, str] = ("cat", "dog")
+    image_size: int = 150
+    resize: str = "nearest"
+    predict_resize: str = "lanczos"
+
+
+class Classifier(LightningModule, ABC):
+    """A network that tells two classes of RGB images apart, trained as Keras trains it.
+
+    A subclass builds ``features`` and ``head``, whose modules carry the layer names of the workshop's
+    Keras summary, and sets ``name``. It takes pixels in 0..255 and owns all further preprocessing, so
+    that training, test, prediction and export cannot drift apart.
+
+    Args:
+        image_size: side of the square input in pixels.
+        learning_rate: step size of the optimizer.
+        optimizer: ``keras_rmsprop`` (Keras 3's rule) or the name of a class in ``torch.optim``.
+        optimizer_args: further arguments of the optimizer, for example ``{"alpha": 0.9, "eps": 1e-7}``
+            with ``RMSprop``, which is the rule of the Keras of 2018.
+
+    Raises:
+        UsageError: the optimizer is unknown.
+    """
+
+    name: ClassVar[str]
+    """The model's name on the command line and in checkpoints."""
+
+    features: nn.Sequential
+    head: nn.Sequential
+
+    def __init__(
+        self, image_size: int, learning_rate: float, optimizer: str, optimizer_args: dict[str, Any] | None
+    ) -> None:
+        super().__init__()
+        if optimizer not in OPTIMIZERS:
+            raise UsageError(f"optimizer {optimizer!r} is unknown; valid are {', '.join(OPTIMIZERS)}")
+        self.learning_rate = learning_rate
+        self.optimizer_class = OPTIMIZERS[optimizer]
+        self.optimizer_args = dict(optimizer_args or {})
+        self.data_spec = DataSpec(image_size=image_size)
+
+    @abstractmethod
+    def preprocess(self, pixels: Tensor) -> Tensor:
+        """Pixels (N, 3, S, S) in 0..255, uint8 or float -> what the first layer takes, float."""
+
+    def rescale(self, pixels: Tensor) -> Tensor:
+        """Multiply by 1/255 in float32, as ``ImageDataGenerator(rescale=1. / 255)`` does.
+
+        Args:
+            pixels: (N, 3, S, S), 0..255, uint8 or float.
+
+        Returns:
+            The same shape in 0..1, in the model's dtype; at least float32 while multiplying. 126 of the
+            256 values differ by one unit in the last place from a division by 255.
+        """
+        return (self.widen(pixels) * (1 / 255)).to(self.weight_dtype)
+
+    def widen(self, pixels: Tensor) -> Tensor:
+        """Pixels of any dtype as float32, or float64 for a float64 model: preprocessing is never coarser."""
+        return pixels.to(torch.promote_types(self.weight_dtype, torch.float32))
+
+    @property
+    def weight_dtype(self) -> torch.dtype:
+        """The dtype of the model's weights, in which its layers compute."""
+        return next(self.parameters()).dtype
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits of the second class.
+
+        Args:
+            pixels: (N, 3, S, S), RGB, 0..255, uint8 or float.
+
+        Returns:
+            (N,), unbounded; ``sigmoid`` gives the probability of the second class.
+        """
+        x = self.preprocess(pixels).contiguous(memory_format=torch.channels_last)
+        logits: Tensor = self.head(self.features(x))
+        return logits.squeeze(1)
+
+    def shared_step(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
+        """Loss and probabilities of one batch; logs ``{stage}_loss`` and ``{stage}_acc`` per epoch.
+
+        Both are means over the samples of the epoch, so a short last batch weighs as much as it holds.
+        Cross-entropy is taken from the logits without clipping, as Keras 3 does; a probability of
+        exactly 0.5 counts as the first class.
+
+        Returns:
+            The mean loss of the batch, scalar, and the probabilities (N,).
+        """
+        pixels, labels, _ = batch
+        logits = self(pixels)
+        # Under bf16 autocast the logits come as bfloat16, in which a loss has two digits.
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        loss = functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+        probabilities = logits.detach().sigmoid()
+        accuracy = binary_accuracy(probabilities, labels, threshold=0.5, validate_args=False)
+        self.log_dict(
+            {f"{stage}_loss": loss.detach(), f"{stage}_acc": accuracy},
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(labels),
+            sync_dist=True,
+        )
+        return loss, probabilities
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One optimisation step's loss, scalar."""
+        return self.shared_step(batch, "train")[0]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Logs ``val_loss`` and ``val_acc``."""
+        self.shared_step(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Logs ``test_loss`` and ``test_acc``.
+
+        Returns:
+            ``indices`` (N,) and ``probabilities`` (N,) of the batch's samples, for the evaluation report.
+        """
+        _, probabilities = self.shared_step(batch, "test")
+        return {"indices": batch[2], "probabilities": probabilities}
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Probabilities of the second class, (N,)."""
+        return self(batch[0]).sigmoid()  # type: ignore[no-any-return]
+
+    def configure_optimizers(self) -> Optimizer:
+        """The optimizer over the trainable parameters; frozen ones are not in it.
+
+        Raises:
+            UsageError: the optimizer does not take ``optimizer_args``.
+        """
+        trainable = [p for p in self.parameters() if p.requires_grad]
+        try:
+            return self.optimizer_class(trainable, lr=self.learning_rate, **self.optimizer_args)  # type: ignore[call-arg]
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"optimizer {self.optimizer_class.__name__} refuses learning_rate {self.learning_rate} "
+                f"with optimizer_args {self.optimizer_args}: {error}"
+            ) from error
+
+    def setup(self, stage: str) -> None:
+        """Take over what the datamodule says of its images.
+
+        Raises:
+            UsageError: the datamodule's image size is not the model's.
+        """
+        described = getattr(getattr(self.trainer, "datamodule", None), "data_spec", None)
+        if described is None:
+            return
+        spec = DataSpec(**described)
+        if spec.image_size != self.data_spec.image_size:
+            raise UsageError(
+                f"the model takes images of {self.data_spec.image_size} pixels, the datamodule gives "
+                f"{spec.image_size}; set both to the same image_size"
+            )
+        self.data_spec = spec
+
+    def on_train_start(self) -> None:
+        """After a resume, obey the learning rate that this run was given, not the checkpoint's."""
+        if self.trainer.ckpt_path and not self.trainer.lr_scheduler_configs:
+            for optimizer in self.trainer.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = self.learning_rate
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note the model's name, its data and the versions, in plain values only."""
+        packages = ("torch", "torchvision", "lightning", "pillow", "catdog_pl")
+        spec = asdict(self.data_spec) | {"class_names": list(self.data_spec.class_names)}
+        checkpoint[NOTE] = {
+            "format": FORMAT,
+            "model": self.name,
+            "data": spec,
+            "versions": {package: version(package) for package in packages},
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Hold the checkpoint's class names against the datamodule's.
+
+        Raises:
+            CatDogError: they differ, so that labels would silently change their meaning.
+        """
+        trained = tuple(checkpoint[NOTE]["data"]["class_names"])
+        if trained != tuple(self.data_spec.class_names):
+            raise CatDogError(
+                f"the checkpoint was trained on the classes {', '.join(trained)}, the data folder has "
+                f"{', '.join(self.data_spec.class_names)}; use a folder with the checkpoint's classes"
+            )
+
+
+class FlattenKeras(nn.Module):
+    """Flatten in Keras' order: (N, C, H, W) -> (N, H * W * C).
+
+    Free when the memory is already channels_last, and Keras' Dense kernels load without permuting.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, H * W * C)."""
+        return x.permute(0, 2, 3, 1).flatten(1)

@@ -1,0 +1,151 @@
+"""The workshop's advanced model: a frozen VGG16 backbone under a small head."""
+
+from collections import OrderedDict
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from catdog_pl.errors import UsageError
+from catdog_pl.models.classifier import Classifier, FlattenKeras
+from catdog_pl.models.keras_defaults import glorot_uniform_
+from catdog_pl.models.vgg16_weights import Normalization, load_backbone, normalization
+
+BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+"""Output channels of the convolutions in each block: configuration D of Simonyan and Zisserman 2014."""
+
+Preprocessing = Literal["workshop", "imagenet"]
+
+
+class VGG16(Classifier):
+    """VGG16 features, frozen; then flatten, dense, dropout, one logit.
+
+    With the default arguments 16,812,353 parameters, of which 2,097,665 train.
+
+    Args:
+        image_size: side of the square input in pixels, at least 32.
+        weights: where the backbone's weights come from. ``keras``: the file that Keras publishes and
+            the workshop used, 59 MB, downloaded once into torch.hub's cache and checked. A name of
+            torchvision's (``IMAGENET1K_V1``, ``IMAGENET1K_FEATURES``), 528 MB. ``none``: random, as
+            Keras draws them. Or the path of a file of either kind (.h5; .pth or .pt).
+        preprocessing: ``workshop`` feeds RGB times 1/255, as the workshop did. ``imagenet`` feeds what
+            the weights were trained with: BGR minus the ImageNet mean for Keras' weights, RGB
+            normalised by mean and deviation for torchvision's.
+        dense_units: width of the hidden dense layer.
+        dropout: probability of dropping a hidden unit in training.
+        learning_rate: step size of the optimizer.
+        optimizer: ``keras_rmsprop`` (Keras 3's rule) or the name of a class in ``torch.optim``.
+        optimizer_args: further arguments of the optimizer, for example ``{"alpha": 0.9, "eps": 1e-7}``
+            with ``RMSprop``, which is the rule of the Keras of 2018.
+        load_weights: False builds the backbone without reading ``weights``, for a checkpoint that
+            already holds them.
+
+    Raises:
+        UsageError: an argument is out of its range, or the optimizer is unknown.
+        WeightsError: the weights cannot be downloaded or read.
+    """
+
+    name: ClassVar[str] = "vgg16"
+
+    def __init__(
+        self,
+        image_size: int = 150,
+        weights: str = "keras",
+        preprocessing: Preprocessing = "workshop",
+        dense_units: int = 256,
+        dropout: float = 0.4,
+        learning_rate: float = 1e-3,
+        optimizer: str = "keras_rmsprop",
+        optimizer_args: dict[str, Any] | None = None,
+        load_weights: bool = True,
+    ) -> None:
+        super().__init__(image_size, learning_rate, optimizer, optimizer_args)
+        # load_weights says how to build, not what was built: a checkpoint must not repeat it.
+        self.save_hyperparameters(ignore=["load_weights"])
+        if image_size < 32:
+            raise UsageError(f"image_size {image_size} is too small for VGG16; give 32 or more")
+        self.normalization = choose_normalization(weights, preprocessing)
+        self.features = nn.Sequential(blocks())
+        side = image_size // 32
+        self.head = nn.Sequential(
+            OrderedDict(
+                flatten_1=FlattenKeras(),  # (N, 512, h, w) -> (N, h * w * 512)
+                dense_1=nn.Linear(side * side * 512, dense_units),
+                relu=nn.ReLU(inplace=True),
+                dropout_1=nn.Dropout(dropout),
+                dense_2=nn.Linear(dense_units, 1),  # (N, dense_units) -> (N, 1)
+            )
+        )
+        glorot_uniform_(self)
+        if load_weights and weights != "none":
+            load_backbone(self.features, weights)
+        self.features.requires_grad_(False)
+        self.to(memory_format=torch.channels_last)
+
+    def preprocess(self, pixels: Tensor) -> Tensor:
+        """Pixels (N, 3, S, S) in 0..255 -> what the backbone's weights are fed, float.
+
+        ``workshop``: 0..1. ``imagenet``: about -124..151 for Keras' weights, about -2.1..2.6 for
+        torchvision's V1.
+        """
+        if self.normalization is None:
+            return self.rescale(pixels)
+        return self.normalization(self.widen(pixels)).to(self.weight_dtype)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits of the second class.
+
+        Args:
+            pixels: (N, 3, S, S), RGB, 0..255, uint8 or float.
+
+        Returns:
+            (N,), unbounded; ``sigmoid`` gives the probability of the second class.
+        """
+        logits: Tensor = self.head(self.backbone(pixels))
+        return logits.squeeze(1)
+
+    @torch.no_grad()
+    def backbone(self, pixels: Tensor) -> Tensor:
+        """The frozen part: pixels (N, 3, S, S) in 0..255 -> features (N, 512, S // 32, S // 32), >= 0."""
+        features: Tensor = self.features(
+            self.preprocess(pixels).contiguous(memory_format=torch.channels_last)
+        )
+        return features
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode; the frozen backbone stays in evaluation mode."""
+        super().train(mode)
+        self.features.eval()
+        return self
+
+
+def choose_normalization(weights: str, preprocessing: str) -> Normalization | None:
+    """The normalisation that a pair of arguments asks for; None is the workshop's plain rescaling.
+
+    Raises:
+        UsageError: the preprocessing is unknown, or asks for ImageNet's on random weights.
+    """
+    if preprocessing == "workshop":
+        return None
+    if preprocessing != "imagenet":
+        raise UsageError(f"preprocessing {preprocessing!r} is unknown; valid are workshop, imagenet")
+    if weights == "none":
+        raise UsageError("preprocessing imagenet needs pretrained weights, got none; use workshop")
+    return normalization(weights)
+
+
+def blocks() -> "OrderedDict[str, nn.Module]":
+    """VGG16's 13 convolutions and 5 poolings under Keras' layer names.
+
+    The last ReLU of a block comes after its pooling: the numbers are the same, on a quarter of the pixels.
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    n_in = 3
+    for b, widths in enumerate(BLOCKS, start=1):
+        for c, n_out in enumerate(widths, start=1):
+            layers[f"block{b}_conv{c}"] = nn.Conv2d(n_in, n_out, kernel_size=3, padding=1)
+            if c == len(widths):
+                layers[f"block{b}_pool"] = nn.MaxPool2d(2)
+            layers[f"block{b}_relu{c}"] = nn.ReLU(inplace=True)
+            n_in = n_out
+    return layers
