@@ -1,0 +1,127 @@
+"""Which photograph goes into which split.
+
+A photograph's place is drawn from its content and the seed alone (`draw`): the same on every machine, in
+whatever order the files were listed and whatever else lies beside them. Fractions use that place as it
+is, so that a photograph never changes its split; the counts are then near the fractions, not equal to
+them. Sizes are exact, which no rule without a memory can combine with that promise: `split_by_sizes`
+starts from the same places, takes what is over from one split to fill another, and keeps every
+photograph that an earlier run has placed (`Group.earlier`) where it was.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
+
+SPLITS = ("train", "validation", "test")
+
+
+class Sizes(NamedTuple):
+    """Photographs of each class in each split."""
+
+    train: int
+    validation: int
+    test: int
+
+
+WORKSHOP = Sizes(2000, 1000, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Photographs of one class that must share a split: one alone, or near duplicates together.
+
+    Attributes:
+        place: where the group stands in [0, 1), from `draw`.
+        size: how many photographs it holds.
+        earlier: the split in which an earlier run has put it.
+    """
+
+    place: float
+    size: int = 1
+    earlier: str | None = None
+
+
+def draw(sha256: str, seed: int) -> float:
+    """A photograph's place in [0, 1), uniform over contents.
+
+    Args:
+        sha256: the hash of the file's bytes, in hexadecimal.
+        seed: another seed gives an independent place.
+    """
+    digest = hashlib.sha256(f"{seed}:{sha256}".encode()).digest()
+    # 53 bits are what a float holds exactly, so that no place rounds up to 1.
+    return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
+
+
+def scaled(wanted: Sizes, available: int) -> Sizes:
+    """The sizes to use when a class has fewer photographs than wanted: the same proportions, rounded.
+
+    The largest remainders are rounded up. No split that was wanted is left empty while another has two
+    to give, because a split without photographs of a class cannot be read.
+
+    Args:
+        wanted: what the user asked for.
+        available: photographs of the smallest class.
+    """
+    total = sum(wanted)
+    if available >= total:
+        return wanted
+    exact = [available * size / total for size in wanted]
+    sizes = [int(share) for share in exact]
+    by_remainder = sorted(range(3), key=lambda split: sizes[split] - exact[split])
+    for split in by_remainder[: available - sum(sizes)]:
+        sizes[split] += 1
+    for split in range(3):
+        if wanted[split] and not sizes[split] and max(sizes) > 1:
+            sizes[sizes.index(max(sizes))] -= 1
+            sizes[split] = 1
+    return Sizes(*sizes)
+
+
+def preferred(place: float, proportions: Sequence[float]) -> str:
+    """The split that a place falls into.
+
+    Args:
+        place: in [0, 1), from `draw`.
+        proportions: of train, validation and test, in any unit.
+    """
+    total = sum(proportions)
+    edges = accumulate(reversed(proportions))
+    # From the rare end: the test split is the first slice, so that it does not move with the others.
+    for split, edge in zip(reversed(SPLITS), edges, strict=True):
+        if place * total < edge:
+            return split
+    return SPLITS[0]
+
+
+def split_by_fractions(groups: Sequence[Group], fractions: Sequence[float]) -> list[str | None]:
+    """A split for every group of one class, by fractions.
+
+    Args:
+        groups: in any order.
+        fractions: of train, validation and test; the counts come near them.
+    """
+    return [group.earlier or preferred(group.place, fractions) for group in groups]
+
+
+def split_by_sizes(groups: Sequence[Group], sizes: Sizes) -> list[str | None]:
+    """A split, or None where a group is not needed, for every group of one class, by exact sizes.
+
+    Args:
+        groups: in any order.
+        sizes: of train, validation and test; they are met exactly unless groups are too large to fit.
+    """
+    splits: list[str | None] = [None] * len(groups)
+    room = dict(zip(SPLITS, sizes, strict=True))
+    order = sorted(range(len(groups)), key=lambda index: groups[index].place)
+    new = [index for index in order if groups[index].earlier is None]
+    kept = [(index, split) for index in order if (split := groups[index].earlier)]
+    drawn = [(index, preferred(groups[index].place, sizes)) for index in new]
+    anywhere = [(index, split) for split in SPLITS for index in new]
+    for index, split in (*kept, *drawn, *anywhere):
+        if splits[index] is None and groups[index].size <= room[split]:
+            splits[index] = split
+            room[split] -= groups[index].size
+    return splits
