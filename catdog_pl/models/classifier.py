@@ -2,16 +2,19 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import Any, ClassVar
 
+import lightning
+import PIL
 import torch
+import torchvision
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 from torchmetrics.functional.classification import binary_accuracy
 
+import catdog_pl
 from catdog_pl.errors import CatDogError, UsageError
 from catdog_pl.models.keras_defaults import KerasRMSprop
 
@@ -211,13 +214,13 @@ class Classifier(LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note the model's name, its data and the versions, in plain values only."""
-        packages = ("torch", "torchvision", "lightning", "pillow", "catdog_pl")
+        packages = (catdog_pl, lightning, PIL, torch, torchvision)
         spec = asdict(self.data_spec) | {"class_names": list(self.data_spec.class_names)}
         checkpoint[NOTE] = {
             "format": FORMAT,
             "model": self.name,
             "data": spec,
-            "versions": {package: version(package) for package in packages},
+            "versions": {package.__name__: str(package.__version__) for package in packages},
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -1,27 +1,52 @@
-"""Weights out of Keras' HDF5 files, read as data only."""
+"""The two layouts in which Keras keeps weights in HDF5.
 
+The legacy one (Keras 1 to 3) lists its layers in the attribute ``layer_names`` and the arrays of each in
+``weight_names``. The newer one (``.weights.h5``, and inside a ``.keras`` archive) has the arrays of a layer in
+``layers/<class>[_k]/vars/{0,1}``, numbered within each class.
+"""
+
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
-import numpy as np
 import torch
 from torch import Tensor
 
-from catdog_pl.errors import CatDogError
+from catdog_pl.models.hdf5 import (
+    KerasFileError,
+    array_at,
+    group_at,
+    groups,
+    has_names,
+    names,
+    open_h5,
+    read_array,
+)
 
-MAX_ELEMENTS = 50_000_000
-"""Largest array read, in elements; VGG16's largest kernel has 2.4 million, a wide dense layer 20 million."""
 
+class StoredLayer(NamedTuple):
+    """The arrays of one layer with weights.
 
-class KerasFileError(CatDogError):
-    """A file is not what Keras writes, or holds what this reader refuses."""
+    Attributes:
+        group: in the legacy layout the group, which is called after the layer, or after the nested model
+            that holds it; in the newer layout the path, ``layers/conv2d_1``.
+        name: what the arrays are called after: the layer itself, or again the path.
+        kernel: (kh, kw, in, out) of a convolution, (in, out) of a dense layer, not yet read.
+        bias: (out,), not yet read.
+    """
+
+    group: str
+    name: str
+    kernel: h5py.Dataset
+    bias: h5py.Dataset
 
 
 def conv_weights(path: Path) -> list[tuple[Tensor, Tensor]]:
-    """The convolutions of a legacy Keras weight file, in the order of its layers.
+    """The convolutions of a Keras HDF5 file, in the order of its layers.
 
     Args:
-        path: a file as ``save_weights`` wrote it, or a whole model.
+        path: weights alone or a whole model, in either layout.
 
     Returns:
         Kernels as PyTorch has them, (out, in, h, w), and biases (out,), float32.
@@ -29,50 +54,118 @@ def conv_weights(path: Path) -> list[tuple[Tensor, Tensor]]:
     Raises:
         KerasFileError: the file is damaged, not Keras', or refers to other files.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            root = file.get("model_weights", file)
-            layers = [layer_arrays(root, name) for name in names(root, "layer_names")]
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
-        raise KerasFileError(f"{path.name} cannot be read as a Keras weight file ({error})") from error
-    convolutions = [arrays for arrays in layers if len(arrays) == 2 and arrays[0].ndim == 4]
-    return [
-        (torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy()), torch.from_numpy(bias))
-        for kernel, bias in convolutions
-    ]
+    with open_h5(path, path.name) as file:
+        convolutions = [layer for layer in stored_layers(file) if layer.kernel.ndim == 4]
+        return [(conv_kernel(layer.kernel), conv_bias(layer.bias)) for layer in convolutions]
 
 
-def names(group: h5py.Group, attribute: str) -> list[str]:
-    """A list attribute, which Keras splits into ``layer_names0``, ``layer_names1``, ... when long."""
-    if attribute in group.attrs:
-        chunks = [group.attrs[attribute]]
-    else:
-        keys = [f"{attribute}{i}" for i in range(len(group.attrs)) if f"{attribute}{i}" in group.attrs]
-        if not keys:
-            raise KerasFileError(f"the attribute {attribute} is missing; this is no Keras weight file")
-        chunks = [group.attrs[key] for key in keys]
-    return [name.decode() if isinstance(name, bytes) else str(name) for chunk in chunks for name in chunk]
+def conv_kernel(data: h5py.Dataset) -> Tensor:
+    """A kernel (kh, kw, in, out) as PyTorch has it, (out, in, kh, kw)."""
+    return torch.from_numpy(read_array(data, data.shape)).permute(3, 2, 0, 1).contiguous()
 
 
-def layer_arrays(root: h5py.Group, layer: str) -> list[np.ndarray]:
-    """The arrays of one layer, in the order of its ``weight_names``."""
-    group = root[layer]
-    return [read_array(group, name) for name in names(group, "weight_names")]
+def conv_bias(data: h5py.Dataset) -> Tensor:
+    """A bias (out,)."""
+    return torch.from_numpy(read_array(data, data.shape))
 
 
-def read_array(group: h5py.Group, name: str) -> np.ndarray:
-    """One array, float32; the declared size is checked before anything is read.
+def stored_layers(file: h5py.File) -> list[StoredLayer]:
+    """Every layer with a kernel and a bias, in the order of the layers as far as the file tells it.
+
+    The newer layout tells it within each class alone: its convolutions come first, then its dense layers.
 
     Raises:
-        KerasFileError: it lies in another file, is no array of numbers, or is too large.
+        KerasFileError: the file is in neither layout, or refers to other files.
     """
-    if isinstance(group.get(name, getlink=True), h5py.ExternalLink | h5py.SoftLink):
-        raise KerasFileError(f"{name} is a link; a Keras file holds its own arrays")
-    data = group[name]
-    if not isinstance(data, h5py.Dataset) or data.dtype.kind != "f":
-        raise KerasFileError(f"{name} is not an array of floating-point numbers")
-    if data.external or data.is_virtual:
-        raise KerasFileError(f"{name} lies in another file; a Keras file holds its own arrays")
-    if data.size > MAX_ELEMENTS:
-        raise KerasFileError(f"{name} declares {data.size} elements; at most {MAX_ELEMENTS} are read")
-    return np.asarray(data[()], dtype=np.float32)
+    root = legacy_root(file)
+    if root is not None:
+        return legacy_layers(root)
+    return sorted(numbered_layers(file), key=lambda layer: (-layer.kernel.ndim, path_order(layer.name)))
+
+
+def legacy_root(file: h5py.File) -> h5py.Group | None:
+    """The group of the legacy layout that lists the layers; None for a file in the newer layout."""
+    if "model_weights" in file:
+        return group_at(file, "model_weights")
+    return file if has_names(file, "layer_names") else None
+
+
+def legacy_layers(root: h5py.Group) -> list[StoredLayer]:
+    """The layers in the order of ``layer_names``, those of a nested model as its group has them.
+
+    Keras writes the trainable layers of a nested model before its frozen ones. VGG16's own layer names
+    tell their order, so that a partly frozen VGG16 is read rightly.
+
+    Raises:
+        KerasFileError: a layer has other weights than a kernel and a bias.
+    """
+    layers = [layer for name in names(root, "layer_names") for layer in layers_of(root, name)]
+    convolutions = [layer for layer in layers if layer.kernel.ndim == 4]
+    if all(vgg16_order(layer) for layer in convolutions):
+        convolutions.sort(key=lambda layer: vgg16_order(layer) or (0, 0))
+        return convolutions + [layer for layer in layers if layer.kernel.ndim == 2]
+    return layers
+
+
+def layers_of(root: h5py.Group, name: str) -> list[StoredLayer]:
+    """The layers in one group of the legacy layout: none, one, or those of a nested model.
+
+    Raises:
+        KerasFileError: a layer has other weights than a kernel and a bias.
+    """
+    group = group_at(root, name)
+    stored = [(weight, array_at(group, weight)) for weight in names(group, "weight_names")]
+    # Integers are the state of random generators, which layers for augmentation keep.
+    floats = [(weight, data) for weight, data in stored if data.dtype.kind == "f"]
+    pairs = list(zip(floats[::2], floats[1::2], strict=False))
+    if len(floats) % 2 or any(k.ndim not in (2, 4) or b.ndim != 1 for (_, k), (_, b) in pairs):
+        raise KerasFileError(f"layer {name} has other weights than a kernel and a bias; no model here has such")
+    return [StoredLayer(name, owner(weight) or name, kernel, bias) for (weight, kernel), (_, bias) in pairs]
+
+
+def owner(weight: str) -> str:
+    """The layer that an array is named after: ``a/conv2d_1/kernel:0`` and ``conv2d_1_W_1:0`` are conv2d_1's."""
+    folder, _, last = weight.rpartition("/")
+    return folder.rpartition("/")[2] or re.sub(r"_[Wb](_\d+)?(:\d+)?$", "", last)
+
+
+def vgg16_order(layer: StoredLayer) -> tuple[int, int] | None:
+    """Where VGG16 has a layer of this name, (block, convolution); None for other names."""
+    match = re.match(r"block([1-5])_conv([1-3])(?!\d)", layer.name)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def numbered_layers(file: h5py.File) -> list[StoredLayer]:
+    """The layers of the newer layout, in no particular order.
+
+    Keras 2.12 wrote ``_layer_checkpoint_dependencies`` for ``layers``, and on Windows backslashes.
+
+    Raises:
+        KerasFileError: the file is not in this layout.
+    """
+    layers = []
+    for path, group in groups(file):
+        *folders, last = path.replace("\\", "/").replace("_layer_checkpoint_dependencies", "layers").split("/")
+        if last == "vars" and folders[:1] == ["layers"] and {"0", "1"} == set(group):
+            name = "/".join(folders)
+            layers.append(StoredLayer(name, name, array_at(group, "0"), array_at(group, "1")))
+    if not layers:
+        raise KerasFileError("it has no layers with a kernel and a bias; give a file that Keras saved")
+    return layers
+
+
+def path_order(path: str) -> list[tuple[str, int]]:
+    """A key that puts ``conv2d``, ``conv2d_2``, ``conv2d_10`` in the order of their numbers."""
+    parts = [re.fullmatch(r"(.*?)(?:_(\d{1,6}))?", part) for part in path.split("/")]
+    return [(part[1], int(part[2] or 0)) for part in parts if part]
+
+
+def optimizer_arrays(file: h5py.File) -> list[h5py.Dataset]:
+    """What the file keeps of its optimizer, in Keras' order; empty where it keeps nothing."""
+    if "optimizer_weights" in file:
+        group = group_at(file, "optimizer_weights")
+        return [array_at(group, name) for name in names(group, "weight_names")]
+    if legacy_root(file) is None and "optimizer" in file and "vars" in group_at(file, "optimizer"):
+        group = group_at(file, "optimizer/vars")
+        return [array_at(group, str(i)) for i in range(len(group))]
+    return []

@@ -11,7 +11,8 @@ from torch import Tensor, hub, nn
 from torchvision.models import VGG16_Weights
 
 from catdog_pl.errors import CatDogError
-from catdog_pl.models.keras_h5 import KerasFileError, conv_weights
+from catdog_pl.models.hdf5 import KerasFileError
+from catdog_pl.models.keras_h5 import conv_weights
 
 KERAS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 """The original Caffe weights of Simonyan and Zisserman as Keras publishes them, kernels for BGR."""

@@ -1,0 +1,273 @@
+"""``fit``, ``validate`` and ``test`` on LightningCLI: defaults, the checkpoint's values, the run's folder."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentError
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.accelerators import AcceleratorRegistry
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+from catdog_pl import runs
+from catdog_pl.arguments import canonical, option_value, parse_message
+from catdog_pl.data.datamodule import CatDogDataModule
+from catdog_pl.errors import UsageError
+from catdog_pl.models.classifier import NOTE, Classifier
+from catdog_pl.models.registry import MODELS, data_spec, read_checkpoint, restore_arguments
+from catdog_pl.reports.evaluation import Evaluation
+from catdog_pl.reports.summary import totals
+from catdog_pl.training import EpochSeed, History, SafeCheckpointIO, keep_memory, on_terminal, silence
+
+SEED = 2018
+MODEL_PATHS = {name: f"catdog_pl.models.{cls.__name__}" for name, cls in MODELS.items()}
+NAMES = {path: name for name, path in MODEL_PATHS.items()}
+TUNABLE = ("learning_rate", "optimizer_args", "dropout")
+"""Hyper-parameters that may differ from the checkpoint's; the others decide what its weights mean."""
+
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "max_epochs": 25,  # the workshop's
+    "logger": False,  # metrics.csv is ours; a logger is one option away
+    "num_sanity_val_steps": 0,  # every photograph is decoded before the first step, which finds more
+    "enable_model_summary": False,  # the totals are printed in Keras' words
+    "default_root_dir": str(runs.ROOT),
+}
+EARLY_STOPPING_DEFAULTS: dict[str, Any] = {
+    "monitor": "val_loss",
+    "patience": 2,  # the workshop's; Lightning's own default is 3
+    "check_on_train_epoch_end": True,
+}
+CHECKPOINT_DEFAULTS: dict[str, Any] = {
+    "monitor": "val_loss",  # without it "best" would mean "last"
+    "filename": "best",
+    "save_last": True,
+    "enable_version_counter": False,  # each run has its own folder, so best.ckpt is this run's
+    # At the end of the epoch, after its history row: a resumed run then starts at the next epoch.
+    "save_on_train_epoch_end": True,
+}
+
+
+class CatDogCLI(LightningCLI):
+    """Parses one stage's arguments and builds its model, datamodule and trainer; runs nothing by itself.
+
+    What is given twice is taken in this order: command line, configuration file, checkpoint, default.
+
+    Args:
+        stage: ``fit``, ``validate`` or ``test``.
+        argv: the words behind it, short forms allowed.
+
+    Attributes:
+        checkpoint_path: the file to start from, or None.
+    """
+
+    def __init__(self, stage: str, argv: Sequence[str]) -> None:
+        silence()
+        keep_memory()
+        self.stage = stage
+        words = canonical(argv, MODEL_PATHS)
+        self.checkpoint_path = self._find_checkpoint(words)
+        self.checkpoint = read_checkpoint(self.checkpoint_path) if self.checkpoint_path else None
+        self.run_folder = Path()
+        super().__init__(
+            Classifier,
+            CatDogDataModule,
+            save_config_callback=SaveConfigCallback if stage == "fit" else None,
+            trainer_defaults=TRAINER_DEFAULTS,
+            seed_everything_default=SEED,
+            parser_kwargs={
+                "prog": f"python -m catdog_pl {stage}",
+                "exit_on_error": False,
+                "allow_abbrev": False,  # --data.batch_siz must not set batch_size
+            },
+            subclass_mode_model=True,
+            args=words,
+            run=False,  # the stage is ours to start: with True, checkpoints could import what they name
+            auto_configure_optimizers=False,  # the models take the optimizer, over trainable parameters only
+            load_from_checkpoint_support=False,  # no class paths in checkpoints; they name their model
+        )
+
+    def _find_checkpoint(self, words: list[str]) -> Path | None:
+        if any(word in ("-h", "--help") or word.startswith("--print_config") for word in words):
+            return None
+        which = option_value(words, "ckpt_path")
+        if which is None and self.stage == "fit":
+            return None
+        asked = option_value(words, "model")
+        return runs.find_checkpoint(which or "best", NAMES[asked] if asked else None)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the callbacks' groups and ``--ckpt_path``; take defaults from the checkpoint."""
+        parser.add_lightning_class_args(EarlyStopping, "early_stopping")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_argument(
+            "--ckpt_path",
+            type=str | None,
+            default=None,
+            help="Checkpoint to start from: best or last of the newest run, or a path. "
+            "fit starts from none by default, validate and test from best.",
+        )
+        parser.link_arguments("data.image_size", "model.init_args.image_size")
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        parser.set_defaults(
+            {f"early_stopping.{key}": value for key, value in EARLY_STOPPING_DEFAULTS.items()}
+        )
+        parser.set_defaults({f"checkpoint.{key}": value for key, value in CHECKPOINT_DEFAULTS.items()})
+        parser.set_defaults(self._model_defaults())
+
+    def _model_defaults(self) -> dict[str, Any]:
+        if self.checkpoint is None:
+            return {"model": {"class_path": MODEL_PATHS["basic"]}}
+        arguments = restore_arguments(self.checkpoint)
+        size = arguments.pop("image_size")
+        spec = asdict(data_spec(self.checkpoint))
+        return {
+            "model": {"class_path": MODEL_PATHS[self.checkpoint[NOTE]["model"]], "init_args": arguments},
+            "data.image_size": size,
+            "data.resize": spec["resize"],
+        }
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, and say in one line what is wrong.
+
+        Raises:
+            UsageError: an option or a value does not exist.
+        """
+        assert isinstance(args, list)
+        try:
+            self.config = parser.parse_args(args)
+        except ArgumentError as error:
+            raise UsageError(parse_message(str(error), known_keys(parser))) from error
+
+    def before_instantiate_classes(self) -> None:
+        """Hold the configuration against the machine and the checkpoint; choose the run's folder."""
+        self._check_model()
+        check_accelerator(self.config.trainer.accelerator)
+        if self.config.trainer.enable_progress_bar is None:
+            self.config.trainer.enable_progress_bar = on_terminal()
+        if self.stage == "fit":
+            self._enter_run()
+        elif self.checkpoint_path:
+            self.run_folder = self.checkpoint_path.parent
+
+    def _check_model(self) -> None:
+        name = NAMES.get(self.config.model.class_path)
+        if name is None:
+            raise UsageError(
+                f"model {self.config.model.class_path} is unknown; valid are {', '.join(MODELS)}"
+            )
+        if self.checkpoint is None:
+            return
+        if self.checkpoint[NOTE]["model"] != name:
+            raise UsageError(
+                f"checkpoint {self.checkpoint_path} holds the model {self.checkpoint[NOTE]['model']}, "
+                f"--model asks for {name}; leave --model out, or give a checkpoint of {name}"
+            )
+        for line in changes(self.checkpoint, self.config.model.init_args.as_dict(), self.checkpoint_path):
+            print(line)
+
+    def _enter_run(self) -> None:
+        root = Path(self.config.trainer.default_root_dir)
+        resumed = runs.run_of(self.checkpoint_path) if self.checkpoint_path else None
+        self.run_folder = resumed or runs.new_run(NAMES[self.config.model.class_path], root)
+        self.save_config_kwargs = {"config_filename": runs.config_name(self.run_folder)}
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The trainer, with the run's folder and the callbacks that are always there."""
+        config = self.config_init
+        config.checkpoint.dirpath = config.checkpoint.dirpath or str(self.run_folder)
+        trainer_config = config.trainer
+        seed = EpochSeed(int(config.seed_everything))
+        callbacks = [*(trainer_config.callbacks or []), self._report(), seed]
+        if trainer_config.enable_progress_bar:
+            callbacks.append(TQDMProgressBar(refresh_rate=10, leave=False))
+        return super().instantiate_trainer(
+            default_root_dir=str(self.run_folder),
+            callbacks=callbacks,
+            plugins=[*(trainer_config.plugins or []), SafeCheckpointIO()],
+            **kwargs,
+        )
+
+    def _report(self) -> Callback:
+        return Evaluation(self.run_folder / "test.csv") if self.stage == "test" else History(self.run_folder)
+
+
+def changes(checkpoint: dict[str, Any], arguments: dict[str, Any], path: Path | None) -> list[str]:
+    """What the command line or a file sets otherwise than the checkpoint, as lines to print.
+
+    Raises:
+        UsageError: it decides what the checkpoint's weights mean, and so cannot change.
+    """
+    lines = [
+        f"From the checkpoint {path}: model {checkpoint[NOTE]['model']}, epoch {checkpoint['epoch'] + 1}"
+    ]
+    for key, old in restore_arguments(checkpoint).items():
+        new = arguments.get(key)
+        if plain(new) == plain(old):
+            continue
+        if key not in TUNABLE:
+            raise UsageError(
+                f"{key} is {new}, the checkpoint {path} was trained with {old}; leave it out, or start "
+                "without --ckpt_path"
+            )
+        lines.append(f"  {key}: {new} instead of the checkpoint's {old}")
+    return lines
+
+
+def plain(value: Any) -> Any:
+    """A value in the form that a YAML file gives back: tuples as lists, nothing as an empty mapping."""
+    return list(value) if isinstance(value, tuple) else value or {}
+
+
+def check_accelerator(accelerator: Any) -> None:
+    """Hold that the machine has what is asked for.
+
+    Raises:
+        UsageError: it has not.
+    """
+    if accelerator in ("gpu", "cuda") and not (torch.cuda.is_available() or mps_stands_in(accelerator)):
+        raise UsageError(f"accelerator {accelerator}: PyTorch sees no GPU on this machine; give cpu or auto")
+    if accelerator == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("accelerator mps: PyTorch sees no Apple GPU on this machine; give cpu or auto")
+    valid = ("auto", *AcceleratorRegistry.available_accelerators(), "gpu")
+    if isinstance(accelerator, str) and accelerator not in valid:
+        raise UsageError(f"accelerator {accelerator!r} is unknown; valid are {', '.join(sorted(set(valid)))}")
+
+
+def mps_stands_in(accelerator: str) -> bool:
+    """Whether ``gpu`` means an Apple GPU here, as it does for Lightning."""
+    return accelerator == "gpu" and torch.backends.mps.is_available()
+
+
+def known_keys(parser: LightningArgumentParser) -> list[str]:
+    """The canonical keys that the parser takes."""
+    return list(parser.get_defaults(skip_validation=True).keys(branches=True))
+
+
+def fit(argv: Sequence[str]) -> int:
+    """Train a model; ``argv`` are the words behind ``fit``."""
+    cli = CatDogCLI("fit", argv)
+    print(totals(cli.model))
+    cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.checkpoint_path, weights_only=True)
+    return 0
+
+
+def validate(argv: Sequence[str]) -> int:
+    """Print loss and accuracy on the validation photographs."""
+    cli = CatDogCLI("validate", argv)
+    (metrics,) = cli.trainer.validate(
+        cli.model, datamodule=cli.datamodule, ckpt_path=cli.checkpoint_path, weights_only=True, verbose=False
+    )
+    print(f"val_loss: {metrics['val_loss']:.4f} - val_acc: {metrics['val_acc']:.4f}")
+    return 0
+
+
+def test(argv: Sequence[str]) -> int:
+    """Print the test report and write its CSV into the checkpoint's folder."""
+    cli = CatDogCLI("test", argv)
+    cli.trainer.test(
+        cli.model, datamodule=cli.datamodule, ckpt_path=cli.checkpoint_path, weights_only=True, verbose=False
+    )
+    return 0

@@ -1,0 +1,1 @@
+"""Photographs: reading one, preparing a folder of them, and feeding them to a model."""

@@ -1,0 +1,215 @@
+"""What surrounds a fit: its epoch lines and history, its seeds, and files that are never half-written."""
+
+import csv
+import ctypes
+import logging
+import os
+import platform
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from catdog_pl.errors import CatDogError
+
+METRICS = ("train_loss", "train_acc", "val_loss", "val_acc")
+KERAS_NAMES = {"train_loss": "loss", "train_acc": "acc"}
+"""What Keras prints for a metric where it differs from ours."""
+
+
+class EpochSeed(Callback):
+    """Seeds PyTorch anew at the start of each epoch, so that a resumed run drops the same hidden units.
+
+    Args:
+        seed: with the epoch's number it gives the seed of the epoch.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Seed by the seed and the epoch."""
+        torch.manual_seed(self.seed + trainer.current_epoch)
+
+
+class History(Callback):
+    """One line per finished epoch, as Keras prints it, and the same numbers in ``metrics.csv``.
+
+    The rows are part of the checkpoint: a resumed run writes the file anew from them, so that no epoch
+    is missing or doubled.
+
+    Args:
+        folder: the run's folder.
+
+    Attributes:
+        rows: one mapping per finished epoch: epoch (from 1), seconds, and the metrics.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: list[dict[str, float]] = []
+        self._epoch_start = self._fit_start = time.perf_counter()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say where the training runs and where its files go."""
+        self._fit_start = time.perf_counter()
+        device = trainer.strategy.root_device
+        name = (
+            torch.cuda.get_device_name(device)
+            if device.type == "cuda"
+            else f"{torch.get_num_threads()} threads"
+        )
+        pl_module.print(
+            f"Training on {trainer.num_devices} x {device.type} ({name}), precision {trainer.precision}"
+        )
+        pl_module.print(f"Files of this run: {self.folder}")
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the epoch's clock."""
+        self._epoch_start = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the epoch's line and write the file."""
+        metrics = {
+            name: float(trainer.callback_metrics[name])
+            for name in METRICS
+            if name in trainer.callback_metrics
+        }
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "seconds": time.perf_counter() - self._epoch_start,
+        } | metrics
+        self.rows.append(row)
+        pl_module.print(epoch_line(row, trainer.max_epochs))
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            write_rows(self.folder / "metrics.csv", self.rows)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say how long it took, which epoch was best, why it stopped, and what to type next."""
+        minutes = (time.perf_counter() - self._fit_start) / 60
+        pl_module.print(f"It takes {minutes:.2f} min to train the model")
+        for line in closing_lines(self.rows, trainer):
+            pl_module.print(line)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows, for the checkpoint."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on behind the checkpoint's rows."""
+        self.rows = list(state_dict["rows"])
+
+
+def epoch_line(row: Mapping[str, float], max_epochs: int | None) -> str:
+    """``Epoch 3/25 - 31s - loss: 0.6405 - acc: 0.6343 - val_loss: 0.6078 - val_acc: 0.6805``."""
+    of = f"/{max_epochs}" if max_epochs and max_epochs > 0 else ""
+    numbers = [f"{KERAS_NAMES.get(name, name)}: {row[name]:.4f}" for name in METRICS if name in row]
+    return " - ".join([f"Epoch {row['epoch']}{of}", f"{row['seconds']:.0f}s", *numbers])
+
+
+def closing_lines(rows: list[dict[str, float]], trainer: Trainer) -> list[str]:
+    """The best epoch, the reason to stop, and the next command."""
+    lines = []
+    scored = [row for row in rows if "val_loss" in row]
+    if scored:
+        best = min(scored, key=lambda row: row["val_loss"])
+        lines.append(
+            f"Best epoch: {best['epoch']} (val_loss {best['val_loss']:.4f}, val_acc {best['val_acc']:.4f})"
+        )
+    lines.append(f"Stopped because {reason_to_stop(trainer)}")
+    if (
+        isinstance(trainer.checkpoint_callback, ModelCheckpoint)
+        and trainer.checkpoint_callback.best_model_path
+    ):
+        lines.append("Next: python -m catdog_pl test")
+    return lines
+
+
+def reason_to_stop(trainer: Trainer) -> str:
+    """Why a fit that has ended did not go on."""
+    stopper = trainer.early_stopping_callback
+    if isinstance(stopper, EarlyStopping) and stopper.stopped_epoch:
+        return f"{stopper.monitor} had not improved for {stopper.patience} epochs"
+    return f"{trainer.current_epoch} epochs were done (max_epochs)"
+
+
+def write_rows(path: Path, rows: list[dict[str, float]]) -> None:
+    """Write the history as CSV; a reader sees the old file or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["epoch", "seconds", *METRICS])
+        writer.writeheader()
+        writer.writerows(rows)
+    part.replace(path)
+
+
+class SafeCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its target, flushes it to the disk, then renames it.
+
+    Lightning's own writer loses the existing checkpoint when it is killed while TMPDIR lies on another
+    file system, and says nothing when the folder cannot be written.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
+    ) -> None:
+        """Save atomically.
+
+        Raises:
+            CatDogError: the disk is full or the folder cannot be written; the old file is untouched.
+        """
+        target = Path(path)
+        part = target.with_name(f".{target.name}.part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+        except (OSError, RuntimeError) as error:
+            part.unlink(missing_ok=True)
+            raise CatDogError(
+                f"checkpoint {target} cannot be written ({error}); the last complete one is kept, "
+                "make room and go on with --ckpt_path last"
+            ) from error
+
+
+def keep_memory() -> None:
+    """Tell glibc to keep freed memory instead of handing every large activation back to the kernel.
+
+    Without it a training step on the CPU pays for mapping its activations anew each time: 3.7 times the page
+    faults, measured. Other C libraries have no such switch and are left alone.
+    """
+    m_mmap_max, m_trim_threshold, int_max = -4, -1, 2**31 - 1  # glibc's malloc.h
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(m_mmap_max, 0)
+        libc.mallopt(m_trim_threshold, int_max)
+
+
+def silence() -> None:
+    """Drop what Lightning prints at each start and nobody can act on; every message has its reason here."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        # "GPU available: ...", the seed and an advertisement; History says what runs where.
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        r".*callbacks used to create the checkpoint need to be provided",  # a test writes no history
+        r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # between Lightning and torch, not ours
+        r"Checkpoint directory .* exists and is not empty",  # the run's own folder, which holds its config
+        r"The '\w+_dataloader' does not have many workers",  # batches are copies from memory
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def on_terminal() -> bool:
+    """Whether a person watches standard output, where a progress bar belongs."""
+    return sys.stdout.isatty()
