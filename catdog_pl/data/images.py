@@ -130,7 +130,19 @@ def open_rgb(
         image.load()
         return _to_rgb(image, background)
     except Exception as error:  # Pillow raises a dozen types on damaged data, all about this one file
-        raise ImageError(name, f"the image data is damaged ({_detail(error)})") from error
+        raise ImageError(name, f"the image data is damaged: {_detail(error)}") from error
+
+
+def resize_rule(name: str) -> ResizeRule:
+    """The rule of a name that comes from a file.
+
+    Raises:
+        CatDogError: there is no such rule.
+    """
+    for rule in RESIZE_RULES:
+        if rule == name:
+            return rule
+    raise CatDogError(f"resize rule {name!r} is unknown; valid are {', '.join(RESIZE_RULES)}")
 
 
 def resize(image: Image.Image, size: int, rule: ResizeRule) -> npt.NDArray[np.uint8]:
@@ -167,7 +179,7 @@ def _read(path: Path, name: str) -> bytes:
     except FileNotFoundError as error:
         raise ImageError(name, "there is no such file") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise ImageError(name, f"it cannot be read ({_detail(error)})") from error
+        raise ImageError(name, f"it cannot be read: {_detail(error)}") from error
 
 
 def _identify(content: bytes, name: str) -> Image.Image:
@@ -182,7 +194,7 @@ def _identify(content: bytes, name: str) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ImageError(name, f"more than {MAX_PIXELS:,} pixels, the limit") from error
     except Exception as error:  # as in open_rgb; a damaged header is met here already
-        raise ImageError(name, f"the image header is damaged ({_detail(error)})") from error
+        raise ImageError(name, f"the image header is damaged: {_detail(error)}") from error
 
 
 def _with_heif(name: str) -> tuple[str, ...]:
@@ -201,12 +213,12 @@ def _why_unidentified(content: bytes) -> str:
     for prefix, kind in _NOT_IMAGES:
         if start.startswith(prefix):
             return f"its content is {kind}, not a photograph"
-    return "it is damaged or not an image (read are JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, PPM, ICO, HEIC)"
+    return "it is damaged or not an image; read are JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, PPM, ICO, HEIC"
 
 
 def _check_bytes(count: int, name: str) -> None:
     if count == 0:
-        raise ImageError(name, "it is empty (0 bytes)")
+        raise ImageError(name, "it is empty")
     if count > MAX_BYTES:
         raise ImageError(name, f"{count:,} bytes are more than {MAX_BYTES:,}, the limit")
 

@@ -154,7 +154,7 @@ def _reason(error: Exception, root: BaseException) -> str:
     if isinstance(root, IncompleteRead):
         return f"the answer breaks off after {root.partial:,} bytes"
     if isinstance(root, OSError) and not isinstance(root, requests.RequestException):
-        return f"the connection failed ({root.strerror or type(root).__name__})"
+        return f"the connection failed: {root.strerror or type(root).__name__}"
     if isinstance(error, ValueError) and not isinstance(error, requests.exceptions.InvalidHeader):
         return "it is not a valid URL"
-    return f"the server's answer is not valid HTTP ({type(root).__name__})"
+    return f"the server's answer is not valid HTTP: {type(root).__name__}"
