@@ -12,6 +12,7 @@ Whatever a file holds, the answer is an image or one ``ImageError``. Downloads a
 """
 
 import stat
+import struct
 import warnings
 from importlib import import_module
 from io import BytesIO
@@ -22,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from catdog_pl.data.rgb import Colour, to_rgb
 from catdog_pl.errors import CatDogError
 
 MAX_PIXELS = 89_478_485
@@ -44,8 +46,6 @@ EXTENSIONS = (
 
 ResizeRule = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 RESIZE_RULES: tuple[ResizeRule, ...] = get_args(ResizeRule)
-
-Colour = tuple[int, int, int]
 
 _RESAMPLING = {rule: Image.Resampling[rule.upper()] for rule in RESIZE_RULES}
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -124,11 +124,12 @@ def open_rgb(
     name = name or (str(source) if isinstance(source, Path) else "image")
     content = source if isinstance(source, bytes) else _read(source, name)
     _check_bytes(len(content), name)
+    _check_icon(content, name)
     image = _identify(content, name)
     _check_size(image.size, name)
     try:
         image.load()
-        return _to_rgb(image, background)
+        return to_rgb(image, background)
     except Exception as error:  # Pillow raises a dozen types on damaged data, all about this one file
         raise ImageError(name, f"the image data is damaged: {_detail(error)}") from error
 
@@ -231,32 +232,20 @@ def _check_size(size: tuple[int, int], name: str) -> None:
         raise ImageError(name, f"{width} x {height} has a side longer than {MAX_SIDE:,} pixels, the limit")
 
 
-def _to_rgb(image: Image.Image, background: Colour | None) -> Image.Image:
-    """Any mode of Pillow as RGB."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _to_8_bit(image)
-    if background is not None and image.has_transparency_data:
-        canvas = Image.new("RGBA", image.size, (*background, 255))
-        return Image.alpha_composite(canvas, image.convert("RGBA")).convert("RGB")
-    image.info.pop("transparency", None)  # Pillow would warn that it is lost; that is the rule here
-    return image.convert("RGB")
-
-
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits, or of floats, as 0..255.
-
-    Black is 0. White is the smallest usual white that no pixel exceeds: 65,535 for integers; 1, 255 or
-    65,535 for floats; the brightest pixel where even that is exceeded. So a dark 16-bit photograph
-    stays dark, and 65,535 becomes 255 exactly. What is not a finite number counts as black.
-    """
-    values = np.asarray(image).astype(np.float32)
-    values[~np.isfinite(values)] = 0.0
-    peak = float(values.max())
-    whites = (1.0, 255.0, 65_535.0) if image.mode == "F" else (65_535.0,)
-    white = next((white for white in whites if peak <= white), peak)
-    return Image.fromarray(np.rint(values.clip(0.0) * (255.0 / white)).astype(np.uint8))
+def _check_icon(content: bytes, name: str) -> None:
+    """Judge the sizes in an ICO file by hand, because Pillow's reader of it decodes as it opens."""
+    if not content.startswith(b"\0\0\1\0"):
+        return
+    try:
+        for entry in range(struct.unpack_from("<H", content, 4)[0]):
+            (start,) = struct.unpack_from("<I", content, 6 + 16 * entry + 12)
+            if content.startswith(b"\x89PNG", start):
+                _check_size(struct.unpack_from(">II", content, start + 16), name)
+            else:  # a bitmap; its height counts a mask of the same size, too
+                width, height = struct.unpack_from("<ii", content, start + 4)
+                _check_size((abs(width), abs(height) // 2), name)
+    except struct.error as error:
+        raise ImageError(name, "the image header is damaged: it ends too early") from error
 
 
 def _detail(error: Exception) -> str:
