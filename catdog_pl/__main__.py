@@ -28,6 +28,7 @@ COMMANDS = {
     "validate": Command("catdog_pl.cli:validate", "loss and accuracy on the validation photographs"),
     "test": Command("catdog_pl.cli:test", "accuracy, crosstab and CSV on the test photographs"),
     "predict": Command("catdog_pl.predict:main", "cat or dog, for files, folders and URLs"),
+    "keras": Command("catdog_pl.keras.command:main", "exchange weights with Keras files, both ways"),
     "summary": Command("catdog_pl.reports.summary:main", "a model's layer table with its parameter counts"),
 }
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -151,7 +151,9 @@ def names(group: h5py.Group, attribute: str) -> list[str]:
         raise KerasFileError(f"the attribute {attribute} is missing in it; give a file that Keras saved")
     chunks = [f"{attribute}{i}" for i in range(len(group.attrs))]
     keys = [attribute] if attribute in group.attrs else [key for key in chunks if key in group.attrs]
-    return [decoded(name) for key in keys for name in np.ravel(attribute_value(group, key)).tolist()]
+    return [
+        printable(decoded(name)) for key in keys for name in np.ravel(attribute_value(group, key)).tolist()
+    ]
 
 
 def text(group: h5py.Group, attribute: str) -> str | None:
@@ -163,7 +165,7 @@ def text(group: h5py.Group, attribute: str) -> str | None:
     return decoded(attribute_value(group, attribute)) if attribute in group.attrs else None
 
 
-def attribute_value(group: h5py.Group, attribute: str) -> object:
+def attribute_value(group: h5py.Group, attribute: str) -> Any:
     """The value of an attribute of a size that Keras may write."""
     stored = group.attrs.get_id(attribute)
     count = math.prod(stored.shape)
@@ -179,3 +181,14 @@ def decoded(value: object) -> str:
     if not isinstance(value, str):
         raise KerasFileError(f"an attribute holds {type(value).__name__} where Keras writes text")
     return str(value)
+
+
+def printable(name: str) -> str:
+    """A name that may stand in a message.
+
+    Raises:
+        KerasFileError: it has line breaks or other control characters.
+    """
+    if not name.isprintable():
+        raise KerasFileError(f"it has the name {name!r}; Keras writes none with control characters")
+    return name

@@ -1,8 +1,8 @@
 """The two layouts in which Keras keeps weights in HDF5.
 
 The legacy one (Keras 1 to 3) lists its layers in the attribute ``layer_names`` and the arrays of each in
-``weight_names``. The newer one (``.weights.h5``, and inside a ``.keras`` archive) has the arrays of a layer in
-``layers/<class>[_k]/vars/{0,1}``, numbered within each class.
+``weight_names``. The newer one (``.weights.h5``, and inside a ``.keras`` archive) has the arrays of a layer
+in ``layers/<class>[_k]/vars/{0,1}``, numbered within each class.
 """
 
 import re
@@ -21,7 +21,9 @@ from catdog_pl.models.hdf5 import (
     has_names,
     names,
     open_h5,
+    printable,
     read_array,
+    text,
 )
 
 
@@ -31,7 +33,7 @@ class StoredLayer(NamedTuple):
     Attributes:
         group: in the legacy layout the group, which is called after the layer, or after the nested model
             that holds it; in the newer layout the path, ``layers/conv2d_1``.
-        name: what the arrays are called after: the layer itself, or again the path.
+        name: what the arrays are called after: the layer itself; the path where the file names none.
         kernel: (kh, kw, in, out) of a convolution, (in, out) of a dense layer, not yet read.
         bias: (out,), not yet read.
     """
@@ -54,7 +56,7 @@ def conv_weights(path: Path) -> list[tuple[Tensor, Tensor]]:
     Raises:
         KerasFileError: the file is damaged, not Keras', or refers to other files.
     """
-    with open_h5(path, path.name) as file:
+    with open_h5(path, str(path)) as file:
         convolutions = [layer for layer in stored_layers(file) if layer.kernel.ndim == 4]
         return [(conv_kernel(layer.kernel), conv_bias(layer.bias)) for layer in convolutions]
 
@@ -79,8 +81,8 @@ def stored_layers(file: h5py.File) -> list[StoredLayer]:
     """
     root = legacy_root(file)
     if root is not None:
-        return legacy_layers(root)
-    return sorted(numbered_layers(file), key=lambda layer: (-layer.kernel.ndim, path_order(layer.name)))
+        return in_vgg16_order(legacy_layers(root))
+    return sorted(numbered_layers(file), key=lambda layer: (-layer.kernel.ndim, path_order(layer.group)))
 
 
 def legacy_root(file: h5py.File) -> h5py.Group | None:
@@ -91,20 +93,23 @@ def legacy_root(file: h5py.File) -> h5py.Group | None:
 
 
 def legacy_layers(root: h5py.Group) -> list[StoredLayer]:
-    """The layers in the order of ``layer_names``, those of a nested model as its group has them.
-
-    Keras writes the trainable layers of a nested model before its frozen ones. VGG16's own layer names
-    tell their order, so that a partly frozen VGG16 is read rightly.
+    """The layers of the legacy layout as they are stored: those of a nested model trainable ones first.
 
     Raises:
         KerasFileError: a layer has other weights than a kernel and a bias.
     """
-    layers = [layer for name in names(root, "layer_names") for layer in layers_of(root, name)]
+    return [layer for name in names(root, "layer_names") for layer in layers_of(root, name)]
+
+
+def in_vgg16_order(layers: list[StoredLayer]) -> list[StoredLayer]:
+    """Layers with VGG16's own names in VGG16's order, which a partly frozen VGG16 is not stored in."""
     convolutions = [layer for layer in layers if layer.kernel.ndim == 4]
-    if all(vgg16_order(layer) for layer in convolutions):
-        convolutions.sort(key=lambda layer: vgg16_order(layer) or (0, 0))
-        return convolutions + [layer for layer in layers if layer.kernel.ndim == 2]
-    return layers
+    places = [re.match(r"block([1-5])_conv([1-3])(?!\d)", layer.name) for layer in convolutions]
+    numbers = [(int(place[1]), int(place[2])) for place in places if place]
+    if not numbers or len(numbers) < len(convolutions):
+        return layers
+    order = sorted(range(len(numbers)), key=numbers.__getitem__)
+    return [convolutions[i] for i in order] + [layer for layer in layers if layer.kernel.ndim == 2]
 
 
 def layers_of(root: h5py.Group, name: str) -> list[StoredLayer]:
@@ -119,20 +124,16 @@ def layers_of(root: h5py.Group, name: str) -> list[StoredLayer]:
     floats = [(weight, data) for weight, data in stored if data.dtype.kind == "f"]
     pairs = list(zip(floats[::2], floats[1::2], strict=False))
     if len(floats) % 2 or any(k.ndim not in (2, 4) or b.ndim != 1 for (_, k), (_, b) in pairs):
-        raise KerasFileError(f"layer {name} has other weights than a kernel and a bias; no model here has such")
+        raise KerasFileError(
+            f"layer {name} has other weights than a kernel and a bias; no model here has such"
+        )
     return [StoredLayer(name, owner(weight) or name, kernel, bias) for (weight, kernel), (_, bias) in pairs]
 
 
 def owner(weight: str) -> str:
-    """The layer that an array is named after: ``a/conv2d_1/kernel:0`` and ``conv2d_1_W_1:0`` are conv2d_1's."""
+    """The layer that an array is named after: conv2d_1 for ``a/conv2d_1/kernel:0`` or ``conv2d_1_W_1:0``."""
     folder, _, last = weight.rpartition("/")
     return folder.rpartition("/")[2] or re.sub(r"_[Wb](_\d+)?(:\d+)?$", "", last)
-
-
-def vgg16_order(layer: StoredLayer) -> tuple[int, int] | None:
-    """Where VGG16 has a layer of this name, (block, convolution); None for other names."""
-    match = re.match(r"block([1-5])_conv([1-3])(?!\d)", layer.name)
-    return (int(match[1]), int(match[2])) if match else None
 
 
 def numbered_layers(file: h5py.File) -> list[StoredLayer]:
@@ -145,10 +146,13 @@ def numbered_layers(file: h5py.File) -> list[StoredLayer]:
     """
     layers = []
     for path, group in groups(file):
-        *folders, last = path.replace("\\", "/").replace("_layer_checkpoint_dependencies", "layers").split("/")
+        *folders, last = (
+            path.replace("\\", "/").replace("_layer_checkpoint_dependencies", "layers").split("/")
+        )
         if last == "vars" and folders[:1] == ["layers"] and {"0", "1"} == set(group):
-            name = "/".join(folders)
-            layers.append(StoredLayer(name, name, array_at(group, "0"), array_at(group, "1")))
+            where = "/".join(folders)
+            name = printable(text(group, "name") or where)
+            layers.append(StoredLayer(where, name, array_at(group, "0"), array_at(group, "1")))
     if not layers:
         raise KerasFileError("it has no layers with a kernel and a bias; give a file that Keras saved")
     return layers

@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
+import lightning
 import torch
+from torch.optim import Optimizer
 
 from catdog_pl.errors import CatDogError, UsageError
 from catdog_pl.models.basic import Basic
 from catdog_pl.models.classifier import FORMAT, NOTE, Classifier, DataSpec
+from catdog_pl.models.complete_file import complete_file
 from catdog_pl.models.vgg16 import VGG16
 
 MODELS: dict[str, type[Classifier]] = {cls.name: cls for cls in (Basic, VGG16)}
@@ -67,6 +70,35 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     check_note(checkpoint, path)
     check_shapes(checkpoint, path)
     return dict(checkpoint)
+
+
+def save_checkpoint(model: Classifier, path: Path, optimizer: Optimizer | None = None) -> None:
+    """Write a checkpoint as ``fit`` would before its first epoch.
+
+    Args:
+        model: its weights, hyper-parameters and ``data_spec`` are written.
+        path: the file, which is replaced if it is there.
+        optimizer: the state from which ``fit --ckpt_path`` goes on; a fresh one by default.
+
+    Raises:
+        CheckpointError: the file cannot be written; what was there is untouched.
+    """
+    checkpoint: dict[str, Any] = {
+        "epoch": 0,
+        "global_step": 0,
+        "pytorch-lightning_version": lightning.__version__,
+        "state_dict": model.state_dict(),
+        "callbacks": {},
+        "optimizer_states": [optimizer.state_dict()] if optimizer else [],
+        "lr_schedulers": [],
+        "hyper_parameters": dict(model.hparams),
+    }
+    model.on_save_checkpoint(checkpoint)
+    try:
+        with complete_file(path) as part:
+            torch.save(checkpoint, part)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"checkpoint {path} cannot be written ({first_line(error)})") from error
 
 
 def check_archive(path: Path) -> None:

@@ -1,0 +1,187 @@
+"""A Keras model's JSON configuration, of Keras 1.2 to 3, as the list of its layers in order.
+
+The configuration is read as plain data: class names are only compared with the names known here.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from catdog_pl.models.hdf5 import KerasFileError, printable
+
+Config = Mapping[str, Any]
+
+CONTAINERS = ("Sequential", "Functional", "Model")
+"""Classes that hold layers."""
+
+
+@dataclass(frozen=True)
+class KerasLayer:
+    """One layer that holds no others.
+
+    Attributes:
+        class_name: as in the configuration, ``Conv2D``.
+        name: its own name.
+        config: its arguments.
+        top: the position of the layer, or of the nested model it belongs to, at the top level. The legacy
+            layout has one group for each position with weights.
+        path: where the newer layout has its arrays: ``layers/functional/layers/conv2d_3``.
+    """
+
+    class_name: str
+    name: str
+    config: Config
+    top: int
+    path: str
+
+    def __str__(self) -> str:
+        """For messages."""
+        return f"layer {self.name} ({self.class_name})"
+
+
+def layers_in_order(model: object) -> list[KerasLayer]:
+    """The layers of a model configuration in the order in which they are applied, nested models opened.
+
+    Raises:
+        KerasFileError: the configuration is malformed, or the layers are not one chain.
+    """
+    if not isinstance(model, dict) or model.get("class_name") not in CONTAINERS:
+        found = model.get("class_name") if isinstance(model, dict) else type(model).__name__
+        raise KerasFileError(f"the model is a {found!r}; a Sequential or functional model can be read")
+    return list(opened(model, "layers"))
+
+
+def opened(model: Config, path: str, top: int | None = None) -> Iterator[KerasLayer]:
+    """The layers of a model, depth first.
+
+    Args:
+        model: the model's own entry.
+        path: where the newer layout has its layers.
+        top: the position of a nested model at the top level.
+    """
+    functional = model["class_name"] != "Sequential"
+    entries = chain(model) if functional else entries_of(model)
+    folders = numbered(entries, count_inputs=functional)
+    for i, (entry, folder) in enumerate(zip(entries, folders, strict=True)):
+        position, here = (i if top is None else top), f"{path}/{folder}"
+        if entry["class_name"] in CONTAINERS:
+            yield from opened(entry, f"{here}/layers", position)
+        else:
+            yield KerasLayer(class_of(entry), name_of(entry), arguments(entry), position, here)
+
+
+def entries_of(model: Config) -> list[Config]:
+    """The layer entries of a container; before Keras 2.2.3 a Sequential's configuration was their list.
+
+    Raises:
+        KerasFileError: an entry is no layer.
+    """
+    config = model.get("config")
+    entries = config.get("layers") if isinstance(config, dict) else config
+    if not isinstance(entries, list) or not entries:
+        raise KerasFileError(f"the configuration of the {model['class_name']} lists no layers")
+    for entry in entries:
+        if not isinstance(entry, dict) or not isinstance(entry.get("class_name"), str):
+            raise KerasFileError("the configuration has an entry that is no layer")
+    return entries
+
+
+def arguments(entry: Config) -> Config:
+    """The arguments of a layer or a nested model."""
+    config = entry.get("config")
+    return config if isinstance(config, dict) else {}
+
+
+def name_of(entry: Config) -> str:
+    """The name of a layer; a nested Sequential of 2018 has none in its configuration."""
+    name = entry.get("name", arguments(entry).get("name", entry["class_name"]))
+    if not isinstance(name, str):
+        raise KerasFileError(f"a layer has the name {name!r}")
+    return printable(name)
+
+
+def class_of(entry: Config) -> str:
+    """The class of a layer; with its module where that is not Keras' own."""
+    module = entry.get("module")
+    foreign = isinstance(module, str) and module.partition(".")[0] not in ("keras", "tf_keras")
+    return printable(f"{module}.{entry['class_name']}" if foreign else str(entry["class_name"]))
+
+
+def chain(model: Config) -> list[Config]:
+    """The entries of a functional model from its input to its output.
+
+    Raises:
+        KerasFileError: a layer takes more than one input, or the layers branch.
+    """
+    entries = entries_of(model)
+    after: dict[str | None, Config] = {}
+    for entry in entries:
+        sources = set(inputs(entry.get("inbound_nodes")))
+        if len(sources) > 1:
+            raise KerasFileError(
+                f"layer {name_of(entry)} takes {len(sources)} inputs; the models here are chains"
+            )
+        source = next(iter(sources), None)
+        if source in after:
+            raise KerasFileError(f"layer {name_of(entry)} is a branch; the models here are chains")
+        after[source] = entry
+    ordered, source = [], None
+    while source in after:
+        ordered.append(after.pop(source))
+        source = name_of(ordered[-1])
+    if after:
+        raise KerasFileError(f"layer {name_of(next(iter(after.values())))} does not follow from the input")
+    return ordered
+
+
+def inputs(node: object) -> Iterator[str]:
+    """The names of the layers that ``inbound_nodes`` refers to.
+
+    Keras 3 has them as ``keras_history`` of a ``__keras_tensor__``, older ones as ``[name, node, tensor]``.
+    """
+    if isinstance(node, dict):
+        history = node.get("keras_history")
+        yield from inputs(history if history is not None else list(node.values()))
+    elif isinstance(node, list):
+        if len(node) >= 3 and isinstance(node[0], str) and isinstance(node[1], int):
+            yield node[0]
+        else:
+            for part in node:
+                yield from inputs(part)
+
+
+def numbered(entries: list[Config], count_inputs: bool) -> list[str]:
+    """The folder of each layer in the newer layout: its class, numbered from the second of a class on.
+
+    Args:
+        entries: the layers of one container in their order.
+        count_inputs: whether input layers are layers of the container; a Sequential hides them.
+    """
+    counts: Counter[str] = Counter()
+    folders = []
+    for entry in entries:
+        folder = snake_case(entry["class_name"])
+        folders.append(f"{folder}_{counts[folder]}" if counts[folder] else folder)
+        counts[folder] += count_inputs or entry["class_name"] != "InputLayer"
+    return folders
+
+
+def input_shape(model: Config, layers: Sequence[KerasLayer]) -> list[object] | None:
+    """The shape of a model's input, batch axis first, from the first place that tells it.
+
+    Keras 3 calls it ``batch_shape``, older ones ``batch_input_shape``; a Sequential that learnt it from
+    its first batch keeps it as ``build_input_shape``.
+    """
+    places = [layer.config.get(key) for layer in layers[:3] for key in ("batch_shape", "batch_input_shape")]
+    places.append(arguments(model).get("build_input_shape"))
+    build = model.get("build_config")
+    places.append(build.get("input_shape") if isinstance(build, dict) else None)
+    return next((place for place in places if isinstance(place, list) and place), None)
+
+
+def snake_case(name: str) -> str:
+    """``MaxPooling2D`` -> ``max_pooling2d``, as ``keras/src/utils/naming.py`` does it."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
