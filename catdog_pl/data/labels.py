@@ -7,7 +7,6 @@ Three places can say it, and the nearest wins: the class folder it lies in (``Pe
 
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
 
 CLASSES = ("cat", "dog")
 
@@ -17,32 +16,34 @@ _FOLDER = re.compile(r"(cat|dog)s?", re.IGNORECASE)
 _KAGGLE = re.compile(r"(cat|dog)\.\d+\.[^.]+", re.IGNORECASE)
 
 
-def pet_label(name: PurePosixPath, source: str) -> str | None:
+def pet_label(name: str, source: str) -> str | None:
     """The class of a cat or dog photograph.
 
     Args:
-        name: its path inside the source.
+        name: its path inside the source, with ``/``.
         source: the source's own name, without folders and archive suffixes.
 
     Returns:
         ``"cat"``, ``"dog"``, or None where nothing says it.
     """
-    folders = [_FOLDER.fullmatch(folder) for folder in reversed(name.parts[:-1])]
-    places = (*folders, _KAGGLE.fullmatch(name.name), _FOLDER.fullmatch(source))
+    *folders, file = name.split("/")
+    inner_first = (_FOLDER.fullmatch(folder) for folder in reversed(folders))
+    places = (*inner_first, _KAGGLE.fullmatch(file), _FOLDER.fullmatch(source))
     return next((match[1].lower() for match in places if match), None)
 
 
-def folder_label(name: PurePosixPath, source: str) -> str:
+def folder_label(name: str, source: str) -> str:
     """The class of a photograph in a collection of any other two things: the folder it lies in.
 
     Args:
-        name: its path inside the source.
+        name: its path inside the source, with ``/``.
         source: the source's own name, which stands in for the folder of a file at the top.
     """
-    return (name.parent.name or source).casefold()
+    folders = name.split("/")[:-1]
+    return (folders[-1] if folders else source).casefold()
 
 
-def labels(names: Iterable[tuple[PurePosixPath, str]]) -> Sequence[str | None]:
+def labels(names: Iterable[tuple[str, str]]) -> Sequence[str | None]:
     """The class of each photograph of a collection.
 
     Where any of them is known as a cat or a dog, the collection is one of cats and dogs and a photograph

@@ -1,47 +1,35 @@
-"""``prepare``: raw photographs -> ROOT/{train,validation,test}/<class>/.
+"""``prepare``: raw photographs -> checked and split folders. Each step is a module of this room.
 
-sources -> one `Photo` each -> content hashed -> a split drawn from it -> built in staging -> put in place
+sources -> one `Photo` each -> looked at -> duplicates -> a split each -> placed in staging -> put into ROOT.
 """
 
-import argparse
-import hashlib
-import os
-import shutil
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from importlib import import_module
-from pathlib import Path, PurePath
+from pathlib import Path
+from typing import Any
 
-from tqdm import tqdm
-
-from catdog_pl.data.archives import Limits
-from catdog_pl.data.photo import Photo, Verdict
-from catdog_pl.data.sources import SAMPLE, check_source, find_photos
-from catdog_pl.data.splits import SPLITS, WORKSHOP, Group, Sizes, draw, scaled, split_by_sizes
+from catdog_pl.data.audit import audit, audit_faults, layout_faults, manifest_faults, quick_check
+from catdog_pl.data.contact_sheet import contact_sheet
+from catdog_pl.data.duplicates import mark_duplicates
+from catdog_pl.data.looking import look_at
+from catdog_pl.data.manifest import (
+    MANIFEST,
+    counts,
+    read_manifest,
+    read_receipt,
+    write_manifest,
+    write_receipt,
+)
+from catdog_pl.data.order import Order, order, parser
+from catdog_pl.data.pets import LICENCE
+from catdog_pl.data.photo import Photo, mark_too_small
+from catdog_pl.data.placing import place
+from catdog_pl.data.report import CONTACT_SHEET, REPORT, count_table, page, summary
+from catdog_pl.data.sources import PETS, Intake
+from catdog_pl.data.splits import SPLITS, Fractions, Sizes, assign_splits, scaled
 from catdog_pl.data.staging import Staging, refuse_existing
+from catdog_pl.data.urls import mask
 from catdog_pl.errors import CatDogError, UsageError
-
-SEED = 2018
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a user asks of ``prepare``.
-
-    Attributes:
-        sources: folders, archives, or the word ``sample``.
-        root: the folder to prepare.
-        sizes: photographs of each class per split; fewer, in the same proportions, where there are fewer.
-        seed: of the split.
-        overwrite: replace the splits that ROOT holds.
-    """
-
-    sources: tuple[str, ...]
-    root: Path = Path("data")
-    sizes: Sizes = WORKSHOP
-    seed: int = SEED
-    overwrite: bool = False
 
 
 def main(argv: Sequence[str]) -> int:
@@ -51,158 +39,187 @@ def main(argv: Sequence[str]) -> int:
         argv: the words after the command's name.
 
     Returns:
-        0.
+        0; with ``--check``, 1 where the folder has a fault.
 
     Raises:
         CatDogError: a source or ROOT cannot be used.
     """
-    photos = prepare(_order(_parser().parse_args(argv)))
-    print("Next: python -m catdog_pl fit --model basic")
-    return 0 if photos else 1
+    options = parser().parse_args(argv)
+    try:
+        if options.check:
+            return check(options.check, options.jobs, options.min_side)
+        wanted = order(options)
+        prepare(wanted)
+    except OSError as error:
+        raise CatDogError(f"{error.filename or options.root}: {error.strerror or error}") from error
+    root = "" if wanted.root == Path("data") else f" --root {wanted.root}"
+    print(f"Next: python -m catdog_pl fit --model basic{root}")
+    return 0
 
 
-def prepare(order: Order) -> list[Photo]:
-    """Prepare a folder.
+def prepare(wanted: Order) -> None:
+    """Prepare a folder, and print what it holds.
+
+    Where the same was prepared before and lies there untouched, nothing is done.
 
     Args:
-        order: what to do.
-
-    Returns:
-        Every photograph found, with its split or the reason why it has none.
+        wanted: what to do.
 
     Raises:
         CatDogError: a source or ROOT cannot be used; ROOT is then as it was.
+        OSError: the disk cannot be read or written.
     """
-    for source in order.sources:
-        check_source(source)
-    staging = Staging(order.root)
-    if order.root.exists() and staging.open():
-        print(f"Finished the run that was interrupted in {order.root}")
-    if not order.overwrite:
-        refuse_existing(order.root, SPLITS)
-    staging.open()
-    photos = find_photos(order.sources, staging, Limits())
-    _hash(photos)
-    sizes = _assign(photos, order)
-    _place(photos, staging)
-    staging.commit()
-    _report(photos, order, sizes)
+    _refuse_to_eat_the_source(wanted)
+    with Staging(wanted.root) as staging:
+        if staging.finished:
+            print(f"Finished what an interrupted run had ready in {wanted.root}.")
+        asked = wanted.asked()
+        if not wanted.overwrite:
+            if _is_done(wanted.root, asked):
+                return
+            refuse_existing(wanted.root, SPLITS)
+        photos = _checked(wanted, staging)
+        _assign(photos, wanted)
+        _build(photos, wanted, staging, asked)
+        staging.commit()
+    print("\n".join(summary(photos, counts(photos), str(wanted.root))))
+    print(f"Listed in {wanted.root / MANIFEST}, shown in {wanted.root / REPORT} and {CONTACT_SHEET}.")
+
+
+def check(root: Path, jobs: int, min_side: int) -> int:
+    """Check a prepared folder and print what is wrong with it; nothing is changed.
+
+    Args:
+        root: the folder with the splits.
+        jobs: processes that decode.
+        min_side: the shortest side that is not too small, in pixels.
+
+    Returns:
+        0 where nothing is wrong, else 1.
+
+    Raises:
+        CatDogError: there is no such folder.
+    """
+    if not any((root / split).is_dir() for split in SPLITS):
+        raise CatDogError(f"{root}: there is no {' or '.join(SPLITS)} folder in it")
+    photos = audit(root, jobs, min_side)
+    faults = [*layout_faults(root), *manifest_faults(root, photos), *audit_faults(photos)]
+    print("\n".join(count_table(counts(photos), str(root))))
+    print("\n".join(faults) if faults else "Nothing is wrong.")
+    if faults:
+        print(f"{len(faults)} faults. To prepare it again without them: prepare the source with --overwrite.")
+    return 1 if faults else 0
+
+
+def _refuse_to_eat_the_source(wanted: Order) -> None:
+    """A source that lies where the splits go would be replaced by them."""
+    root = wanted.root.resolve()
+    for source in wanted.sources:
+        path = Path(source).resolve()
+        places = (root, *(root / split for split in SPLITS))
+        if path == root or any(place in (path, *path.parents) for place in places[1:]):
+            raise UsageError(
+                f"{source} is where {wanted.root} keeps its splits; --check checks them, --root FOLDER"
+                " prepares another folder"
+            )
+
+
+def _is_done(root: Path, asked: dict[str, Any]) -> bool:
+    """Whether the same was prepared before and lies there untouched; says so."""
+    receipt = read_receipt(root)
+    there = all((root / split).is_dir() for split in SPLITS)
+    if receipt.get("asked") != asked or not there or quick_check(root):
+        return False
+    print("\n".join(count_table(receipt["counts"], str(root))))
+    print("Prepared before from the same sources: nothing to do.")
+    return True
+
+
+def _checked(wanted: Order, staging: Staging) -> list[Photo]:
+    """The photographs of the sources, each with its verdict."""
+    photos = Intake(staging, wanted.limits, wanted.sha256).find(wanted.sources)
+    look_at(photos, wanted.jobs, staging.journal)
+    mark_too_small(photos, wanted.min_side)
+    mark_duplicates(photos)
+    faults = list(audit_faults(photos))
+    if wanted.strict and faults:
+        print("\n".join(faults))
+        raise CatDogError(
+            f"--strict: {len(faults)} of {len(photos)} photographs are bad; nothing was prepared"
+        )
     return photos
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m catdog_pl prepare",
-        description="Make ROOT/{train,validation,test}/<class>/ from photographs. Sources are never changed.",
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "sources",
-        metavar="SOURCE",
-        nargs="+",
-        help="a folder or a zip or tar archive, with one folder per class or with Kaggle's file names"
-        f" (cat.0.jpg, dog.0.jpg); or {SAMPLE!r}, which draws a built-in data set",
-    )
-    parser.add_argument("--root", type=Path, default=Path("data"), help="folder to prepare (default: data)")
-    parser.add_argument(
-        "--sizes",
-        type=int,
-        nargs=3,
-        metavar=("TRAIN", "VALIDATION", "TEST"),
-        help="photographs of each class per split (default: the workshop's 2000 1000 100);"
-        " where there are fewer, the same proportions",
-    )
-    parser.add_argument("--seed", type=int, default=SEED, help=f"of the split (default: {SEED})")
-    parser.add_argument("--overwrite", action="store_true", help="replace the splits that ROOT holds")
-    return parser
-
-
-def _order(options: argparse.Namespace) -> Order:
-    sizes = Sizes(*options.sizes) if options.sizes else _default_sizes(options.sources)
-    if min(sizes) < 0 or sum(sizes) == 0:
-        raise UsageError(f"--sizes {' '.join(map(str, sizes))}: three counts, not negative, not all zero")
-    return Order(tuple(options.sources), options.root, sizes, options.seed, options.overwrite)
-
-
-def _default_sizes(sources: Sequence[str]) -> Sizes:
-    if list(sources) != [SAMPLE]:
-        return WORKSHOP
-    counts = import_module("catdog_pl.data.sample").SAMPLE_COUNTS
-    return Sizes(*(counts[split] for split in SPLITS))
-
-
-def _hash(photos: Iterable[Photo]) -> None:
-    """Read every photograph once."""
-    readable = [photo for photo in photos if photo.verdict is Verdict.OK]
-    for photo in tqdm(readable, desc="reading", unit="photo", disable=None):
-        try:
-            with open(photo.path, "rb") as file:
-                photo.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            photo.verdict, photo.reason = Verdict.UNREADABLE, f"it cannot be read ({error.strerror})"
-
-
-def _assign(photos: Iterable[Photo], order: Order) -> Sizes:
-    """Give every photograph of each class its split; the sizes that were possible."""
+def _assign(photos: Iterable[Photo], wanted: Order) -> None:
+    """Give every usable photograph its split."""
     classes: dict[str, list[Photo]] = defaultdict(list)
     for photo in photos:
-        if photo.label and photo.verdict is Verdict.OK:
+        if photo.usable and photo.label:
             classes[photo.label].append(photo)
-    _check_classes(classes, order)
-    sizes = scaled(order.sizes, min(map(len, classes.values())))
+    where = ", ".join(map(mask, wanted.sources))
+    _check_classes({label: len(members) for label, members in classes.items()}, wanted.amounts, where)
+    amounts = _possible(wanted.amounts, min(map(len, classes.values())))
+    earlier = _earlier(wanted)
     for members in classes.values():
-        groups = [Group(draw(photo.sha256, order.seed)) for photo in members]
-        for photo, split in zip(members, split_by_sizes(groups, sizes), strict=True):
-            photo.split = split
-    return sizes
+        assign_splits(members, amounts, wanted.seed, earlier)
+    _check_splits(photos, wanted.amounts, where)
 
 
-def _check_classes(classes: dict[str, list[Photo]], order: Order) -> None:
-    where = ", ".join(order.sources)
-    if not classes:
+def _check_classes(found: dict[str, int], amounts: Sizes | Fractions, where: str) -> None:
+    if len(found) != 2:
+        names = ", ".join(sorted(found)) or "none"
         raise CatDogError(
-            f"{where}: no photograph in it whose class is told by a folder or a Kaggle file name"
+            f"{where}: photographs of two classes are needed, told by a folder for each or by Kaggle's file"
+            f" names; there are good ones of {names}"
         )
-    if len(classes) != 2:
-        found = ", ".join(sorted(classes))
-        raise CatDogError(f"{where}: photographs of two classes are needed, found are those of {found}")
-    wanted = sum(size > 0 for size in order.sizes)
-    name, fewest = min(((name, len(members)) for name, members in classes.items()), key=lambda pair: pair[1])
-    if fewest < wanted:
-        raise CatDogError(f"{where}: {fewest} of class {name} are too few for {wanted} splits")
-
-
-def _place(photos: Iterable[Photo], staging: Staging) -> None:
-    """Build the split folders in staging: unpacked files are moved, a user's files are copied."""
-    taken: set[str] = set()
-    chosen = [photo for photo in photos if photo.split]
-    for photo in tqdm(chosen, desc="copying", unit="photo", disable=None):
-        folder = staging.new / str(photo.split) / str(photo.label)
-        folder.mkdir(parents=True, exist_ok=True)
-        target = folder / _free_name(photo, folder, taken)
-        if photo.ours:
-            os.rename(photo.path, target)
-        else:
-            shutil.copyfile(photo.path, target)
-
-
-def _free_name(photo: Photo, folder: Path, taken: set[str]) -> str:
-    """The photograph's own file name, with a part of its hash where another has the same."""
-    name = PurePath(photo.origin).name
-    if f"{folder}/{name}".casefold() in taken:
-        name = f"{PurePath(name).stem}-{photo.sha256[:12]}{PurePath(name).suffix}"
-    taken.add(f"{folder}/{name}".casefold())
-    return name
-
-
-def _report(photos: Iterable[Photo], order: Order, sizes: Sizes) -> None:
-    counts = Counter((photo.split, photo.label) for photo in photos if photo.split)
-    classes = sorted({label for _, label in counts if label})
-    if sizes != order.sizes:
-        wanted = " / ".join(map(str, order.sizes))
-        print(
-            f"Fewer photographs than {wanted} per class: the same proportions, {' / '.join(map(str, sizes))}"
+    label = min(found, key=lambda name: found[name])
+    splits = sum(amount > 0 for amount in amounts)
+    if found[label] < splits:
+        raise CatDogError(
+            f"{where}: {found[label]} good photographs of class {label} do not make {splits} splits"
         )
-    print(f"{order.root!s:<12}" + "".join(f"{label:>8}" for label in classes))
-    for split in SPLITS:
-        print(f"{split:<12}" + "".join(f"{counts[split, label]:>8}" for label in classes))
+
+
+def _possible(amounts: Sizes | Fractions, available: int) -> Sizes | Fractions:
+    """The amounts to use, where the smaller class has so many photographs; says where they are others."""
+    if isinstance(amounts, Fractions) or available >= sum(amounts):
+        return amounts
+    fewer = scaled(amounts, available)
+    print(
+        f"Fewer photographs than {' / '.join(map(str, amounts))} of each class:"
+        f" {' / '.join(map(str, fewer))}, in the same proportions."
+    )
+    return fewer
+
+
+def _earlier(wanted: Order) -> dict[str, str]:
+    """The split of every photograph that an earlier run with the same seed has put into ROOT."""
+    if read_receipt(wanted.root).get("asked", {}).get("seed") != wanted.seed:
+        return {}
+    return {row.sha256: row.split for row in read_manifest(wanted.root) if row.split in SPLITS}
+
+
+def _check_splits(photos: Iterable[Photo], amounts: Sizes | Fractions, where: str) -> None:
+    """Small fractions of few photographs may leave a split without a class, which cannot be read."""
+    table = counts(photos)
+    labels = {label for split in table.values() for label in split}
+    for split, amount in zip(SPLITS, amounts, strict=True):
+        missing = sorted(labels - set(table.get(split, {})))
+        if amount and missing:
+            raise CatDogError(
+                f"{where}: no {missing[0]} falls into {split}; --sizes gives every split its share"
+            )
+
+
+def _build(photos: Sequence[Photo], wanted: Order, staging: Staging, asked: dict[str, Any]) -> None:
+    """Everything that will lie in ROOT, in the staging folder."""
+    copied = place(photos, staging.new, staging.free_bytes(), wanted.link)
+    if copied:
+        print(f"Copied {copied} photographs: they cannot be linked from where they lie.")
+    table = counts(photos)
+    notes = [LICENCE] if PETS in wanted.sources else []
+    text = page(photos, table, [mask(source) for source in wanted.sources], notes)
+    (staging.new / REPORT).write_text(text, encoding="utf-8")
+    contact_sheet(photos).save(staging.new / CONTACT_SHEET)
+    write_manifest(photos, staging.new / MANIFEST)
+    write_receipt(staging.new, asked, photos)

@@ -3,81 +3,174 @@
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
-from catdog_pl.data.archives import Limits, stem, unpack, unpacked
+from catdog_pl.data.archives import ArchiveError, Limits, stem, unpack, unpacked
+from catdog_pl.data.downloads import download
 from catdog_pl.data.images import is_image_name, one_line
 from catdog_pl.data.labels import labels
-from catdog_pl.data.photo import Photo, Verdict
+from catdog_pl.data.pets import NEEDED_BYTES, download_pets, pet_files
+from catdog_pl.data.photo import Photo, Verdict, stamp
 from catdog_pl.data.staging import Staging
-from catdog_pl.errors import UsageError
+from catdog_pl.data.urls import is_url, mask
+from catdog_pl.errors import CatDogError, UsageError
 
 SAMPLE = "sample"
+PETS = "oxford-pets"
 
-_FORMS = f"a folder, a zip or tar archive, or the word {SAMPLE!r}"
+_FORMS = f"a folder, a zip or tar archive or the URL of one, {SAMPLE!r} or {PETS!r}"
 
 
 class Found(NamedTuple):
     """One photograph of one source, before its class is known.
 
     Attributes:
-        name: path inside the source.
+        name: path inside the source, with ``/``.
         source: the source's name.
         path: the file to read; empty where an archive's member was not unpacked.
-        ours: whether that file is an unpacked or drawn one.
-        problem: why there is no path, or the empty string.
+        ours: whether that file is an unpacked, downloaded or drawn one.
+        verdict: why there is no path, or ok.
+        reason: the verdict in words.
     """
 
-    name: PurePosixPath
+    name: str
     source: str
     path: str
     ours: bool
-    problem: str = ""
+    verdict: Verdict = Verdict.OK
+    reason: str = ""
 
 
-def find_photos(sources: Sequence[str], staging: Staging, limits: Limits) -> list[Photo]:
-    """The photographs of all sources with their classes, in the order of sources and names.
+@dataclass(frozen=True)
+class Intake:
+    """How sources are taken in.
 
-    Archives are unpacked, and the sample is drawn, into the staging folder.
-
-    Args:
-        sources: as the user typed them.
-        staging: where to unpack.
+    Attributes:
+        staging: where archives are downloaded and unpacked, and the sample is drawn.
         limits: for each archive.
-
-    Raises:
-        UsageError: a source is of no known form.
-        ArchiveError: an archive cannot be used.
+        sha256: what an archive's bytes must give; None takes any.
     """
-    found = [photo for source in sources for photo in sorted(_find(source, staging, limits))]
-    classes = labels((photo.name, stem(photo.source)) for photo in found)
-    return [_photo(photo, label) for photo, label in zip(found, classes, strict=True)]
+
+    staging: Staging
+    limits: Limits
+    sha256: str | None = None
+
+    def find(self, sources: Sequence[str]) -> list[Photo]:
+        """The photographs of all sources with their classes, in the order of sources and names.
+
+        Args:
+            sources: as the user typed them.
+
+        Raises:
+            CatDogError: an archive cannot be had or read, or there is no photograph.
+        """
+        found = [photo for source in sources for photo in sorted(self._find(source))]
+        if not found:
+            raise CatDogError(f"{', '.join(map(mask, sources))}: there is no photograph in it")
+        classes = labels((photo.name, stem(photo.source)) for photo in found)
+        return [_photo(photo, label) for photo, label in zip(found, classes, strict=True)]
+
+    def _find(self, source: str) -> Iterator[Found]:
+        if source == SAMPLE:
+            return _in_folder(self._sample(), SAMPLE, ours=True)
+        if source == PETS:
+            return self._pets()
+        if is_url(source):
+            return self._in_url(source)
+        path = Path(source)
+        if path.is_dir():
+            return _in_folder(path, path.resolve().name, ours=False, without=self.staging.root.resolve())
+        return self._in_archive(path)
+
+    def _sample(self) -> Path:
+        folder = self.staging.unpacked / SAMPLE
+        if not folder.exists():
+            part = self.staging.empty(folder.with_name(f"{SAMPLE}.part"))
+            import_module("catdog_pl.data.sample").draw_sample(part)  # draws with numpy; others need none
+            part.rename(folder)
+        return folder
+
+    def _pets(self) -> Iterator[Found]:
+        folder = self.staging.unpacked / PETS
+        if not folder.exists():
+            if self.staging.free_bytes() < NEEDED_BYTES:
+                raise CatDogError(f"{PETS} needs {NEEDED_BYTES:,} bytes of free disk in {self.staging.root}")
+            download_pets(folder)
+        for label, path in pet_files(folder):
+            yield Found(f"{label}/{os.path.basename(path)}", PETS, path, True)
+
+    def _in_archive(self, archive: Path) -> Iterator[Found]:
+        folder = self.staging.unpacked / identity(str(archive))
+        if not folder.exists():
+            if self.sha256:
+                _verify(archive, self.sha256)
+            unpack(archive, folder, one_line(str(archive)), self.limits, self.staging.free_bytes())
+        return _in_unpacked(folder, archive.name)
+
+    def _in_url(self, url: str) -> Iterator[Found]:
+        folder = self.staging.unpacked / identity(url)
+        if not folder.exists():
+            archive = self.staging.downloads / identity(url)
+            if not archive.exists():
+                download(url, archive, self.staging.free_bytes(), self.sha256)
+            try:
+                unpack(archive, folder, mask(url), self.limits, self.staging.free_bytes())
+            except ArchiveError:
+                archive.unlink()  # the next run asks the server again
+                raise
+            archive.unlink()
+        return _in_unpacked(folder, unquote(PurePosixPath(urlsplit(url).path).name) or "download")
 
 
 def check_source(source: str) -> None:
-    """Refuse a source that cannot be one, before any work is done.
+    """Refuse what cannot be a source, before any work is done.
 
     Raises:
-        UsageError: it does not exist, or it is neither a folder nor an archive.
+        UsageError: it does not exist, or it is of no known form.
     """
-    if source == SAMPLE:
+    if source in (SAMPLE, PETS):
+        return
+    if is_url(source):
+        if not source.lower().startswith(("http://", "https://")):
+            raise UsageError(f"{mask(source)}: only http and https are read")
         return
     path = Path(source)
     if not path.exists():
         raise UsageError(f"there is no file or folder {source!r}; SOURCE is {_FORMS}")
-    if is_image_name(path.name) and path.is_file():
+    if path.is_file() and is_image_name(path.name):
         raise UsageError(f"{source!r} is one photograph; give the folder that holds it")
+    if not path.is_dir() and not path.is_file():
+        raise UsageError(f"{source!r} is neither a file nor a folder; SOURCE is {_FORMS}")
 
 
-def _find(source: str, staging: Staging, limits: Limits) -> Iterator[Found]:
-    if source == SAMPLE:
-        return _in_folder(_drawn_sample(staging), SAMPLE, ours=True)
+def is_archive(source: str) -> bool:
+    """Whether a source is an archive, on the disk or on the web."""
+    return source not in (SAMPLE, PETS) and (is_url(source) or Path(source).is_file())
+
+
+def identity(source: str, without: Path | None = None) -> str:
+    """A name for what a source holds now, as far as that shows without reading it.
+
+    Of an archive, its size and date; of a folder, the names, sizes and dates of its images; of a URL, the
+    URL. So a run that was killed need not unpack again, and a run that is repeated need not run.
+
+    Args:
+        source: as the user typed it.
+        without: a folder whose images do not count.
+    """
+    words = hashlib.sha256(source.encode(errors="surrogateescape"))
     path = Path(source)
-    if path.is_dir():
-        return _in_folder(path, path.resolve().name, ours=False, without=staging.root.resolve())
-    return _in_archive(path, staging, limits)
+    if source in (SAMPLE, PETS) or is_url(source):
+        return words.hexdigest()[:16]
+    inside = _in_folder(path, "", ours=False, without=without and without.resolve()) if path.is_dir() else ()
+    files = sorted(photo.path for photo in inside) if path.is_dir() else [source]
+    for file in files:
+        words.update(f"{os.path.abspath(file)}\n{stamp(file)}\n".encode(errors="surrogateescape"))
+    return words.hexdigest()[:16]
 
 
 def _in_folder(folder: Path, source: str, *, ours: bool, without: Path | None = None) -> Iterator[Found]:
@@ -85,40 +178,28 @@ def _in_folder(folder: Path, source: str, *, ours: bool, without: Path | None = 
     for parent, folders, files in os.walk(folder):
         here = Path(parent)
         folders[:] = [name for name in folders if name[0] != "." and (here / name).resolve() != without]
-        inside = PurePosixPath(here.relative_to(folder).as_posix())
+        inside = here.relative_to(folder).as_posix()
         for name in filter(is_image_name, files):
-            yield Found(inside / name, source, os.path.join(parent, name), ours)
+            place = name if inside == "." else f"{inside}/{name}"
+            yield Found(place, source, os.path.join(parent, name), ours)
 
 
-def _in_archive(archive: Path, staging: Staging, limits: Limits) -> Iterator[Found]:
-    folder = staging.unpacked / _identity(archive)
-    if not folder.exists():
-        unpack(archive, folder, limits, staging.free_bytes())
+def _in_unpacked(folder: Path, source: str) -> Iterator[Found]:
     for photo in unpacked(folder):
         path = os.path.join(folder, photo.file) if photo.file else ""
-        yield Found(PurePosixPath(photo.name), archive.name, path, True, photo.problem)
+        yield Found(photo.name, source, path, True, Verdict(photo.verdict), photo.reason)
 
 
-def _drawn_sample(staging: Staging) -> Path:
-    folder = staging.unpacked / SAMPLE
-    if not folder.exists():
-        part = staging.empty(folder.with_name(f"{SAMPLE}.part"))
-        import_module("catdog_pl.data.sample").draw_sample(part)  # imports numpy; other sources need none
-        part.rename(folder)
-    return folder
-
-
-def _identity(archive: Path) -> str:
-    """A name for what lies in this file now, so that a run that was killed need not unpack again."""
-    status = archive.stat()
-    words = f"{archive.resolve()}\n{status.st_size}\n{status.st_mtime_ns}"
-    return hashlib.sha256(words.encode(errors="surrogateescape")).hexdigest()[:16]
+def _verify(archive: Path, sha256: str) -> None:
+    with archive.open("rb") as file:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != sha256.lower():
+        raise CatDogError(f"{archive}: its SHA-256 is {actual}, not {sha256.lower()}")
 
 
 def _photo(found: Found, label: str | None) -> Photo:
-    photo = Photo(one_line(str(PurePosixPath(found.source) / found.name)), found.path, found.ours, label)
-    if found.problem:
-        photo.verdict, photo.reason = Verdict.UNSAFE, found.problem
-    elif label is None:
-        photo.verdict, photo.reason = Verdict.NO_CLASS, "neither its folder nor its name tells its class"
+    origin = one_line(f"{found.source}/{found.name}")
+    photo = Photo(origin, found.path, found.ours, label, found.verdict, found.reason)
+    if label is None and photo.usable:
+        photo.leave_out(Verdict.NO_CLASS, "neither its folder nor its name tells its class")
     return photo

@@ -9,10 +9,13 @@ photograph that an earlier run has placed (`Group.earlier`) where it was.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
+
+from catdog_pl.data.photo import Photo, Verdict
 
 SPLITS = ("train", "validation", "test")
 
@@ -26,6 +29,14 @@ class Sizes(NamedTuple):
 
 
 WORKSHOP = Sizes(2000, 1000, 100)
+
+
+class Fractions(NamedTuple):
+    """Parts of each class in each split; together 1."""
+
+    train: float
+    validation: float
+    test: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +107,7 @@ def preferred(place: float, proportions: Sequence[float]) -> str:
     return SPLITS[0]
 
 
-def split_by_fractions(groups: Sequence[Group], fractions: Sequence[float]) -> list[str | None]:
+def split_by_fractions(groups: Sequence[Group], fractions: Fractions) -> list[str | None]:
     """A split for every group of one class, by fractions.
 
     Args:
@@ -125,3 +136,53 @@ def split_by_sizes(groups: Sequence[Group], sizes: Sizes) -> list[str | None]:
             splits[index] = split
             room[split] -= groups[index].size
     return splits
+
+
+def assign_splits(
+    photos: Sequence[Photo], amounts: Sizes | Fractions, seed: int, earlier: Mapping[str, str]
+) -> None:
+    """Give every usable photograph of one class its split, photographs that look alike the same one.
+
+    Args:
+        photos: all usable photographs of one class.
+        amounts: sizes that this class can fill, or fractions.
+        seed: of the draw.
+        earlier: the split of a photograph in an earlier run, by the hash of its bytes.
+    """
+    families: dict[int | str, list[Photo]] = defaultdict(list)
+    for photo in photos:
+        families[photo.sha256 if photo.group is None else photo.group].append(photo)
+    members = [_of_one_split(family, earlier) for family in families.values()]
+    groups = [_group(family, seed, earlier) for family in members]
+    if isinstance(amounts, Sizes):
+        splits = split_by_sizes(groups, amounts)
+    else:
+        splits = split_by_fractions(groups, amounts)
+    for family, split in zip(members, splits, strict=True):
+        for photo in family:
+            photo.split = split
+            if split is None:
+                photo.leave_out(Verdict.NOT_NEEDED, "the splits are full")
+
+
+def _of_one_split(family: list[Photo], earlier: Mapping[str, str]) -> list[Photo]:
+    """Photographs that look alike, without those that an earlier run has put into another split.
+
+    That happens when a new photograph looks like two that did not look like each other. None of them may
+    move to another split, and they may not stay in two.
+    """
+    splits = Counter(earlier[photo.sha256] for photo in family if photo.sha256 in earlier)
+    if len(splits) < 2:
+        return family
+    kept = max(SPLITS, key=lambda split: splits[split])
+    for photo in family:
+        if earlier.get(photo.sha256, kept) != kept:
+            photo.leave_out(Verdict.DUPLICATE, f"looks like photographs that are in {kept}")
+    return [photo for photo in family if photo.usable]
+
+
+def _group(family: Sequence[Photo], seed: int, earlier: Mapping[str, str]) -> Group:
+    """A group of the split functions: its place is that of its member with the smallest hash."""
+    known = [earlier[photo.sha256] for photo in family if photo.sha256 in earlier]
+    smallest = min(photo.sha256 for photo in family)
+    return Group(draw(smallest, seed), len(family), known[0] if known else None)

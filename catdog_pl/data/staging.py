@@ -1,62 +1,91 @@
 """The hidden folder in which a prepared folder is built, and the step that puts it in place.
 
-``ROOT/.prepare`` holds whatever is unfinished:
+``ROOT/.prepare`` holds what is unfinished:
 
-    unpacked/   one folder per archive, complete or named ``.part``
-    new/        the folders and files that will lie in ROOT
-    ready       written when ``new`` is complete
-    old/        what ROOT held before, until the exchange is done
+    downloads/     archives from the web, complete or ``.part``
+    unpacked/      one folder for each archive, complete or ``.part``
+    looks.jsonl    what was seen of each photograph
+    new/           the folders and files that will lie in ROOT
+    ready          written when ``new`` is complete
+    old/           what ROOT held before, until the exchange is done
+    lock           held by the run at work
 
-Until ``ready`` exists ROOT is not touched. From then on every step only moves one name, and `finish`
-can be called again after each of them: a run that was killed there is finished by the next one. Moves
-stay within ROOT, so that no photograph is copied twice.
+Until ``ready`` is there, ROOT is not touched. From then on each step moves one name, and `finish` can be
+called again after any of them: a run that was killed there is finished by the next one. Everything lies
+within ROOT, on one disk, so that a move is a rename.
 """
 
 import os
 import shutil
 from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from filelock import FileLock, Timeout
 
 from catdog_pl.errors import CatDogError
 
 FOLDER = ".prepare"
 
-# Left free on the disk, for the manifest, the report and everybody else.
+# Left free on the disk for the manifest, the report and everybody else.
 _RESERVE_BYTES = 200 * 10**6
 
 
 class Staging:
-    """The unfinished part of a prepared folder.
+    """The unfinished part of a prepared folder; used in a ``with`` statement, by one run at a time.
 
     Args:
         root: the prepared folder; made when missing.
+
+    Attributes:
+        finished: whether opening it finished what an earlier run had ready.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.folder = root / FOLDER
+        self.downloads = self.folder / "downloads"
         self.unpacked = self.folder / "unpacked"
+        self.journal = self.folder / "looks.jsonl"
         self.new = self.folder / "new"
         self.old = self.folder / "old"
         self.ready = self.folder / "ready"
+        self.finished = False
+        self._is_new = not root.exists()
+        self._lock = FileLock(self.folder / "lock", timeout=0)
 
-    def open(self) -> bool:
-        """Make the folder; finish what an interrupted run had ready, and clear what it had half built.
+    def __enter__(self) -> Self:
+        """Take the lock; finish what an earlier run had ready, and clear what it had half built.
 
-        Returns:
-            Whether there was something to finish.
+        Raises:
+            CatDogError: another run is at work.
         """
-        self.unpacked.mkdir(parents=True, exist_ok=True)
-        interrupted = self.ready.exists()
-        if interrupted:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise CatDogError(f"another prepare is at work in {self.root}; wait for it to end") from error
+        self.finished = self.ready.exists()
+        if self.finished:
             self.finish()
-            self.unpacked.mkdir(parents=True)
+        _remove(self.old)
         self.empty(self.new)
-        return interrupted
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Release the lock, and leave no empty folder behind."""
+        _remove(self.new)
+        self._lock.release()
+        if not any(path.is_file() and path.name != "lock" for path in self.folder.rglob("*")):
+            shutil.rmtree(self.folder)
+            if self._is_new and not any(self.root.iterdir()):
+                self.root.rmdir()
 
     def empty(self, folder: Path) -> Path:
         """Make a folder that is empty."""
-        if folder.exists():
-            shutil.rmtree(folder)
+        _remove(folder)
         folder.mkdir(parents=True)
         return folder
 
@@ -67,7 +96,7 @@ class Staging:
     def commit(self) -> None:
         """Put what ``new`` holds in place of what ROOT holds under the same names."""
         with self.ready.open("w", encoding="utf-8") as file:
-            file.write("\n".join(sorted(entry.name for entry in self.new.iterdir())))
+            file.write("The folder new is complete; the next run finishes the exchange.\n")
             file.flush()
             os.fsync(file.fileno())
         self.finish()
@@ -80,9 +109,9 @@ class Staging:
             if current.exists():
                 current.rename(self.old / entry.name)
             entry.rename(current)
-        shutil.rmtree(self.old)
         self.ready.unlink()
-        shutil.rmtree(self.folder)
+        for path in (self.old, self.new, self.unpacked, self.downloads, self.journal):
+            _remove(path)
 
 
 def refuse_existing(root: Path, names: tuple[str, ...]) -> None:
@@ -97,3 +126,10 @@ def refuse_existing(root: Path, names: tuple[str, ...]) -> None:
             f"{root / present[0]} is already there and stays as it is; --overwrite replaces it,"
             " --root FOLDER prepares another folder"
         )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
