@@ -107,6 +107,10 @@ def parse_message(error: str, known: Sequence[str]) -> str:
     text = " ".join(error.split())
     if unknown := re.match(r"unrecognized arguments: --([^\s=]+)", text, flags=re.IGNORECASE):
         return f"--{unknown[1]} is no option{nearest(unknown[1], known)}; see --help"
+    if nested := re.search(r"NestedArg\(key='([^']+)', val='([^']*)'\)", text):
+        if f"model.init_args.{nested[1]}" in known:
+            return f"--model.{nested[1]} {nested[2]}: not a valid value; see --help"
+        return f"--model.{nested[1]} is no option of this model{nearest(nested[1], known)}; see --help"
     if union := re.match(r'Parser key "([^"]+)": .*Subtypes: \[(.*?)\] .*Given value: (.*)', text):
         return f"--{union[1]} {union[3]}: not a valid {readable(union[2])}"
     return text.replace('Parser key "', "--").replace('":', ":")
@@ -114,6 +118,7 @@ def parse_message(error: str, known: Sequence[str]) -> str:
 
 def nearest(key: str, known: Sequence[str]) -> str:
     """`` (did you mean --batch_size?)`` for the known key most like this one, or nothing."""
+    known = [name.replace(".init_args.", ".") for name in known]
     candidates = {name.rpartition(".")[2]: name for name in known} | {name: name for name in known}
     candidates |= {name: name for name in SHORT_FORMS}
     close = difflib.get_close_matches(key, candidates, n=1)

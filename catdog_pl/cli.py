@@ -1,26 +1,42 @@
 """``fit``, ``validate`` and ``test`` on LightningCLI: defaults, the checkpoint's values, the run's folder."""
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import (
+    ArgsType,
+    LightningArgumentParser,
+    LightningCLI,
+    SaveConfigCallback,
+)
 
 from catdog_pl import runs
 from catdog_pl.arguments import canonical, option_value, parse_message
 from catdog_pl.data.datamodule import CatDogDataModule
-from catdog_pl.errors import UsageError
+from catdog_pl.errors import CatDogError, Interrupted, UsageError
 from catdog_pl.models.classifier import NOTE, Classifier
-from catdog_pl.models.registry import MODELS, data_spec, read_checkpoint, restore_arguments
+from catdog_pl.models.registry import MODELS, data_spec, first_line, read_checkpoint, restore_arguments
 from catdog_pl.reports.evaluation import Evaluation
 from catdog_pl.reports.summary import totals
-from catdog_pl.training import EpochSeed, History, SafeCheckpointIO, keep_memory, on_terminal, silence
+from catdog_pl.training import (
+    METRICS,
+    EpochSeed,
+    History,
+    SafeCheckpointIO,
+    keep_memory,
+    on_terminal,
+    silence,
+)
 
 SEED = 2018
 MODEL_PATHS = {name: f"catdog_pl.models.{cls.__name__}" for name, cls in MODELS.items()}
@@ -140,11 +156,14 @@ class CatDogCLI(LightningCLI):
             self.config = parser.parse_args(args)
         except ArgumentError as error:
             raise UsageError(parse_message(str(error), known_keys(parser))) from error
+        if not 0 <= int(self.config.seed_everything) < 2**32:
+            raise UsageError(f"--seed_everything {self.config.seed_everything}: it must lie in 0..4294967295")
 
     def before_instantiate_classes(self) -> None:
         """Hold the configuration against the machine and the checkpoint; choose the run's folder."""
         self._check_model()
         check_accelerator(self.config.trainer.accelerator)
+        check_monitors(self.config)
         if self.config.trainer.enable_progress_bar is None:
             self.config.trainer.enable_progress_bar = on_terminal()
         if self.stage == "fit":
@@ -174,6 +193,17 @@ class CatDogCLI(LightningCLI):
         self.run_folder = resumed or runs.new_run(NAMES[self.config.model.class_path], root)
         self.save_config_kwargs = {"config_filename": runs.config_name(self.run_folder)}
 
+    def instantiate_classes(self) -> None:
+        """Build model, datamodule and trainer, and say in one line what a value was refused for.
+
+        Raises:
+            CatDogError: a value is refused.
+        """
+        try:
+            super().instantiate_classes()
+        except (TypeError, ValueError, MisconfigurationException) as error:
+            raise refusal(error) from error
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with the run's folder and the callbacks that are always there."""
         config = self.config_init
@@ -189,6 +219,40 @@ class CatDogCLI(LightningCLI):
             plugins=[*(trainer_config.plugins or []), SafeCheckpointIO()],
             **kwargs,
         )
+
+    def run(self) -> Any:
+        """Run the stage; returns what the Trainer's method returns.
+
+        Raises:
+            Interrupted: Ctrl-C or SIGTERM ended it.
+            UsageError: Lightning refuses the configuration.
+        """
+        try:
+            return self._stage_method()(
+                self.model, datamodule=self.datamodule, ckpt_path=self.checkpoint_path, weights_only=True
+            )
+        except SystemExit:  # Lightning's answer to both signals
+            if not self.trainer.interrupted:
+                raise
+            raise self._interrupted() from None
+        except MisconfigurationException as error:
+            raise refusal(error) from error
+
+    def _stage_method(self) -> Callable[..., Any]:
+        if self.stage == "fit":
+            return self.trainer.fit
+        return partial(
+            self.trainer.validate if self.stage == "validate" else self.trainer.test, verbose=False
+        )
+
+    def _interrupted(self) -> Interrupted:
+        signum = signal.SIGTERM if self.trainer.received_sigterm else signal.SIGINT
+        last = self.run_folder / runs.LAST
+        if self.stage == "fit" and last.is_file():
+            rest = f"the epochs before are saved, go on with: python -m catdog_pl fit --ckpt_path {last}"
+        else:
+            rest = "nothing had been saved"
+        return Interrupted(f"stopped in epoch {self.trainer.current_epoch + 1}; {rest}", signum)
 
     def _report(self) -> Callback:
         return Evaluation(self.run_folder / "test.csv") if self.stage == "test" else History(self.run_folder)
@@ -236,6 +300,28 @@ def check_accelerator(accelerator: Any) -> None:
         raise UsageError(f"accelerator {accelerator!r} is unknown; valid are {', '.join(sorted(set(valid)))}")
 
 
+def check_monitors(config: Namespace) -> None:
+    """Hold that early stopping and the checkpoint watch a metric that a fit logs.
+
+    Raises:
+        UsageError: they watch another.
+    """
+    for group in ("early_stopping", "checkpoint"):
+        monitor = config[group].monitor
+        if monitor not in (*METRICS, None):
+            raise UsageError(f"--{group}.monitor {monitor} is no metric; valid are {', '.join(METRICS)}")
+
+
+def refusal(error: Exception) -> CatDogError:
+    """The project's own error behind a library's, or the library's first line as one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, CatDogError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return UsageError(first_line(error))
+
+
 def mps_stands_in(accelerator: str) -> bool:
     """Whether ``gpu`` means an Apple GPU here, as it does for Lightning."""
     return accelerator == "gpu" and torch.backends.mps.is_available()
@@ -250,24 +336,19 @@ def fit(argv: Sequence[str]) -> int:
     """Train a model; ``argv`` are the words behind ``fit``."""
     cli = CatDogCLI("fit", argv)
     print(totals(cli.model))
-    cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.checkpoint_path, weights_only=True)
+    cli.run()
     return 0
 
 
 def validate(argv: Sequence[str]) -> int:
     """Print loss and accuracy on the validation photographs."""
     cli = CatDogCLI("validate", argv)
-    (metrics,) = cli.trainer.validate(
-        cli.model, datamodule=cli.datamodule, ckpt_path=cli.checkpoint_path, weights_only=True, verbose=False
-    )
+    (metrics,) = cli.run()
     print(f"val_loss: {metrics['val_loss']:.4f} - val_acc: {metrics['val_acc']:.4f}")
     return 0
 
 
 def test(argv: Sequence[str]) -> int:
     """Print the test report and write its CSV into the checkpoint's folder."""
-    cli = CatDogCLI("test", argv)
-    cli.trainer.test(
-        cli.model, datamodule=cli.datamodule, ckpt_path=cli.checkpoint_path, weights_only=True, verbose=False
-    )
+    CatDogCLI("test", argv).run()
     return 0

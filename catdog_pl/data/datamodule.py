@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, DistributedSampler, Sampler
 from catdog_pl.data.folder import Batch, DataError, PhotoFolder
 from catdog_pl.data.images import ResizeRule
 from catdog_pl.data.transforms import AffineRanges, draw, warp
+from catdog_pl.errors import UsageError
 
 Split = Literal["train", "validation", "test"]
 
@@ -45,6 +46,9 @@ class CatDogDataModule(LightningDataModule):
             in every epoch.
         num_workers: processes that make batches; by default none when the photographs are cached, else
             one per processor.
+
+    Raises:
+        UsageError: a number lies outside its range.
     """
 
     def __init__(
@@ -63,6 +67,12 @@ class CatDogDataModule(LightningDataModule):
         num_workers: int | None = None,
     ) -> None:
         super().__init__()
+        check_range("image_size", image_size, 2)
+        check_range("batch_size", batch_size, 1)
+        check_range("num_workers", num_workers or 0, 0)
+        check_range("cache_gib", cache_gib, 0)
+        check_range("seed", seed, 0)
+        check_range("zoom", zoom, 0, 1)
         self.root = Path(root)
         self.image_size = image_size
         self.batch_size = batch_size
@@ -200,6 +210,17 @@ class CatDogDataModule(LightningDataModule):
     @property
     def _rank(self) -> int:
         return 0 if self.trainer is None else self.trainer.global_rank
+
+
+def check_range(name: str, value: float, low: float, below: float = float("inf")) -> None:
+    """Hold ``low <= value < below``.
+
+    Raises:
+        UsageError: it is not so.
+    """
+    if not low <= value < below:
+        above = f" and below {below:g}" if below < float("inf") else ""
+        raise UsageError(f"{name} is {value:g}; it must be at least {low:g}{above}")
 
 
 def as_it_is(batch: Any) -> Any:
