@@ -19,10 +19,15 @@ def predicted_labels(probabilities: Sequence[float]) -> list[int]:
 
 
 def crosstab(true: Sequence[int], predicted: Sequence[int]) -> pd.DataFrame:
-    """How often each true label got each predicted one, with margins, in the workshop's form."""
-    return pd.crosstab(
-        pd.Series(true), pd.Series(predicted), rownames=["True"], colnames=["Pred"], margins=True
-    )
+    """How often each true label got each predicted one, with margins, in the workshop's form.
+
+    A label that was never predicted keeps its column of zeros, which ``pandas.crosstab`` alone leaves out.
+    """
+    counts = pd.crosstab(pd.Series(true), pd.Series(predicted), rownames=["True"], colnames=["Pred"])
+    counts = counts.reindex(index=[0, 1], columns=[0, 1], fill_value=0)
+    counts["All"] = counts.sum(axis=1)
+    counts.loc["All"] = counts.sum()
+    return counts.rename_axis(index="True", columns="Pred")
 
 
 class Evaluation(Callback):
