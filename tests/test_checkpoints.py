@@ -1,0 +1,184 @@
+"""What a checkpoint holds, and that no file that looks like one does harm."""
+
+import io
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from catdog_pl.errors import CatDogError
+from catdog_pl.models import VGG16, Basic, load_checkpoint
+from catdog_pl.models.classifier import NOTE, Classifier
+from catdog_pl.models.registry import CheckpointError, read_checkpoint
+from catdog_pl.training import SafeCheckpointIO
+from tests.conftest import Run
+
+SMALL = {"image_size": 32, "filters": (4, 4), "dense_units": 8}
+
+
+def save(model: Classifier, path: Path) -> dict[str, Any]:
+    """Write the model as the Trainer does; returns what the file holds."""
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.strategy.connect(model)
+    trainer.save_checkpoint(path)
+    checkpoint: dict[str, Any] = torch.load(path, weights_only=True)
+    return checkpoint
+
+
+@pytest.mark.parametrize(
+    "model",
+    [Basic(**SMALL), VGG16(image_size=32, weights="none", dense_units=8, dropout=0.3)],  # type: ignore[arg-type]
+    ids=["basic", "vgg16"],
+)
+def test_a_round_trip_gives_the_same_model(model: Classifier, tmp_path: Path) -> None:
+    save(model, tmp_path / "x.ckpt")
+    loaded = load_checkpoint(tmp_path / "x.ckpt")
+    pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    assert type(loaded) is type(model)
+    assert not loaded.training
+    assert dict(loaded.hparams) == dict(model.hparams)
+    assert torch.equal(loaded(pixels), model.eval()(pixels))
+    assert [p.requires_grad for p in loaded.parameters()] == [p.requires_grad for p in model.parameters()]
+
+
+def test_a_checkpoint_notes_what_prediction_needs(tmp_path: Path) -> None:
+    note = save(Basic(**SMALL), tmp_path / "x.ckpt")[NOTE]  # type: ignore[arg-type]
+    assert note["model"] == "basic"
+    assert note["data"] == {
+        "class_names": ["cat", "dog"],
+        "image_size": 32,
+        "resize": "nearest",
+        "predict_resize": "lanczos",
+    }
+    assert set(note["versions"]) == {"catdog_pl", "lightning", "PIL", "torch", "torchvision"}
+
+
+class Payload:
+    """Unpickling it writes a file."""
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return exec, ("open('executed', 'w').close()",)
+
+
+def changed(checkpoint: dict[str, Any], path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    change(checkpoint)
+    torch.save(checkpoint, path)
+
+
+def flip_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def deflate(path: Path) -> None:
+    with zipfile.ZipFile(path) as source:
+        entries = [(entry.filename, source.read(entry)) for entry in source.infolist()]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+        for name, content in entries:
+            target.writestr(name, content)
+
+
+def hyper(**values: object) -> Callable[[dict[str, Any]], None]:
+    return lambda checkpoint: checkpoint["hyper_parameters"].update(values)
+
+
+def weight(value: object) -> Callable[[dict[str, Any]], None]:
+    return lambda checkpoint: checkpoint["state_dict"].update({"head.dense_2.bias": value})
+
+
+HOSTILE: dict[str, Callable[[dict[str, Any]], object]] = {
+    "pickled code": lambda c: c.update(extra=Payload()),
+    "no note": lambda c: c.pop(NOTE),
+    "note of another kind": lambda c: c.update({NOTE: "basic"}),
+    "format of the future": lambda c: c[NOTE].update(format=99),
+    "foreign model": lambda c: c[NOTE].update(model="os.system"),
+    "no classes": lambda c: c[NOTE]["data"].pop("class_names"),
+    "three classes": lambda c: c[NOTE]["data"].update(class_names=["a", "b", "c"]),
+    "unknown data field": lambda c: c[NOTE]["data"].update(path="/etc"),
+    "instantiator": hyper(_instantiator="os.system"),
+    "class path": hyper(_class_path="os.system"),
+    "huge layer": hyper(dense_units=10**12),
+    "endless layers": hyper(filters=tuple([8] * 100_000)),
+    "layer of text": hyper(dense_units="many"),
+    "missing layer": lambda c: c["state_dict"].pop("head.dense_2.bias"),
+    "additional layer": lambda c: c["state_dict"].update(extra=torch.zeros(1)),
+    "wrong shape": weight(torch.zeros(2)),
+    "sparse weight": weight(torch.zeros(1).to_sparse()),
+    "text for a weight": weight("zero"),
+    "no state": lambda c: c.pop("state_dict"),
+}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> dict[str, Any]:
+    return save(Basic(**SMALL), tmp_path / "x.ckpt")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_checkpoints_are_refused_in_one_line(
+    kind: str, checkpoint: dict[str, Any], tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "x.ckpt"
+    changed(checkpoint, file, HOSTILE[kind])
+    with pytest.raises(CheckpointError) as error:
+        load_checkpoint(file)
+    assert "\n" not in str(error.value)
+    assert "x.ckpt" in str(error.value)
+    for command in ("fit", "validate", "test"):
+        assert run(f"{command} --ckpt_path", file) == 1
+        assert capsys.readouterr().err.count("\n") == 1
+    assert not Path("executed").exists()
+
+
+DAMAGED: dict[str, Callable[[Path], object]] = {
+    "missing": Path.unlink,
+    "empty": lambda path: path.write_bytes(b""),
+    "random bytes": lambda path: path.write_bytes(bytes(range(256)) * 40),
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:-1000]),
+    "one bit flipped": flip_bit,
+    "compressed": deflate,
+    "bare pickle": lambda path: path.write_bytes(pickle.dumps(Payload())),
+    "a list": lambda path: torch.save([1, 2], path),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_damaged_checkpoints_are_refused_in_one_line(kind: str, checkpoint: object, tmp_path: Path) -> None:
+    file = tmp_path / "x.ckpt"
+    DAMAGED[kind](file)
+    with pytest.raises(CheckpointError) as error:
+        load_checkpoint(file)
+    assert "\n" not in str(error.value)
+    assert not Path("executed").exists()
+
+
+def test_a_zip_that_lies_about_its_sizes_is_refused(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("archive/data.pkl", b"x" * 10)
+    lying = content.getvalue().replace(struct.pack("<I", 10), struct.pack("<I", 2**31))
+    (tmp_path / "x.ckpt").write_bytes(lying)
+    with pytest.raises(CheckpointError):
+        read_checkpoint(tmp_path / "x.ckpt")
+
+
+def test_a_failed_write_leaves_the_old_checkpoint_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "last.ckpt"
+    SafeCheckpointIO().save_checkpoint({"epoch": 1}, file)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(CatDogError, match=r"last.ckpt cannot be written .*No space left"):
+        SafeCheckpointIO().save_checkpoint({"epoch": 2}, file)
+    assert torch.load(file) == {"epoch": 1}
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ""] == ["last.ckpt"]
