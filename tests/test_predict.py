@@ -374,12 +374,15 @@ def test_names(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
 @pytest.mark.usefixtures("use")
-def test_names_that_are_no_text(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+@pytest.mark.parametrize("form", ["text", "json", "jsonl", "csv"])
+def test_names_that_are_no_text(form: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = os.path.join(os.fsencode(tmp_path), b"caf\xe9.png")
     Path(os.fsdecode(path)).write_bytes(picture(0))
-    for form in ("text", "json", "jsonl", "csv"):
-        assert main(["predict", "--format", form, str(tmp_path), "none"]) == 1
-        assert b"udce9" in capfdbinary.readouterr().out
+    file = tmp_path_factory.mktemp("out") / "answers"
+    assert main(words(tmp_path, "none", "--format", form, "--output", file)) == 1
+    text = file.read_text(encoding="utf-8")
+    first = text.splitlines()[0] if form == "text" else str(read_back(form, text)[0]["source"])
+    assert first == rf"{tmp_path}{os.sep}caf\udce9.png", "the byte is written as an escape"
 
 
 @pytest.mark.usefixtures("use")
@@ -496,6 +499,18 @@ def test_interrupted_runs_leave_valid_files(form: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         formats.write(interrupted(), formats.FORMATS[form], file)
     assert [answer["source"] for answer in read_back(form, file.getvalue())] == ["a\nb.jpg", "c.jpg"]
+
+
+@pytest.mark.parametrize("form", ["text", "json", "jsonl", "csv"])
+def test_each_answer_is_written_at_once(form: str, tmp_path: Path) -> None:
+    def answers() -> Iterator[Prediction]:
+        for index in range(5):
+            assert file.read_text(encoding="utf-8").count(".jpg") == index
+            yield Prediction(f"{index}.jpg", 0.25, "cat")
+
+    file = tmp_path / "answers"
+    with file.open("w", encoding="utf-8") as stream:
+        assert formats.write(answers(), formats.FORMATS[form], stream) == 0
 
 
 KILLED = """

@@ -315,15 +315,39 @@ def test_one_private_address_among_public_ones_is_enough(monkeypatch: pytest.Mon
         fetch("http://mixed.example/x", public_only=True)
 
 
-def test_proxy_of_the_environment(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def proxy(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     monkeypatch.setenv("http_proxy", server.url)
     monkeypatch.delenv("no_proxy", raising=False)
-    server.answers["http://photos.example/x.png"] = [answer()]
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    return server
+
+
+def test_proxy_of_the_environment(proxy: Server) -> None:
+    proxy.answers["http://photos.example/x.png"] = [answer()]
     assert fetch("http://photos.example/x.png", seconds=2.0) == PNG
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(2, 1, 6, "", ("10.0.0.1", 80))])
-    with pytest.raises(ImageError, match="is not a public address"):
-        fetch("http://photos.example/x.png", public_only=True)
-    assert len(server.requests) == 1, "a proxy could lead to any address"
+
+
+def test_a_proxy_that_drips_is_cut(proxy: Server) -> None:
+    proxy.answers["http://photos.example/x.png"] = drip(b"HTTP/1.1 200 ")
+    started = time.monotonic()
+    with pytest.raises(ImageError, match=r"longer than 0\.3 seconds"):
+        fetch("http://photos.example/x.png", seconds=0.3)
+    assert time.monotonic() - started < 2.0
+
+
+def test_public_only_uses_no_proxy(proxy: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy could lead to any address."""
+    nobody = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+    monkeypatch.setattr(connections, "is_public", lambda _: True)
+    real = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *a, **k: nobody if "example" in host else real(host, *a, **k)
+    )
+    proxy.answers["http://photos.example:9/x.png"] = [answer()]
+    with pytest.raises(ImageError, match="the connection failed"):
+        fetch("http://photos.example:9/x.png", public_only=True, seconds=2.0)
+    assert not proxy.requests
 
 
 # Data URLs, names and secrets
