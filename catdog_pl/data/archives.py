@@ -1,21 +1,22 @@
-"""Photographs out of zip and tar archives, which are never trusted.
+"""The photographs of zip and tar archives, which are never trusted.
 
-Names inside an archive are read but never used as paths: the photographs are written as ``0000000.jpg``,
-``0000001.jpg`` and so on, beside a table of the names they had. What is not a plain file is not unpacked.
-Files and bytes are counted while they are written, whatever the archive says of itself, and unpacking
-stops at the limits.
+A zip stays packed: what is made of it is a table of where its photographs lie. A tar can only be read from
+beginning to end, and an archive inside an archive not at all; those are unpacked into files of our own,
+``0000000.jpg`` and so on. Names inside an archive are never used as paths. Files and bytes are counted, and
+the archive is refused at the limits.
 """
 
 import csv
+import os
 import shutil
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from catdog_pl.data.contents import Content, Packed
 from catdog_pl.data.images import is_image_name, one_line
 from catdog_pl.data.members import Fault, Member, members
 from catdog_pl.data.photo import Verdict
@@ -24,9 +25,7 @@ from catdog_pl.errors import CatDogError
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2")
 """File names that are taken for archives."""
 
-TABLE = "names.csv"
-"""The table that lies beside the unpacked photographs: file, name in the archive, verdict, reason."""
-
+_TABLE = "photographs.csv"
 _CHUNK = 2**20
 # What damaged data makes the standard library raise; RuntimeError is zipfile's word for "encrypted".
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, ValueError, RuntimeError)
@@ -50,74 +49,20 @@ class Limits(NamedTuple):
     depth: int = 2
 
 
-class Unpacked(NamedTuple):
+class Entry(NamedTuple):
     """One photograph of an archive.
 
     Attributes:
-        file: its file name beside the table; empty where it was not unpacked.
         name: its name in the archive; that of a nested archive comes before it.
-        verdict: why it was not unpacked, or ok.
+        content: where its bytes are; None where they must not be taken.
+        verdict: why they must not, or ok.
         reason: the verdict in words.
     """
 
-    file: str
     name: str
-    verdict: str
+    content: Content | None
+    verdict: Verdict
     reason: str
-
-
-@dataclass
-class Budget:
-    """What an archive may still unpack.
-
-    Attributes:
-        archive: what errors call it.
-        limits: what it may hold.
-        free_bytes: what the disk may be filled with.
-    """
-
-    archive: str
-    limits: Limits
-    free_bytes: int
-
-    def __post_init__(self) -> None:
-        self.files = self.limits.files
-        self.bytes = min(self.limits.unpacked_bytes, self.free_bytes)
-
-    def afford(self, size: int) -> None:
-        """Make sure that so many bytes are left.
-
-        Raises:
-            ArchiveError: they are not.
-        """
-        if size > self.bytes:
-            raise ArchiveError(
-                f"{self.archive} unpacks to more than {self._most()}; nothing of it is kept. Archives that"
-                " exhaust a disk exist: look at it before you raise the limit"
-            )
-
-    def take(self, size: int) -> None:
-        """Count bytes that are about to be written."""
-        self.afford(size)
-        self.bytes -= size
-
-    def take_file(self) -> None:
-        """Count a member.
-
-        Raises:
-            ArchiveError: there are too many.
-        """
-        self.files -= 1
-        if self.files < 0:
-            raise ArchiveError(
-                f"{self.archive} holds more than {self.limits.files:,} files, the limit of --max-files;"
-                " nothing of it is kept"
-            )
-
-    def _most(self) -> str:
-        if self.free_bytes < self.limits.unpacked_bytes:
-            return f"{self.free_bytes:,} bytes, which is what the disk can hold"
-        return f"{self.limits.unpacked_bytes:,} bytes, the limit of --max-gigabytes"
 
 
 def is_archive_name(name: str) -> bool:
@@ -132,9 +77,9 @@ def stem(name: str) -> str:
 
 
 def unpack(archive: Path, folder: Path, name: str, limits: Limits, free_bytes: int) -> None:
-    """Write the photographs of an archive into a new folder, with `TABLE` beside them.
+    """Make the photographs of an archive readable, with a table of them in a new folder.
 
-    The folder appears only when it is complete; nothing is left where unpacking fails.
+    The folder appears only when it is complete; nothing is left where that fails.
 
     Args:
         archive: a zip, tar, tar.gz or tar.bz2, told by its content.
@@ -146,13 +91,12 @@ def unpack(archive: Path, folder: Path, name: str, limits: Limits, free_bytes: i
     Raises:
         ArchiveError: it cannot be read, or it holds more than is allowed.
     """
-    budget = Budget(name, limits, free_bytes)
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        with (part / TABLE).open("w", newline="", encoding="utf-8", errors="backslashreplace") as table:
-            _Unpacker(part, csv.writer(table), budget).unpack(archive, "")
+        with (part / _TABLE).open("w", newline="", encoding="utf-8", errors="backslashreplace") as table:
+            _Unpacker(part, csv.writer(table), _Budget(name, limits, free_bytes)).unpack(archive, "")
         part.rename(folder)
     except _DAMAGED as error:
         raise ArchiveError(f"{name} cannot be unpacked: {one_line(str(error))}") from error
@@ -160,16 +104,55 @@ def unpack(archive: Path, folder: Path, name: str, limits: Limits, free_bytes: i
         shutil.rmtree(part, ignore_errors=True)
 
 
-def unpacked(folder: Path) -> Iterator[Unpacked]:
-    """The photographs of an unpacked archive, in its own order."""
-    with (folder / TABLE).open(newline="", encoding="utf-8") as table:
-        yield from (Unpacked(*row) for row in csv.reader(table))
+def unpacked(folder: Path) -> Iterator[Entry]:
+    """The photographs of an archive that `unpack` has made readable, in its own order."""
+    with (folder / _TABLE).open(newline="", encoding="utf-8") as table:
+        for name, path, extension, verdict, reason, *numbers in csv.reader(table):
+            packed = Packed(*map(int, numbers)) if numbers else None
+            # A path of our own file is relative to the folder; join leaves an absolute one, of a zip, alone.
+            content = Content(os.path.join(folder, path), extension, packed) if path else None
+            yield Entry(name, content, Verdict(verdict), reason)
+
+
+class _Budget:
+    """What an archive may still hold."""
+
+    def __init__(self, archive: str, limits: Limits, free_bytes: int) -> None:
+        self.archive = archive
+        self.limits = limits
+        self.files = limits.files
+        self.bytes = limits.unpacked_bytes
+        self.free_bytes = free_bytes
+
+    def take_file(self) -> None:
+        self.files -= 1
+        if self.files < 0:
+            raise self.refusal(f"holds more than {self.limits.files:,} files, the limit of --max-files")
+
+    def take(self, size: int) -> None:
+        """Count bytes that will be read."""
+        self.bytes -= size
+        if self.bytes < 0:
+            most = f"{self.limits.unpacked_bytes:,} bytes, the limit of --max-gigabytes"
+            raise self.refusal(f"unpacks to more than {most}")
+
+    def take_disk(self, size: int) -> None:
+        """Count bytes that are about to be written."""
+        self.free_bytes -= size
+        if self.free_bytes < 0:
+            raise self.refusal("unpacks to more than the disk can hold")
+
+    def refusal(self, reason: str) -> ArchiveError:
+        return ArchiveError(
+            f"{self.archive} {reason}; nothing of it is kept. Archives made to exhaust a disk exist: look at"
+            " it before you make room"
+        )
 
 
 class _Unpacker:
     """The state of one `unpack`: the folder, the table, what is left of the budget."""
 
-    def __init__(self, folder: Path, table: Any, budget: Budget) -> None:
+    def __init__(self, folder: Path, table: Any, budget: _Budget) -> None:
         self.folder = folder
         self.table = table
         self.budget = budget
@@ -177,54 +160,54 @@ class _Unpacker:
         self.count = 0
 
     def unpack(self, archive: Path, prefix: str) -> None:
-        self._check_size(archive)
         for member in members(archive, self.budget.limits.unpacked_bytes):
             self.budget.take_file()
-            self._take(member, prefix + member.name)
+            self._take(archive, member, prefix + member.name)
 
-    def _check_size(self, archive: Path) -> None:
-        """Refuse a zip that says itself that it is too large, before a byte of it is written."""
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as file:
-                names = ((info, PurePosixPath(info.filename).name) for info in file.infolist())
-                self.budget.afford(sum(info.file_size for info, name in names if is_image_name(name)))
-
-    def _take(self, member: Member, name: str) -> None:
+    def _take(self, archive: Path, member: Member, name: str) -> None:
         wanted = _is_visible(member.name)
         is_image = wanted and is_image_name(PurePosixPath(member.name).name)
         if member.fault:
             if is_image or member.fault.verdict is Verdict.UNSAFE:
-                self.table.writerow(("", name, *member.fault))
+                self._list(name, member.fault)
         elif is_image:
-            self._photograph(member, name)
+            self._photograph(archive, member, name)
         elif wanted and is_archive_name(member.name):
             self._nested(member, name)
 
-    def _photograph(self, member: Member, name: str) -> None:
-        file = f"{self.count:07d}{PurePosixPath(member.name).suffix.lower()}"
-        fault = self._write(member, self.folder / file)
-        if fault:
-            self.table.writerow(("", name, *fault))
+    def _photograph(self, archive: Path, member: Member, name: str) -> None:
+        extension = PurePosixPath(member.name).suffix.lower()
+        if member.packed:
+            self.budget.take(member.size)
+            where = archive.name if archive.parent == self.folder else os.path.abspath(archive)
+            self._list(name, None, where, extension, member.packed)
         else:
-            self.table.writerow((file, name, Verdict.OK, ""))
-            self.count += 1
+            file = f"{self._number()}{extension}"
+            fault = self._write(member, self.folder / file)
+            self._list(name, fault, "" if fault else file, extension)
 
     def _nested(self, member: Member, name: str) -> None:
         if not self.depth:
-            raise ArchiveError(
-                f"{self.budget.archive} nests archives too deeply, down to {one_line(name)};"
-                " nothing of it is kept"
-            )
-        inner = self.folder / f"nested-{self.depth}"
+            raise self.budget.refusal(f"nests archives too deeply, down to {one_line(name)}")
+        inner = self.folder / f"{self._number()}.archive"
         fault = self._write(member, inner)
         if fault:
-            self.table.writerow(("", name, *fault))
+            self._list(name, fault)
             return
         self.depth -= 1
         self.unpack(inner, f"{name}/")
         self.depth += 1
-        self.budget.bytes += inner.stat().st_size
-        inner.unlink()
+
+    def _list(
+        self,
+        name: str,
+        fault: Fault | None,
+        path: str = "",
+        extension: str = "",
+        packed: Packed | None = None,
+    ) -> None:
+        verdict, reason = fault or (Verdict.OK, "")
+        self.table.writerow((name, path, extension, verdict, reason, *(packed or ())))
 
     def _write(self, member: Member, path: Path) -> Fault | None:
         """Write a member's content; the fault where its data is damaged."""
@@ -233,12 +216,17 @@ class _Unpacker:
                 with member.open() as content:
                     while chunk := content.read(_CHUNK):
                         self.budget.take(len(chunk))
+                        self.budget.take_disk(len(chunk))
                         file.write(chunk)
                 return None
             except (zipfile.BadZipFile, zlib.error) as error:
                 fault = Fault(Verdict.UNREADABLE, f"it is damaged in the archive ({one_line(str(error))})")
         path.unlink()
         return fault
+
+    def _number(self) -> str:
+        self.count += 1
+        return f"{self.count - 1:07d}"
 
 
 def _is_visible(name: str) -> bool:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from catdog_pl.data.contents import file_content
 from catdog_pl.data.duplicates import mark_duplicates
 from catdog_pl.data.images import is_image_name, one_line
 from catdog_pl.data.looking import look_at
@@ -44,7 +45,7 @@ def audit(root: Path, jobs: int, min_side: int) -> list[Photo]:
         min_side: the shortest side that is not too small, in pixels.
     """
     photos = [
-        Photo(f"{split}/{label}/{name}", path, False, label, split=split)
+        Photo(f"{split}/{label}/{name}", file_content(path), False, label, split=split)
         for split in SPLITS
         for label in class_folders(root / split)
         for name, path in _images(root / split / label)

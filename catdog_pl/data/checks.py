@@ -4,17 +4,15 @@
 """
 
 import hashlib
-import os
-import stat
 from io import BytesIO
-from pathlib import PurePath
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import imagehash
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from catdog_pl.data.images import FORMATS, MAX_BYTES, MAX_PIXELS, MAX_SIDE, ImageError, open_rgb
+from catdog_pl.data.contents import Content, ContentError, TooLargeError, read
+from catdog_pl.data.images import FORMATS, MAX_PIXELS, MAX_SIDE, ImageError, open_rgb
 from catdog_pl.data.photo import Verdict
 
 HASH_SIDE = 16
@@ -44,7 +42,7 @@ _IMAGE_STARTS = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"RIFF", b"II*\x00", b"MM\x00
 
 
 class Look(NamedTuple):
-    """What one look at a file tells. Plain values, so that it can travel between processes and into a table.
+    """What one look at a photograph tells, in plain values that can travel between processes and into a file.
 
     Attributes:
         verdict: the first fault found, or ok.
@@ -68,47 +66,32 @@ class Look(NamedTuple):
     likeness: str = ""
 
 
-def look(path: str) -> Look:
-    """Read and decode one file.
+def look(content: Content) -> Look:
+    """Read and decode one photograph.
 
-    Whatever the file holds, the answer is a `Look`; nothing is raised for it.
-
-    Args:
-        path: of the file; its ending is compared with its content.
+    Whatever its bytes are, the answer is a `Look`; nothing is raised for them.
     """
     try:
-        content = _read(path)
-    except OSError as error:
-        return Look(Verdict.UNREADABLE, f"it cannot be read ({error.strerror})")
-    if isinstance(content, Look):
-        return content
-    bare = Look(Verdict.OK, "", hashlib.sha256(content).hexdigest(), len(content))
-    if not content:
+        data = read(content)
+    except TooLargeError as error:
+        return Look(Verdict.TOO_LARGE, str(error))
+    except ContentError as error:
+        return Look(Verdict.UNREADABLE, str(error))
+    bare = Look(Verdict.OK, "", hashlib.sha256(data).hexdigest(), len(data))
+    if not data:
         return bare._replace(verdict=Verdict.EMPTY, reason="0 bytes")
-    return _decoded(content, bare, PurePath(path).suffix.lower())
+    return _decoded(data, bare, content.extension)
 
 
-def _read(path: str) -> bytes | Look:
-    """The content of a regular file; a pipe in its place would block for ever, so it is not opened."""
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
-        return Look(Verdict.UNREADABLE, "it is a pipe, socket or device, not a file")
-    if status.st_size > MAX_BYTES:
-        reason = f"{status.st_size:,} bytes are more than {MAX_BYTES:,}, the limit"
-        return Look(Verdict.TOO_LARGE, reason, size=status.st_size)
-    with open(path, "rb") as file:
-        return file.read()
-
-
-def _decoded(content: bytes, seen: Look, extension: str) -> Look:
-    """The look at content that is not empty."""
-    header = _header(content)
+def _decoded(data: bytes, seen: Look, extension: str) -> Look:
+    """The look at bytes that is not empty."""
+    header = _header(data)
     if isinstance(header, _Header):
         seen = seen._replace(width=header.width, height=header.height, mode=header.mode)
     try:
-        pixels = open_rgb(content)
+        pixels = open_rgb(data)
     except ImageError as error:
-        return seen._replace(verdict=_fault(content, header, error.reason), reason=error.reason)
+        return seen._replace(verdict=_fault(data, header, error.reason), reason=error.reason)
     if not isinstance(header, _Header):
         return seen._replace(verdict=header, reason="its header is damaged")
     if header.animated:
@@ -123,8 +106,8 @@ def _judged(pixels: Image.Image, header: "_Header", seen: Look, extension: str) 
     endings = _EXTENSIONS[header.format]
     right = extension if extension in endings else endings[0]
     seen = seen._replace(extension=right, likeness=np.packbits(bits).tobytes().hex())
-    levels = np.asarray(small)
-    if np.ptp(levels, axis=(0, 1)).max() < _PLAIN_LEVELS:
+    channels = cast(tuple[tuple[int, int], ...], small.getextrema())
+    if all(highest - lowest < _PLAIN_LEVELS for lowest, highest in channels):
         return seen._replace(verdict=Verdict.ONE_COLOUR, reason="all of it is one colour")
     if right != extension:
         reason = f"its content is {header.format}; used under the ending {right}"
@@ -140,34 +123,34 @@ class _Header(NamedTuple):
     animated: bool
 
 
-def _header(content: bytes) -> _Header | Verdict:
+def _header(data: bytes) -> _Header | Verdict:
     """What the header says; the verdict where it cannot be read. No pixel is decoded."""
     formats = (*FORMATS, "HEIF") if "HEIF" in Image.OPEN else FORMATS
     try:
-        with Image.open(BytesIO(content), formats=formats) as image:
+        with Image.open(BytesIO(data), formats=formats) as image:
             # An MPO's second picture is the camera's own preview or the other eye.
             animated = image.format != "MPO" and getattr(image, "is_animated", False)
             return _Header(image.format or "", image.width, image.height, image.mode, animated)
     except Image.DecompressionBombError:
         return Verdict.TOO_LARGE
     except UnidentifiedImageError:
-        return Verdict.UNREADABLE if content.startswith(_IMAGE_STARTS) else Verdict.NOT_AN_IMAGE
+        return Verdict.UNREADABLE if data.startswith(_IMAGE_STARTS) else Verdict.NOT_AN_IMAGE
     except Exception:  # Pillow raises a dozen types on damaged data; `open_rgb` gives the words
         return Verdict.UNREADABLE
 
 
-def _fault(content: bytes, header: _Header | Verdict, reason: str) -> Verdict:
+def _fault(data: bytes, header: _Header | Verdict, reason: str) -> Verdict:
     """Why an image could not be decoded."""
     if isinstance(header, _Header):
         size = (header.width, header.height)
         if size[0] * size[1] > MAX_PIXELS or max(size) > MAX_SIDE:
             return Verdict.TOO_LARGE
-    if "truncated" in reason.lower() or _is_cut_webp(content):
+    if "truncated" in reason.lower() or _is_cut_webp(data):
         return Verdict.TRUNCATED
     return Verdict.UNREADABLE if isinstance(header, _Header) else header
 
 
-def _is_cut_webp(content: bytes) -> bool:
+def _is_cut_webp(data: bytes) -> bool:
     """Whether a WebP is shorter than its header says; Pillow only says that it cannot decode it."""
-    is_webp = content.startswith(b"RIFF") and content[8:12] == b"WEBP"
-    return is_webp and int.from_bytes(content[4:8], "little") + 8 > len(content)
+    is_webp = data.startswith(b"RIFF") and data[8:12] == b"WEBP"
+    return is_webp and int.from_bytes(data[4:8], "little") + 8 > len(data)

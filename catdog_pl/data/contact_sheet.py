@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
-from pathlib import Path
-from typing import NamedTuple
+from textwrap import wrap
 
 from PIL import Image, ImageDraw, ImageFont
 
+from catdog_pl.data.contents import ContentError, read
 from catdog_pl.data.images import ImageError, open_rgb
 from catdog_pl.data.photo import Photo, Verdict
 from catdog_pl.data.splits import SPLITS
@@ -23,23 +23,11 @@ _LEFT_OUT_ROWS = 4
 _PAPER, _INK, _FAINT, _BLANK = "#ffffff", "#202020", "#606060", "#e4e4e4"
 
 
-class Tile(NamedTuple):
-    """One picture of the sheet.
-
-    Attributes:
-        path: the file; empty for one that is not there.
-        caption: two lines.
-    """
-
-    path: str
-    caption: tuple[str, str]
-
-
 def contact_sheet(photos: Sequence[Photo]) -> Image.Image:
     """Draw the sheet.
 
     Args:
-        photos: all that were found; their files are still where `Photo.path` says.
+        photos: all that were found; their files are still where `Photo.content` says.
 
     Returns:
         RGB, 1308 pixels wide.
@@ -58,21 +46,18 @@ def contact_sheet(photos: Sequence[Photo]) -> Image.Image:
     return sheet
 
 
-def _sections(photos: Sequence[Photo]) -> Iterator[tuple[str, list[Tile]]]:
-    """Headings and tiles, in the order of the page."""
+def _sections(photos: Sequence[Photo]) -> Iterator[tuple[str, list[Photo]]]:
+    """Headings and what to show under them, in the order of the page."""
     for label in sorted({photo.label for photo in photos if photo.split and photo.label}):
         members = [[p for p in photos if p.split == split and p.label == label] for split in SPLITS]
         spread = [_spread(photos, count) for photos, count in zip(members, (4, 2, 2), strict=True)]
-        tiles = [Tile(photo.path, (photo.split or "", _name(photo))) for some in spread for photo in some]
-        yield f"{label}: {sum(map(len, members))} photographs", tiles
+        yield f"{label}: {sum(map(len, members))} photographs", [photo for some in spread for photo in some]
     alike = sorted((p for p in photos if p.group is not None and p.split), key=lambda photo: photo.group or 0)
     if alike:
-        tiles = [Tile(p.path, (p.split or "", _name(p))) for p in alike[: _ALIKE_ROWS * _COLUMNS]]
-        yield f"look alike, kept in one split: {len(alike)}", tiles
+        yield f"look alike, kept in one split: {len(alike)}", alike[: _ALIKE_ROWS * _COLUMNS]
     left_out = [photo for photo in photos if not photo.split and photo.verdict is not Verdict.NOT_NEEDED]
     if left_out:
-        chosen = _of_each_verdict(left_out, _LEFT_OUT_ROWS * _COLUMNS)
-        yield f"left out: {len(left_out)}", [Tile(p.path, (p.verdict, _name(p))) for p in chosen]
+        yield f"left out: {len(left_out)}", _of_each_verdict(left_out, _LEFT_OUT_ROWS * _COLUMNS)
 
 
 def _of_each_verdict(photos: Sequence[Photo], count: int) -> list[Photo]:
@@ -88,28 +73,38 @@ def _spread(photos: Sequence[Photo], count: int) -> Iterable[Photo]:
     return photos[::step][:count]
 
 
-def _rows(tiles: Sequence[Tile]) -> int:
+def _rows(tiles: Sequence[Photo]) -> int:
     return -(-len(tiles) // _COLUMNS)
 
 
-def _name(photo: Photo) -> str:
-    return photo.origin.rpartition("/")[2]
-
-
-def _draw_tile(sheet: Image.Image, tile: Tile, left: int, top: int) -> None:
-    pen = ImageDraw.Draw(sheet)
-    try:
-        picture = open_rgb(Path(tile.path)) if tile.path else None
-    except ImageError:
-        picture = None  # the caption says why
-    if picture is None:
-        pen.rectangle((left, top, left + _TILE - 1, top + _TILE - 1), fill=_BLANK)
+def _draw_tile(sheet: Image.Image, photo: Photo, left: int, top: int) -> None:
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    picture = _picture(photo)
+    if picture:
+        corner = (left + (_TILE - picture.width) // 2, top + (_TILE - picture.height) // 2)
+        sheet.paste(picture, corner)
+        pen.rectangle(
+            (*corner, corner[0] + picture.width - 1, corner[1] + picture.height - 1), outline=_BLANK
+        )
     else:
-        picture.thumbnail((_TILE, _TILE))
-        sheet.paste(picture, (left + (_TILE - picture.width) // 2, top + (_TILE - picture.height) // 2))
-    font = ImageFont.load_default(13)
-    for line, (text, colour) in enumerate(zip(tile.caption, (_INK, _FAINT), strict=True)):
+        pen.rectangle((left, top, left + _TILE - 1, top + _TILE - 1), fill=_BLANK)
+        words = "\n".join(wrap(photo.reason, 19)[:8])
+        pen.multiline_text((left + 8, top + 8), words, _FAINT, font)
+    place = "/".join(photo.origin.split("/")[-2:])
+    for line, (text, colour) in enumerate(((photo.split or photo.verdict, _INK), (place, _FAINT))):
         pen.text((left, top + _TILE + 3 + 16 * line), _fitting(text, font), colour, font)
+
+
+def _picture(photo: Photo) -> Image.Image | None:
+    """The photograph at the size of a tile; None where there is nothing that can be shown."""
+    if not photo.content:
+        return None
+    try:
+        picture = open_rgb(read(photo.content))
+    except (ContentError, ImageError):
+        return None  # its tile holds the reason
+    picture.thumbnail((_TILE, _TILE))
+    return picture
 
 
 def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

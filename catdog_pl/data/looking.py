@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -19,11 +19,12 @@ from typing import Any
 from tqdm import tqdm
 
 from catdog_pl.data.checks import Look, look
+from catdog_pl.data.contents import Content
 from catdog_pl.data.images import silence_pillow
 from catdog_pl.data.photo import Photo, Verdict, stamp
 from catdog_pl.errors import CatDogError
 
-LookAt = Callable[[str], Look]
+LookAt = Callable[[Content], Look]
 
 # Files handed to a process at a time: about 0.1 s of work, so that handing over costs nothing.
 _CHUNK = 32
@@ -39,7 +40,7 @@ def processors() -> int:
 
 
 def look_at(photos: Sequence[Photo], jobs: int, journal: Path | None = None) -> None:
-    """Look at every photograph that has a file, and note in it what was seen.
+    """Look at every photograph, and note in it what was seen.
 
     Args:
         photos: those with a fault already are passed by.
@@ -48,70 +49,71 @@ def look_at(photos: Sequence[Photo], jobs: int, journal: Path | None = None) -> 
             changed since is used instead of another look.
     """
     silence_pillow()
-    readable = [photo for photo in photos if photo.verdict is Verdict.OK]
+    readable = [(photo, photo.content) for photo in photos if photo.verdict is Verdict.OK and photo.content]
     bar: tqdm[Any] = tqdm(total=len(readable), desc="checking", unit="photo", disable=None)
     with bar:
         if journal is None:
-            for index, seen in enumerate(looks([photo.path for photo in readable], jobs)):
-                _note(readable[index], seen)
+            seen = looks([content for _, content in readable], jobs)
+            for (photo, _), one in zip(readable, seen, strict=True):
+                _note(photo, one)
                 bar.update()
         else:
             _with_journal(readable, jobs, journal, bar)
 
 
-def looks(paths: Sequence[str], jobs: int, look_at: LookAt = look) -> Iterator[Look]:
-    """The look at each file, in order.
+def looks(contents: Sequence[Content], jobs: int, look_at: LookAt = look) -> Iterator[Look]:
+    """The look at each photograph, in order.
 
-    A file on which the process that decodes it dies is named unreadable, and the others are looked at.
+    A photograph on which the process that decodes it dies is named unreadable, and the others are looked at.
 
     Args:
-        paths: of the files.
+        contents: of the photographs.
         jobs: processes to use; few files are looked at in this one.
-        look_at: looks at one file; a function that other processes can import.
+        look_at: looks at one photograph; a function that other processes can import.
 
     Raises:
         CatDogError: the processes die whatever they look at.
     """
-    if jobs == 1 or len(paths) < _WORTH_PROCESSES:
-        yield from map(look_at, paths)
+    if jobs == 1 or len(contents) < _WORTH_PROCESSES:
+        yield from map(look_at, contents)
         return
     done = 0
-    while done < len(paths):
+    while done < len(contents):
         try:
-            for chunk in _in_parallel(paths[done:], jobs, look_at):
+            for chunk in _in_parallel(contents[done:], jobs, look_at):
                 yield from chunk
                 done += len(chunk)
         except BrokenProcessPool:
-            chunk = _one_by_one(paths[done : done + _CHUNK], look_at)
+            chunk = _one_by_one(contents[done : done + _CHUNK], look_at)
             yield from chunk
             done += len(chunk)
 
 
-def _in_parallel(paths: Sequence[str], jobs: int, look_at: LookAt) -> Iterator[list[Look]]:
+def _in_parallel(contents: Sequence[Content], jobs: int, look_at: LookAt) -> Iterator[list[Look]]:
     with _pool(jobs) as pool:
         pending: deque[Future[list[Look]]] = deque()
-        for start in range(0, len(paths), _CHUNK):
-            pending.append(pool.submit(_chunk, paths[start : start + _CHUNK], look_at))
+        for start in range(0, len(contents), _CHUNK):
+            pending.append(pool.submit(_chunk, contents[start : start + _CHUNK], look_at))
             if len(pending) == _AHEAD * jobs:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
 
 
-def _one_by_one(paths: Sequence[str], look_at: LookAt) -> list[Look]:
+def _one_by_one(contents: Sequence[Content], look_at: LookAt) -> list[Look]:
     """Looks among which one kills its process: each in a process of its own."""
     died = Look(Verdict.UNREADABLE, "the decoder dies on it")
     chunk = []
-    for path in paths:
+    for content in contents:
         with _pool(1) as pool:
             try:
-                chunk.append(pool.submit(look_at, path).result())
+                chunk.append(pool.submit(look_at, content).result())
             except BrokenProcessPool:
                 chunk.append(died)
     if len(chunk) > 1 and all(seen == died for seen in chunk):
         raise CatDogError(
-            f"the processes that decode photographs die, whatever they decode; the first is {paths[0]}."
-            " Is there too little memory? --jobs 1 decodes without them"
+            f"the processes that decode photographs die, whatever they decode, the first at"
+            f" {contents[0].path}. Is there too little memory? --jobs 1 decodes without them"
         )
     return chunk
 
@@ -135,8 +137,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _chunk(paths: Sequence[str], look_at: LookAt) -> list[Look]:
-    return [look_at(path) for path in paths]
+def _chunk(contents: Sequence[Content], look_at: LookAt) -> list[Look]:
+    return [look_at(content) for content in contents]
 
 
 def _note(photo: Photo, seen: Look) -> None:
@@ -146,34 +148,45 @@ def _note(photo: Photo, seen: Look) -> None:
     photo.extension, photo.likeness = seen.extension, bytes.fromhex(seen.likeness)
 
 
-def _with_journal(photos: Sequence[Photo], jobs: int, journal: Path, bar: "tqdm[Any]") -> None:
+def _with_journal(
+    photos: Sequence[tuple[Photo, Content]], jobs: int, journal: Path, bar: "tqdm[Any]"
+) -> None:
     known = _read_journal(journal)
-    stamps = [stamp(photo.path) for photo in photos]
+    stamps = {path: stamp(path) for path in {content.path for _, content in photos}}
     new = []
-    for index, photo in enumerate(photos):
-        seen = known.get((photo.path, stamps[index]))
+    for photo, content in photos:
+        seen = known.get(_key(content, stamps))
         if seen:
             _note(photo, seen)
             bar.update()
         else:
-            new.append(index)
+            new.append((photo, content))
     with journal.open("a", encoding="utf-8") as lines:
         lines.write("\n")  # ends a line that a killed run has left half written
-        for index, seen in zip(new, looks([photos[index].path for index in new], jobs), strict=True):
-            _note(photos[index], seen)
-            lines.write(json.dumps([photos[index].path, stamps[index], *seen]) + "\n")
+        seen_now = looks([content for _, content in new], jobs)
+        for (photo, content), seen in zip(new, seen_now, strict=True):
+            _note(photo, seen)
+            lines.write(json.dumps([*_key(content, stamps), *seen]) + "\n")
             bar.update()
 
 
-def _read_journal(journal: Path) -> dict[tuple[str, str], Look]:
-    """What earlier runs have seen, by path and stamp; lines that were cut short are passed by."""
+_Key = tuple[str, str, int]
+
+
+def _key(content: Content, stamps: Mapping[str, str]) -> _Key:
+    """What names these bytes in the journal: file, its stamp, place in it."""
+    return content.path, stamps[content.path], content.packed.offset if content.packed else 0
+
+
+def _read_journal(journal: Path) -> dict[_Key, Look]:
+    """What earlier runs have seen; lines that were cut short are passed by."""
     known = {}
     if journal.exists():
         with journal.open(encoding="utf-8") as lines:
             for line in lines:
                 try:
-                    path, stamp, *seen = json.loads(line)
-                    known[path, stamp] = Look(*seen)
+                    path, when, offset, *seen = json.loads(line)
+                    known[path, when, offset] = Look(*seen)
                 except (ValueError, TypeError):
                     continue
     return known

@@ -14,12 +14,11 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, cast
 
+from catdog_pl.data.contents import METHODS, Packed
 from catdog_pl.data.photo import Verdict
 
 # Far above any name or extended header of a real tar; a forged one asks for gigabytes.
 _LARGEST_READ = 16 * 2**20
-# The methods whose decompressors need little memory, whatever the data say.
-_READABLE_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 
 
 class Fault(NamedTuple):
@@ -42,12 +41,14 @@ class Member(NamedTuple):
         size: bytes, as the archive says.
         fault: why it must not be unpacked, or None.
         open: gives its content; of a tar, only until the next member is asked for.
+        packed: where it lies in a zip; None in a tar, which is read from beginning to end.
     """
 
     name: str
     size: int
     fault: Fault | None
     open: Callable[[], IO[bytes]]
+    packed: Packed | None = None
 
 
 _LINK = Fault(Verdict.UNSAFE, "it is a link in the archive")
@@ -81,7 +82,9 @@ def _zip_members(path: Path) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if not info.is_dir():
-                yield _member(info.filename, info.file_size, _zip_fault(info), partial(archive.open, info))
+                place = (info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC)
+                member = _member(info.filename, info.file_size, _zip_fault(info), partial(archive.open, info))
+                yield member._replace(packed=Packed(*place))
 
 
 def _zip_fault(info: zipfile.ZipInfo) -> Fault | None:
@@ -91,7 +94,7 @@ def _zip_fault(info: zipfile.ZipInfo) -> Fault | None:
         return _LINK if kind == stat.S_IFLNK else _DEVICE
     if info.flag_bits & 0x1:
         return Fault(Verdict.UNREADABLE, "it is encrypted in the archive")
-    if info.compress_type not in _READABLE_METHODS:
+    if info.compress_type not in METHODS:
         return Fault(Verdict.UNREADABLE, "it is compressed in the archive by a method that is not read")
     return None
 

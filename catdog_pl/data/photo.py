@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from catdog_pl.data.contents import Content
+
 
 class Verdict(StrEnum):
     """What the checks say of a photograph; the text is what the manifest holds."""
@@ -44,8 +46,8 @@ class Photo:
 
     Attributes:
         origin: how a person would point at it, ``dogs-vs-cats.zip/train/cat.0.jpg``.
-        path: the file that holds its bytes now; empty where there is none.
-        ours: the file was unpacked, downloaded or drawn by us, and may be moved.
+        content: where its bytes are; None where nothing could be taken from an archive.
+        ours: they are in a file that was unpacked, downloaded or drawn by us, and may be linked.
         label: its class, or None where nothing tells.
         verdict: what the checks say.
         reason: the verdict in words, for the manifest.
@@ -62,7 +64,7 @@ class Photo:
     """
 
     origin: str
-    path: str
+    content: Content | None
     ours: bool
     label: str | None
     verdict: Verdict = Verdict.OK

@@ -2,12 +2,12 @@
 
 import os
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from catdog_pl.data.contents import Content, ContentError, read
 from catdog_pl.data.photo import Photo
 from catdog_pl.errors import CatDogError
 
@@ -30,20 +30,34 @@ def place(photos: Sequence[Photo], folder: Path, free_bytes: int, link: bool) ->
         How many of the user's files were copied although links were asked for.
 
     Raises:
-        CatDogError: there is too little room.
+        CatDogError: there is too little room, or a photograph has vanished meanwhile.
     """
     chosen = [photo for photo in photos if photo.split]
-    needed = sum(photo.size for photo in chosen if not (photo.ours or link))
+    needed = sum(photo.size for photo in chosen if not _can_link(photo, link))
     if needed > free_bytes:
         raise CatDogError(
-            f"{needed:,} bytes of photographs do not fit on the disk of {folder.parent.parent},"
-            f" which has {free_bytes:,} free; make room, or use --link if they lie on the same disk"
+            f"{needed:,} bytes of photographs do not fit on the disk, which has {free_bytes:,} free; make"
+            " room, or give --link, which takes none for files on the same disk"
         )
     _name(chosen)
     for name in sorted({os.path.dirname(photo.file) for photo in chosen}):
         (folder / name).mkdir(parents=True)
+    # In one thread: files of one folder are created one after another by the system, and threads that wait
+    # for their turn were slower.
     bar: tqdm[Photo] = tqdm(chosen, desc="placing", unit="photo", disable=None)
-    return sum(_put(photo, folder / photo.file, link) for photo in bar)
+    return sum(_put(folder, link, photo) for photo in bar)
+
+
+def safe_name(origin: str, extension: str) -> str:
+    """A file name that every system can hold, from one that anybody may have chosen.
+
+    Args:
+        origin: the name, with folders before it.
+        extension: the ending to give it.
+    """
+    stem = _FORBIDDEN.sub("_", PurePosixPath(origin.rpartition("/")[2]).stem)
+    stem = stem[:_LONGEST_NAME].strip(" .") or "photo"
+    return f"{'_' if _DEVICES.fullmatch(stem.partition('.')[0]) else ''}{stem}{extension}"
 
 
 def _name(photos: Sequence[Photo]) -> None:
@@ -59,26 +73,31 @@ def _name(photos: Sequence[Photo]) -> None:
         photo.file = file
 
 
-def safe_name(origin: str, extension: str) -> str:
-    """A file name that every system can hold, from one that anybody may have chosen.
-
-    Args:
-        origin: the name, with folders before it.
-        extension: the ending to give it.
-    """
-    stem = _FORBIDDEN.sub("_", PurePosixPath(origin.rpartition("/")[2]).stem)
-    stem = stem[:_LONGEST_NAME].strip(" .") or "photo"
-    return f"{'_' if _DEVICES.fullmatch(stem.partition('.')[0]) else ''}{stem}{extension}"
+def _can_link(photo: Photo, link: bool) -> bool:
+    """Whether a hard link may stand for a copy: of our own files always, of the user's when asked."""
+    return photo.ours or (link and photo.content is not None and photo.content.packed is None)
 
 
-def _put(photo: Photo, target: Path, link: bool) -> bool:
-    """Link or copy one file; whether it was copied against the user's wish."""
-    if photo.ours or link:
+def _put(folder: Path, link: bool, photo: Photo) -> bool:
+    """Put one photograph in its place; whether it was copied where a link was asked for."""
+    assert photo.content is not None  # only what was decoded has a split
+    target = folder / photo.file
+    if _can_link(photo, link):
         try:
-            os.link(photo.path, target)
+            os.link(photo.content.path, target)
             return False
         except OSError:  # another disk, or a file system without links
-            shutil.copyfile(photo.path, target)
+            _copy(photo, photo.content, target)
             return not photo.ours
-    shutil.copyfile(photo.path, target)
+    _copy(photo, photo.content, target)
     return False
+
+
+def _copy(photo: Photo, content: Content, target: Path) -> None:
+    try:
+        data = read(content)
+    except ContentError as error:
+        raise CatDogError(f"{photo.origin}: {error}; it could be read before. Prepare again") from error
+    if len(data) != photo.size:
+        raise CatDogError(f"{photo.origin} has changed since it was checked; prepare again")
+    target.write_bytes(data)

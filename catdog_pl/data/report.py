@@ -62,7 +62,7 @@ def verdict_table(photos: Iterable[Photo]) -> list[str]:
 
 def summary(photos: Sequence[Photo], counts: Counts, corner: str) -> list[str]:
     """What is printed: found, verdicts, splits."""
-    labels = Counter(photo.label for photo in photos if photo.label)
+    labels = Counter(photo.label or "of no class" for photo in photos)
     found = ", ".join(f"{count} {label}" for label, count in sorted(labels.items()))
     used = sum(photo.split is not None for photo in photos)
     lines = [f"Found {len(photos)} photographs ({found}), used {used}."]

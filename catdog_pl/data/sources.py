@@ -10,6 +10,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from catdog_pl.data.archives import ArchiveError, Limits, stem, unpack, unpacked
+from catdog_pl.data.contents import Content, file_content
 from catdog_pl.data.downloads import download
 from catdog_pl.data.images import is_image_name, one_line
 from catdog_pl.data.labels import labels
@@ -31,15 +32,15 @@ class Found(NamedTuple):
     Attributes:
         name: path inside the source, with ``/``.
         source: the source's name.
-        path: the file to read; empty where an archive's member was not unpacked.
-        ours: whether that file is an unpacked, downloaded or drawn one.
-        verdict: why there is no path, or ok.
+        content: where its bytes are; None where they must not be taken from the archive.
+        ours: whether they are in a file that was unpacked, downloaded or drawn.
+        verdict: why there is no content, or ok.
         reason: the verdict in words.
     """
 
     name: str
     source: str
-    path: str
+    content: Content | None
     ours: bool
     verdict: Verdict = Verdict.OK
     reason: str = ""
@@ -68,7 +69,7 @@ class Intake:
         Raises:
             CatDogError: an archive cannot be had or read, or there is no photograph.
         """
-        found = [photo for source in sources for photo in sorted(self._find(source))]
+        found = [photo for source in sources for photo in sorted(self._find(source), key=_by_name)]
         if not found:
             raise CatDogError(f"{', '.join(map(mask, sources))}: there is no photograph in it")
         classes = labels((photo.name, stem(photo.source)) for photo in found)
@@ -101,7 +102,7 @@ class Intake:
                 raise CatDogError(f"{PETS} needs {NEEDED_BYTES:,} bytes of free disk in {self.staging.root}")
             download_pets(folder)
         for label, path in pet_files(folder):
-            yield Found(f"{label}/{os.path.basename(path)}", PETS, path, True)
+            yield Found(f"{label}/{os.path.basename(path)}", PETS, file_content(path), True)
 
     def _in_archive(self, archive: Path) -> Iterator[Found]:
         folder = self.staging.unpacked / identity(str(archive))
@@ -122,7 +123,6 @@ class Intake:
             except ArchiveError:
                 archive.unlink()  # the next run asks the server again
                 raise
-            archive.unlink()
         return _in_unpacked(folder, unquote(PurePosixPath(urlsplit(url).path).name) or "download")
 
 
@@ -167,7 +167,7 @@ def identity(source: str, without: Path | None = None) -> str:
     if source in (SAMPLE, PETS) or is_url(source):
         return words.hexdigest()[:16]
     inside = _in_folder(path, "", ours=False, without=without and without.resolve()) if path.is_dir() else ()
-    files = sorted(photo.path for photo in inside) if path.is_dir() else [source]
+    files = sorted(photo.content.path for photo in inside if photo.content) if path.is_dir() else [source]
     for file in files:
         words.update(f"{os.path.abspath(file)}\n{stamp(file)}\n".encode(errors="surrogateescape"))
     return words.hexdigest()[:16]
@@ -181,13 +181,17 @@ def _in_folder(folder: Path, source: str, *, ours: bool, without: Path | None = 
         inside = here.relative_to(folder).as_posix()
         for name in filter(is_image_name, files):
             place = name if inside == "." else f"{inside}/{name}"
-            yield Found(place, source, os.path.join(parent, name), ours)
+            yield Found(place, source, file_content(os.path.join(parent, name)), ours)
+
+
+def _by_name(found: Found) -> str:
+    return found.name
 
 
 def _in_unpacked(folder: Path, source: str) -> Iterator[Found]:
     for photo in unpacked(folder):
-        path = os.path.join(folder, photo.file) if photo.file else ""
-        yield Found(photo.name, source, path, True, Verdict(photo.verdict), photo.reason)
+        ours = photo.content is not None and photo.content.packed is None
+        yield Found(photo.name, source, photo.content, ours, photo.verdict, photo.reason)
 
 
 def _verify(archive: Path, sha256: str) -> None:
@@ -199,7 +203,7 @@ def _verify(archive: Path, sha256: str) -> None:
 
 def _photo(found: Found, label: str | None) -> Photo:
     origin = one_line(f"{found.source}/{found.name}")
-    photo = Photo(origin, found.path, found.ours, label, found.verdict, found.reason)
+    photo = Photo(origin, found.content, found.ours, label, found.verdict, found.reason)
     if label is None and photo.usable:
         photo.leave_out(Verdict.NO_CLASS, "neither its folder nor its name tells its class")
     return photo
