@@ -59,7 +59,6 @@ EARLY_STOPPING_DEFAULTS: dict[str, Any] = {
 CHECKPOINT_DEFAULTS: dict[str, Any] = {
     "monitor": "val_loss",  # without it "best" would mean "last"
     "filename": "best",
-    "save_last": True,
     "enable_version_counter": False,  # each run has its own folder, so best.ckpt is this run's
     # At the end of the epoch, after its history row: a resumed run then starts at the next epoch.
     "save_on_train_epoch_end": True,
@@ -213,6 +212,11 @@ class CatDogCLI(LightningCLI):
         callbacks = [*(trainer_config.callbacks or []), self._report(), seed]
         if trainer_config.enable_progress_bar:
             callbacks.append(TQDMProgressBar(refresh_rate=10, leave=False))
+        # Lightning appends these behind the configured callbacks: last.ckpt must hold what they know by then.
+        self.trainer_defaults = {
+            **TRAINER_DEFAULTS,
+            "callbacks": [last_checkpoint(config.checkpoint.dirpath)],
+        }
         return super().instantiate_trainer(
             default_root_dir=str(self.run_folder),
             callbacks=callbacks,
@@ -256,6 +260,16 @@ class CatDogCLI(LightningCLI):
 
     def _report(self) -> Callback:
         return Evaluation(self.run_folder / "test.csv") if self.stage == "test" else History(self.run_folder)
+
+
+def last_checkpoint(folder: str) -> ModelCheckpoint:
+    """Writes ``last.ckpt`` after every epoch.
+
+    ``save_last`` of the callback that keeps the best would write it only in epochs that were the best.
+    """
+    return ModelCheckpoint(
+        folder, filename=Path(runs.LAST).stem, enable_version_counter=False, save_on_train_epoch_end=True
+    )
 
 
 def changes(checkpoint: dict[str, Any], arguments: dict[str, Any], path: Path | None) -> list[str]:

@@ -137,6 +137,11 @@ def test_hostile_checkpoints_are_refused_in_one_line(
     assert not Path("executed").exists()
 
 
+def make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 DAMAGED: dict[str, Callable[[Path], object]] = {
     "missing": Path.unlink,
     "empty": lambda path: path.write_bytes(b""),
@@ -146,7 +151,7 @@ DAMAGED: dict[str, Callable[[Path], object]] = {
     "compressed": deflate,
     "bare pickle": lambda path: path.write_bytes(pickle.dumps(Payload())),
     "a list": lambda path: torch.save([1, 2], path),
-    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "a folder": make_folder,
 }
 
 
@@ -170,7 +175,9 @@ def test_a_zip_that_lies_about_its_sizes_is_refused(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "x.ckpt")
 
 
-def test_a_failed_write_leaves_the_old_checkpoint_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_checkpoint_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "last.ckpt"
     SafeCheckpointIO().save_checkpoint({"epoch": 1}, file)
 

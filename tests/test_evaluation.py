@@ -27,7 +27,7 @@ def test_the_workshops_own_table() -> None:
 def test_a_class_that_was_never_predicted_keeps_its_column() -> None:
     table = crosstab([0, 0, 1], [0, 0, 0])
     assert table.columns.tolist() == [0, 1, "All"]
-    assert table.loc["All"].tolist() == [3, 0, 3]
+    assert table.T["All"].tolist() == [3, 0, 3]
 
 
 def test_exactly_one_half_is_the_first_class() -> None:

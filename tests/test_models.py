@@ -121,7 +121,7 @@ def test_rmsprop_is_keras_rule(dtype: torch.dtype) -> None:
     optimizer = KerasRMSprop([parameter], lr=0.01, rho=0.9, epsilon=1e-7)
     p, v = start.numpy().astype(np.float64), np.zeros(5)
     for step in range(1, 6):
-        gradient = np.cos(p * step) * 10.0 ** -step
+        gradient = np.cos(p * step) * 10.0**-step
         parameter.grad = torch.from_numpy(gradient).to(dtype)
         optimizer.step()
         v = 0.9 * v + 0.1 * gradient**2
@@ -146,7 +146,11 @@ def test_the_optimizer_of_2018_is_one_argument_away() -> None:
     model = Basic(image_size=32, optimizer="RMSprop", optimizer_args={"alpha": 0.9, "eps": 1e-7})
     optimizer = model.configure_optimizers()
     assert isinstance(optimizer, torch.optim.RMSprop)
-    assert (optimizer.defaults["alpha"], optimizer.defaults["eps"], optimizer.defaults["lr"]) == (0.9, 1e-7, 1e-3)
+    assert (optimizer.defaults["alpha"], optimizer.defaults["eps"], optimizer.defaults["lr"]) == (
+        0.9,
+        1e-7,
+        1e-3,
+    )
 
 
 @pytest.mark.parametrize(
@@ -189,19 +193,21 @@ def keras_notop_file(path: Path, kernels: list[np.ndarray], biases: list[np.ndar
 def reference_vgg() -> nn.Module:
     with torch.device("cpu"):
         torch.manual_seed(0)
-        return torchvision_vgg16(weights=None).features.eval()
+        features: nn.Module = torchvision_vgg16(weights=None).features.eval()
+        return features
 
 
 @pytest.fixture
 def keras_file(tmp_path: Path, reference_vgg: nn.Module) -> Path:
     layers = [layer for layer in reference_vgg if isinstance(layer, nn.Conv2d)]  # type: ignore[attr-defined]
     kernels = [layer.weight.detach().permute(2, 3, 1, 0).numpy() for layer in layers]
-    biases = [layer.bias.detach().numpy() for layer in layers]
+    biases = [layer.bias.detach().numpy() for layer in layers if layer.bias is not None]
     return keras_notop_file(tmp_path / "notop.h5", kernels, biases)
 
 
-
-def test_keras_and_torchvision_files_give_the_same_backbone(keras_file: Path, reference_vgg: nn.Module) -> None:
+def test_keras_and_torchvision_files_give_the_same_backbone(
+    keras_file: Path, reference_vgg: nn.Module
+) -> None:
     torch.save({f"features.{k}": v for k, v in reference_vgg.state_dict().items()}, "vgg16.pth")
     pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     expected = reference_vgg((pixels * (1 / 255)).float())
@@ -244,7 +250,12 @@ def test_offline_says_which_file_to_put_where(tmp_path: Path, monkeypatch: pytes
         VGG16()
     message = str(error.value)
     assert "\n" not in message
-    for part in ("nowhere.h5", str(tmp_path / "torch_home"), vgg16_weights.KERAS_FILE, "--model.weights none"):
+    for part in (
+        "nowhere.h5",
+        str(tmp_path / "torch_home"),
+        vgg16_weights.KERAS_FILE,
+        "--model.weights none",
+    ):
         assert part in message
 
 
@@ -252,7 +263,10 @@ def broken_files(folder: Path) -> dict[str, str]:
     """Files that are not VGG16 weights -> what the message must say."""
     (folder / "text.h5").write_text("no HDF5")
     (folder / "text.pth").write_text("no zip")
-    torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3), "features.0.bias": torch.zeros(64)}, folder / "one.pth")
+    torch.save(
+        {"features.0.weight": torch.zeros(64, 3, 3, 3), "features.0.bias": torch.zeros(64)},
+        folder / "one.pth",
+    )
     torch.save([1, 2], folder / "list.pth")
     torch.save({"features.0.weight": torch.zeros(1)}, folder / "nobias.pth")
     with h5py.File(folder / "foreign.h5", "w") as file:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
@@ -180,6 +181,9 @@ class CatDogDataModule(LightningDataModule):
             collate_fn=as_it_is,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             persistent_workers=workers > 0,
+            # A loader draws a number per epoch, and Lightning starts the first epoch's before the epoch's
+            # seed is set: from the global generator, a resumed run would drop other hidden units.
+            generator=torch.Generator(),
         )
 
     def _check_classes(self, splits: tuple[Split, ...]) -> None:
