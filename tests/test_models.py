@@ -9,8 +9,7 @@ from torch import nn
 from torchvision.models import vgg16 as torchvision_vgg16
 
 from catdog_pl.errors import CatDogError, UsageError
-from catdog_pl.models import VGG16, Basic
-from catdog_pl.models import vgg16_weights
+from catdog_pl.models import VGG16, Basic, vgg16_weights
 from catdog_pl.models.keras_defaults import KerasRMSprop
 from catdog_pl.models.vgg16_weights import WeightsError
 from catdog_pl.reports.summary import layer_rows, totals
@@ -233,7 +232,7 @@ def test_keras_weights_come_from_the_cache_once_verified(
     import hashlib
 
     monkeypatch.setattr(vgg16_weights, "KERAS_URL", keras_file.as_uri())
-    with pytest.raises(WeightsError, match="the checksum is .* published is 6d6bbae1"):
+    with pytest.raises(WeightsError, match=r"the checksum is .* published is 6d6bbae1"):
         VGG16(image_size=32)
     cache = tmp_path / "torch_home" / "hub" / "checkpoints"
     assert list(cache.iterdir()) == []
