@@ -348,6 +348,21 @@ def test_heic_with_its_plug_in() -> None:
     assert np.abs(array(open_rgb(stream.getvalue())).astype(int) - array(photo(64, 64))).mean() < 6
 
 
+def test_avif_of_the_general_brand_is_no_heic() -> None:
+    avif = encoded(photo(), "AVIF")
+    assert avif[8:12] == b"avif"
+    assert b"avif" in avif[12:32]
+    assert open_rgb(avif[:8] + b"mif1" + avif[12:]).size == (37, 23)
+
+
+def test_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+    assert refused(encoded(photo(), "PNG")).reason == "there is not enough memory to decode it"
+
+
 def test_only_listed_formats_are_opened() -> None:
     for kind in ("SGI", "PCX", "TGA", "DDS"):
         content = encoded(photo(), kind)

@@ -49,18 +49,18 @@ RESIZE_RULES: tuple[ResizeRule, ...] = get_args(ResizeRule)
 
 _RESAMPLING = {rule: Image.Resampling[rule.upper()] for rule in RESIZE_RULES}
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_NOT_IMAGES = (
-    (b"<!doctype html", "an HTML page"),
-    (b"<html", "an HTML page"),
-    (b"<head", "an HTML page"),
-    (b"<svg", "an SVG drawing"),
-    (b"<?xml", "an XML or SVG document"),
-    (b"%pdf", "a PDF document"),
-    (b"%!ps", "a PostScript document"),
-    (b"8bps", "a Photoshop document"),
-    (b"pk\x03\x04", "a zip archive"),
-    (b"\x1f\x8b", "a gzip archive"),
-)
+_NOT_IMAGES = {
+    b"<!doctype html": "an HTML page",
+    b"<html": "an HTML page",
+    b"<head": "an HTML page",
+    b"<svg": "an SVG drawing",
+    b"<?xml": "an XML or SVG document",
+    b"%pdf": "a PDF document",
+    b"%!ps": "a PostScript document",
+    b"8bps": "a Photoshop document",
+    b"pk\x03\x04": "a zip archive",
+    b"\x1f\x8b": "a gzip archive",
+}
 
 
 class ImageError(CatDogError):
@@ -130,6 +130,8 @@ def open_rgb(
     try:
         image.load()
         return to_rgb(image, background)
+    except MemoryError as error:
+        raise ImageError(name, "there is not enough memory to decode it") from error
     except Exception as error:  # Pillow raises a dozen types on damaged data, all about this one file
         raise ImageError(name, f"the image data is damaged: {_detail(error)}") from error
 
@@ -186,7 +188,8 @@ def _read(path: Path, name: str) -> bytes:
 def _identify(content: bytes, name: str) -> Image.Image:
     """The image behind the header; no pixel is decoded yet."""
     formats = FORMATS
-    if content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS:
+    # Of the same container is AVIF, which Pillow reads itself; the brands are named one by one.
+    if content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS and b"avif" not in content[:64]:
         formats = _with_heif(name)
     try:
         return Image.open(BytesIO(content), formats=formats)
@@ -211,7 +214,7 @@ def _with_heif(name: str) -> tuple[str, ...]:
 def _why_unidentified(content: bytes) -> str:
     """What the content looks like, for the message."""
     start = content[:256].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    for prefix, kind in _NOT_IMAGES:
+    for prefix, kind in _NOT_IMAGES.items():
         if start.startswith(prefix):
             return f"its content is {kind}, not a photograph"
     return "it is damaged or not an image; read are JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, PPM, ICO, HEIC"

@@ -28,8 +28,8 @@ BATCH_SIZE = 32
 PATIENCE = 0.5
 """Seconds after which the answers at hand are given, although the batch is not full yet."""
 
-WORKERS = min(8, os.cpu_count() or 1)
-"""Threads that decode or download. Each may hold a picture of ``MAX_PIXELS``, 0.4 GB."""
+WORKERS = min(8, 2 * (os.cpu_count() or 1))
+"""Threads that decode or download, which is waiting. Each may hold ``MAX_PIXELS``, 0.4 GB."""
 
 ACCELERATORS = ("auto", "cpu", "gpu")
 
@@ -95,7 +95,7 @@ class Predictor:
         for decoded in self._decoded(expand(sources, public_only=self.public_only, seconds=self.seconds)):
             if decoded is not None:
                 batch.append(decoded)
-            if len(batch) == self.batch_size or decoded is None:
+            if len(batch) == self.batch_size or decoded is None:  # None: the next lets these wait
                 yield from self._answer(batch)
                 batch = []
         yield from self._answer(batch)
