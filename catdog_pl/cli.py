@@ -1,5 +1,6 @@
 """``fit``, ``validate`` and ``test`` on LightningCLI: defaults, the checkpoint's values, the run's folder."""
 
+import re
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import (
     ArgsType,
     LightningArgumentParser,
@@ -30,6 +31,7 @@ from catdog_pl.reports.evaluation import Evaluation
 from catdog_pl.reports.summary import totals
 from catdog_pl.training import (
     METRICS,
+    EarlyStopping,
     EpochSeed,
     History,
     SafeCheckpointIO,
@@ -230,6 +232,7 @@ class CatDogCLI(LightningCLI):
         Raises:
             Interrupted: Ctrl-C or SIGTERM ended it.
             UsageError: Lightning refuses the configuration.
+            CatDogError: a photograph, a worker, the disk or the memory failed.
         """
         try:
             return self._stage_method()(
@@ -241,6 +244,10 @@ class CatDogCLI(LightningCLI):
             raise self._interrupted() from None
         except MisconfigurationException as error:
             raise refusal(error) from error
+        except (CatDogError, RuntimeError) as error:
+            if isinstance(error, UsageError) or (message := failure(error)) is None:
+                raise
+            raise CatDogError(f"{message}{self._how_to_go_on()}") from error
 
     def _stage_method(self) -> Callable[..., Any]:
         if self.stage == "fit":
@@ -251,12 +258,14 @@ class CatDogCLI(LightningCLI):
 
     def _interrupted(self) -> Interrupted:
         signum = signal.SIGTERM if self.trainer.received_sigterm else signal.SIGINT
+        rest = self._how_to_go_on() or "; nothing had been saved"
+        return Interrupted(f"stopped in epoch {self.trainer.current_epoch + 1}{rest}", signum)
+
+    def _how_to_go_on(self) -> str:
         last = self.run_folder / runs.LAST
-        if self.stage == "fit" and last.is_file():
-            rest = f"the epochs before are saved, go on with: python -m catdog_pl fit --ckpt_path {last}"
-        else:
-            rest = "nothing had been saved"
-        return Interrupted(f"stopped in epoch {self.trainer.current_epoch + 1}; {rest}", signum)
+        if self.stage != "fit" or not last.is_file():
+            return ""
+        return f"; the epochs before are saved, go on with: python -m catdog_pl fit --ckpt_path {last}"
 
     def _report(self) -> Callback:
         return Evaluation(self.run_folder / "test.csv") if self.stage == "test" else History(self.run_folder)
@@ -334,6 +343,19 @@ def refusal(error: Exception) -> CatDogError:
             return cause
         cause = cause.__cause__ or cause.__context__
     return UsageError(first_line(error))
+
+
+def failure(error: Exception) -> str | None:
+    """One line for what can go wrong in the middle of a run; None for what is a fault of the program."""
+    text = str(error).strip()
+    if isinstance(error, CatDogError):
+        return text
+    # A worker process hands our error over as text behind its traceback: the last line, after its class.
+    if text.startswith("Caught ") and (ours := re.match(r"catdog_pl\.[\w.]+: (.*)", text.splitlines()[-1])):
+        return ours[1]
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"out of memory ({first_line(error)}); give a smaller --batch_size"
+    return first_line(error) if text.startswith("DataLoader worker") else None
 
 
 def mps_stands_in(accelerator: str) -> bool:

@@ -14,7 +14,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping as LightningEarlyStopping
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from catdog_pl.errors import CatDogError
@@ -107,6 +109,17 @@ class History(Callback):
         self.rows = list(state_dict["rows"])
 
 
+class EarlyStopping(LightningEarlyStopping):
+    """Lightning's early stopping; a resumed run obeys the patience it was given, not the checkpoint's."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the best score and the count of epochs without a better one; forget why it stopped."""
+        patience = self.patience
+        super().load_state_dict(state_dict)
+        self.patience = patience
+        self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
+
+
 def epoch_line(row: Mapping[str, float], max_epochs: int | None) -> str:
     """``Epoch 3/25 - 31s - loss: 0.6405 - acc: 0.6343 - val_loss: 0.6078 - val_acc: 0.6805``."""
     of = f"/{max_epochs}" if max_epochs and max_epochs > 0 else ""
@@ -135,8 +148,13 @@ def closing_lines(rows: list[dict[str, float]], trainer: Trainer) -> list[str]:
 def reason_to_stop(trainer: Trainer) -> str:
     """Why a fit that has ended did not go on."""
     stopper = trainer.early_stopping_callback
-    if isinstance(stopper, EarlyStopping) and stopper.stopped_epoch:
-        return f"{stopper.monitor} had not improved for {stopper.patience} epochs"
+    if isinstance(stopper, EarlyStopping):
+        if stopper.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
+            return f"{stopper.monitor} had not improved for {stopper.patience} epochs"
+        if stopper.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
+            return f"{stopper.monitor} is no number any more; a smaller --learning_rate may help"
+        if stopper.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
+            return str(stopper.stopping_reason_message)
     return f"{trainer.current_epoch} epochs were done (max_epochs)"
 
 

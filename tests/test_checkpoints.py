@@ -101,6 +101,7 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], object]] = {
     "foreign model": lambda c: c[NOTE].update(model="os.system"),
     "no classes": lambda c: c[NOTE]["data"].pop("class_names"),
     "three classes": lambda c: c[NOTE]["data"].update(class_names=["a", "b", "c"]),
+    "two image sizes": lambda c: c[NOTE]["data"].update(image_size=10**6),
     "unknown data field": lambda c: c[NOTE]["data"].update(path="/etc"),
     "instantiator": hyper(_instantiator="os.system"),
     "class path": hyper(_class_path="os.system"),

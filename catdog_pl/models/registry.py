@@ -135,7 +135,9 @@ def check_note(checkpoint: object, path: Path) -> None:
             f"checkpoint {path} holds the model {note.get('model')!r}; valid are {', '.join(MODELS)}"
         )
     try:
-        data_spec(dict(checkpoint))
+        image_size = data_spec(dict(checkpoint)).image_size
+        if image_size != checkpoint["hyper_parameters"]["image_size"]:
+            raise ValueError(f"image_size is both {image_size} and another")
     except (TypeError, KeyError, ValueError) as error:
         raise CheckpointError(f"checkpoint {path} does not say what it was trained on ({error})") from error
 
