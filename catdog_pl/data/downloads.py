@@ -8,6 +8,7 @@ the server has another by now, or cannot give a part, it starts again.
 import hashlib
 import json
 import re
+import sys
 import time
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -16,7 +17,7 @@ from typing import NamedTuple
 
 import requests
 from tqdm import tqdm
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, IncompleteRead
 
 from catdog_pl.data.images import one_line
 from catdog_pl.data.urls import HEADERS, mask
@@ -119,6 +120,10 @@ def _attempts(url: str, part: _Part, free_bytes: int, patience: Patience, verifi
     while True:
         try:
             return _attempt(url, part, free_bytes, patience.stall_seconds, verified)
+        except requests.TooManyRedirects as error:
+            raise DownloadError(f"{mask(url)}: it redirects without end") from error
+        except ValueError as error:  # requests' word for an address that is none
+            raise DownloadError(f"{mask(url)}: it is, or redirects to, no valid address") from error
         except (requests.RequestException, HTTPError) as error:
             failure = _AttemptError(_reason(error))
         except _AttemptError as error:
@@ -127,11 +132,12 @@ def _attempts(url: str, part: _Part, free_bytes: int, patience: Patience, verifi
             most, waits = part.size, iter(patience.waits)
         wait = next(waits, None)
         if wait is None:
-            raise DownloadError(
-                f"{mask(url)}: {failure}; gave up after {len(patience.waits) + 1} attempts without progress."
-                f" {part.size:,} bytes are kept: the same command goes on from there"
-            )
-        time.sleep(max(wait, failure.wait))
+            kept = f"; the same command goes on after the {part.size:,} bytes that came" if part.size else ""
+            tries = len(patience.waits) + 1
+            raise DownloadError(f"{mask(url)}: {failure}, {tries} times without progress{kept}")
+        wait = max(wait, failure.wait)
+        print(f"{mask(url)}: {failure}; trying again in {wait:g} s", file=sys.stderr)
+        time.sleep(wait)
 
 
 def _attempt(url: str, part: _Part, free_bytes: int, stall_seconds: float, verified: bool) -> None:
@@ -241,6 +247,8 @@ def _reason(error: Exception) -> str:
     root: BaseException = error
     while inner := root.__cause__ or root.__context__:
         root = inner
+    if isinstance(root, IncompleteRead):
+        return "the answer breaks off"
     if isinstance(root, TimeoutError):
         return "the server does not answer"
     if isinstance(root, OSError) and root.strerror:

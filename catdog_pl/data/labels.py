@@ -8,6 +8,8 @@ Three places can say it, and the nearest wins: the class folder it lies in (``Pe
 import re
 from collections.abc import Iterable, Sequence
 
+from catdog_pl.data.names import safe_label
+
 CLASSES = ("cat", "dog")
 
 # "cat", "Cats", "DOG": the spellings of a class folder seen in the public collections.
@@ -39,8 +41,8 @@ def folder_label(name: str, source: str) -> str:
         name: its path inside the source, with ``/``.
         source: the source's own name, which stands in for the folder of a file at the top.
     """
-    folders = name.split("/")[:-1]
-    return (folders[-1] if folders else source).casefold()
+    folders = [folder for folder in name.split("/")[:-1] if folder not in ("", ".")]
+    return safe_label(folders[-1] if folders else source)
 
 
 def labels(names: Iterable[tuple[str, str]]) -> Sequence[str | None]:

@@ -67,14 +67,14 @@ def members(archive: Path, most_bytes: int) -> Iterator[Member]:
     """
     with archive.open("rb") as file:
         start = file.read(262)
-    if start.startswith(b"PK") and zipfile.is_zipfile(archive):
-        return _zip_members(archive)
     if start.startswith(b"\x1f\x8b"):
         return _tar_members(cast(IO[bytes], gzip.open(archive)), most_bytes)
     if start.startswith(b"BZh"):
         return _tar_members(cast(IO[bytes], bz2.open(archive)), most_bytes)
     if start[257:262] == b"ustar":
         return _tar_members(archive.open("rb"), most_bytes)
+    if zipfile.is_zipfile(archive):  # last, because it looks at the end, where a tar may hold a zip
+        return _zip_members(archive)
     raise tarfile.ReadError("it is no zip, tar, tar.gz or tar.bz2, or its beginning is damaged")
 
 
@@ -100,13 +100,15 @@ def _zip_fault(info: zipfile.ZipInfo) -> Fault | None:
 
 
 def _tar_members(stream: IO[bytes], most_bytes: int) -> Iterator[Member]:
-    guarded = cast(IO[bytes], _Guarded(stream, most_bytes))
-    with stream, tarfile.open(fileobj=guarded, mode="r:") as archive:
+    guarded = _Guarded(stream, most_bytes)
+    with stream, tarfile.open(fileobj=cast(IO[bytes], guarded), mode="r:") as archive:
         while (info := archive.next()) is not None:
             cast(Any, archive).members.clear()  # it would keep every header, a kilobyte for each file
             if not info.isdir():
                 content = cast(Callable[[], IO[bytes]], partial(archive.extractfile, info))
                 yield _member(info.name, info.size, _tar_fault(info), content)
+        if guarded.last != tarfile.NUL * tarfile.BLOCKSIZE:  # which tarfile takes for the end, too
+            raise tarfile.ReadError("its end is missing or it is damaged in the middle")
 
 
 def _tar_fault(info: tarfile.TarInfo) -> Fault | None:
@@ -126,18 +128,24 @@ def _member(name: str, size: int, fault: Fault | None, content: Callable[[], IO[
 
 
 class _Guarded:
-    """A stream for tarfile, which reads and skips as far as a header tells it to."""
+    """A stream for tarfile, which reads and skips as far as a header tells it to.
+
+    Attributes:
+        last: what was read last.
+    """
 
     def __init__(self, stream: IO[bytes], most_bytes: int) -> None:
         self._stream = stream
         self._most_bytes = most_bytes
         self.tell = stream.tell
+        self.last = b""
 
     def read(self, size: int) -> bytes:
         if size > _LARGEST_READ:
             raise tarfile.ReadError(f"a header of {size:,} bytes")
         self._check(self._stream.tell() + size)
-        return self._stream.read(size)
+        self.last = self._stream.read(size)
+        return self.last
 
     def seek(self, position: int) -> int:
         self._check(position)

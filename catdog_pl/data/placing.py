@@ -1,20 +1,15 @@
 """Photographs with a split, put into the folders that ``fit`` reads."""
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
 from catdog_pl.data.contents import Content, ContentError, read
+from catdog_pl.data.names import safe_name
 from catdog_pl.data.photo import Photo
 from catdog_pl.errors import CatDogError
-
-_LONGEST_NAME = 100
-# What Windows does not allow in a name, and what no shell likes.
-_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
 
 
 def place(photos: Sequence[Photo], folder: Path, free_bytes: int, link: bool) -> int:
@@ -48,24 +43,13 @@ def place(photos: Sequence[Photo], folder: Path, free_bytes: int, link: bool) ->
     return sum(_put(folder, link, photo) for photo in bar)
 
 
-def safe_name(origin: str, extension: str) -> str:
-    """A file name that every system can hold, from one that anybody may have chosen.
-
-    Args:
-        origin: the name, with folders before it.
-        extension: the ending to give it.
-    """
-    stem = _FORBIDDEN.sub("_", PurePosixPath(origin.rpartition("/")[2]).stem)
-    stem = stem[:_LONGEST_NAME].strip(" .") or "photo"
-    return f"{'_' if _DEVICES.fullmatch(stem.partition('.')[0]) else ''}{stem}{extension}"
-
-
 def _name(photos: Sequence[Photo]) -> None:
     """Choose every file's name: its own, with a part of its hash where another has the same."""
     taken: set[str] = set()
     for photo in photos:
         folder = f"{photo.split}/{photo.label}"
-        file = f"{folder}/{safe_name(photo.origin, photo.extension)}"
+        stem = PurePosixPath(photo.origin.rpartition("/")[2]).stem
+        file = f"{folder}/{safe_name(stem, photo.extension)}"
         if file.casefold() in taken:  # as macOS and Windows compare names
             stem, ending = os.path.splitext(file)
             file = f"{stem}-{photo.sha256[:16]}{ending}"
