@@ -1,18 +1,16 @@
 """``fit``, ``validate`` and ``test`` on LightningCLI: defaults, the checkpoint's values, the run's folder."""
 
-import re
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from jsonargparse import ArgumentError, Namespace
+from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import (
     ArgsType,
@@ -23,14 +21,15 @@ from lightning.pytorch.cli import (
 
 from catdog_pl import runs
 from catdog_pl.arguments import canonical, option_value, parse_message
+from catdog_pl.data.audit import quick_check
 from catdog_pl.data.datamodule import CatDogDataModule
 from catdog_pl.errors import CatDogError, Interrupted, UsageError
 from catdog_pl.models.classifier import NOTE, Classifier
-from catdog_pl.models.registry import MODELS, data_spec, first_line, read_checkpoint, restore_arguments
+from catdog_pl.models.registry import MODELS, data_spec, read_checkpoint, restore_arguments
+from catdog_pl.refusals import changes, check_accelerator, check_monitors, failure, refusal
 from catdog_pl.reports.evaluation import Evaluation
 from catdog_pl.reports.summary import totals
 from catdog_pl.training import (
-    METRICS,
     EarlyStopping,
     EpochSeed,
     History,
@@ -43,8 +42,6 @@ from catdog_pl.training import (
 SEED = 2018
 MODEL_PATHS = {name: f"catdog_pl.models.{cls.__name__}" for name, cls in MODELS.items()}
 NAMES = {path: name for name, path in MODEL_PATHS.items()}
-TUNABLE = ("learning_rate", "optimizer_args", "dropout")
-"""Hyper-parameters that may differ from the checkpoint's; the others decide what its weights mean."""
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "max_epochs": 25,  # the workshop's
@@ -281,88 +278,6 @@ def last_checkpoint(folder: str) -> ModelCheckpoint:
     )
 
 
-def changes(checkpoint: dict[str, Any], arguments: dict[str, Any], path: Path | None) -> list[str]:
-    """What the command line or a file sets otherwise than the checkpoint, as lines to print.
-
-    Raises:
-        UsageError: it decides what the checkpoint's weights mean, and so cannot change.
-    """
-    lines = [
-        f"From the checkpoint {path}: model {checkpoint[NOTE]['model']}, epoch {checkpoint['epoch'] + 1}"
-    ]
-    for key, old in restore_arguments(checkpoint).items():
-        new = arguments.get(key)
-        if plain(new) == plain(old):
-            continue
-        if key not in TUNABLE:
-            raise UsageError(
-                f"{key} is {new}, the checkpoint {path} was trained with {old}; leave it out, or start "
-                "without --ckpt_path"
-            )
-        lines.append(f"  {key}: {new} instead of the checkpoint's {old}")
-    return lines
-
-
-def plain(value: Any) -> Any:
-    """A value in the form that a YAML file gives back: tuples as lists, nothing as an empty mapping."""
-    return list(value) if isinstance(value, tuple) else value or {}
-
-
-def check_accelerator(accelerator: Any) -> None:
-    """Hold that the machine has what is asked for.
-
-    Raises:
-        UsageError: it has not.
-    """
-    if accelerator in ("gpu", "cuda") and not (torch.cuda.is_available() or mps_stands_in(accelerator)):
-        raise UsageError(f"accelerator {accelerator}: PyTorch sees no GPU on this machine; give cpu or auto")
-    if accelerator == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("accelerator mps: PyTorch sees no Apple GPU on this machine; give cpu or auto")
-    valid = ("auto", *AcceleratorRegistry.available_accelerators(), "gpu")
-    if isinstance(accelerator, str) and accelerator not in valid:
-        raise UsageError(f"accelerator {accelerator!r} is unknown; valid are {', '.join(sorted(set(valid)))}")
-
-
-def check_monitors(config: Namespace) -> None:
-    """Hold that early stopping and the checkpoint watch a metric that a fit logs.
-
-    Raises:
-        UsageError: they watch another.
-    """
-    for group in ("early_stopping", "checkpoint"):
-        monitor = config[group].monitor
-        if monitor not in (*METRICS, None):
-            raise UsageError(f"--{group}.monitor {monitor} is no metric; valid are {', '.join(METRICS)}")
-
-
-def refusal(error: Exception) -> CatDogError:
-    """The project's own error behind a library's, or the library's first line as one."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, CatDogError):
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    return UsageError(first_line(error))
-
-
-def failure(error: Exception) -> str | None:
-    """One line for what can go wrong in the middle of a run; None for what is a fault of the program."""
-    text = str(error).strip()
-    if isinstance(error, CatDogError):
-        return text
-    # A worker process hands our error over as text behind its traceback: the last line, after its class.
-    if text.startswith("Caught ") and (ours := re.match(r"catdog_pl\.[\w.]+: (.*)", text.splitlines()[-1])):
-        return ours[1]
-    if isinstance(error, torch.OutOfMemoryError):
-        return f"out of memory ({first_line(error)}); give a smaller --batch_size"
-    return first_line(error) if text.startswith("DataLoader worker") else None
-
-
-def mps_stands_in(accelerator: str) -> bool:
-    """Whether ``gpu`` means an Apple GPU here, as it does for Lightning."""
-    return accelerator == "gpu" and torch.backends.mps.is_available()
-
-
 def known_keys(parser: LightningArgumentParser) -> list[str]:
     """The canonical keys that the parser takes."""
     return list(parser.get_defaults(skip_validation=True).keys(branches=True))
@@ -371,7 +286,10 @@ def known_keys(parser: LightningArgumentParser) -> list[str]:
 def fit(argv: Sequence[str]) -> int:
     """Train a model; ``argv`` are the words behind ``fit``."""
     cli = CatDogCLI("fit", argv)
-    print(totals(cli.model))
+    if cli.trainer.is_global_zero:
+        print(totals(cli.model))
+        if fault := quick_check(cli.datamodule.root):
+            print(f"{'[WARNING]':<10} {fault}", file=sys.stderr)
     cli.run()
     return 0
 

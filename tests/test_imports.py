@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "reports": {"errors", "data", "models"},
     "keras": {"errors", "models", "runs"},
     "predict": {"errors", "data", "models", "runs"},
-    "cli": {"errors", "data", "models", "runs", "arguments", "training", "reports"},
+    "refusals": {"errors", "models", "training"},
+    "cli": {"errors", "data", "models", "runs", "arguments", "training", "reports", "refusals"},
     "__main__": {"errors"},
 }
 """Room -> the rooms it may import besides itself; everything may import the version."""
