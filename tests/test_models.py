@@ -10,6 +10,7 @@ from torchvision.models import vgg16 as torchvision_vgg16
 
 from catdog_pl.errors import CatDogError, UsageError
 from catdog_pl.models import VGG16, Basic, vgg16_weights
+from catdog_pl.models.feature_cache import FeatureCache
 from catdog_pl.models.keras_defaults import KerasRMSprop
 from catdog_pl.models.vgg16_weights import WeightsError
 from catdog_pl.reports.summary import layer_rows, totals
@@ -280,7 +281,7 @@ def broken_files(folder: Path) -> dict[str, str]:
         "one.pth": "1 convolutions, VGG16 has 13",
         "list.pth": "not a state dict",
         "nobias.pth": "features.0.bias",
-        "foreign.h5": "layer_names",
+        "foreign.h5": "no layers with a kernel",
         "link.h5": "link",
         "missing.h5": "no such file",
         "weights.txt": "is unknown; valid are keras",
@@ -299,3 +300,33 @@ def test_wrong_kernel_shapes_are_named(tmp_path: Path) -> None:
     file = keras_notop_file(tmp_path / "small.h5", kernels, biases)
     with pytest.raises(WeightsError, match=r"\(8, 3, 3, 3\) where VGG16 has \(64, 3, 3, 3\)"):
         VGG16(image_size=32, weights=str(file))
+
+
+def test_validation_passes_the_backbone_once_and_gives_the_same_logits() -> None:
+    model = VGG16(image_size=32, weights="none").eval()
+    batch = (torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8), torch.zeros(2), torch.arange(2))
+    expected = model(batch[0])
+    first = model.batch_logits(batch, 0, "val")
+    nn.init.zeros_(model.features[0].weight)  # a backbone that changed would show
+    assert torch.equal(model.batch_logits(batch, 0, "val"), first)
+    assert torch.equal(first, expected)
+    assert not torch.equal(model.batch_logits(batch, 0, "train"), expected)
+    assert not torch.equal(model.batch_logits(batch, 1, "val"), expected)
+
+
+def test_the_feature_cache_keeps_to_its_limit() -> None:
+    cache = FeatureCache(limit=100)
+    counts = [0, 0]
+
+    def answer(i: int) -> torch.Tensor:
+        counts[i] += 1
+        return torch.zeros(20)
+
+    for _ in range(3):
+        cache.get(0, lambda: answer(0))
+        cache.get(1, lambda: answer(1))
+    assert counts == [1, 3]
+    cache.clear()
+    cache.get(1, lambda: answer(1))
+    cache.get(1, lambda: answer(1))
+    assert counts == [1, 4]

@@ -126,7 +126,12 @@ class Classifier(LightningModule, ABC):
         logits: Tensor = self.head(self.features(x))
         return logits.squeeze(1)
 
-    def shared_step(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
+    def batch_logits(self, batch: Batch, batch_idx: int, stage: str) -> Tensor:
+        """Logits (N,) of a batch; a subclass may know a shorter way in some stage."""
+        logits: Tensor = self(batch[0])
+        return logits
+
+    def shared_step(self, batch: Batch, batch_idx: int, stage: str) -> tuple[Tensor, Tensor]:
         """Loss and probabilities of one batch; logs ``{stage}_loss`` and ``{stage}_acc`` per epoch.
 
         Both are means over the samples of the epoch, so a short last batch weighs as much as it holds.
@@ -136,8 +141,8 @@ class Classifier(LightningModule, ABC):
         Returns:
             The mean loss of the batch, scalar, and the probabilities (N,).
         """
-        pixels, labels, _ = batch
-        logits = self(pixels)
+        labels = batch[1]
+        logits = self.batch_logits(batch, batch_idx, stage)
         # Under bf16 autocast the logits come as bfloat16, in which a loss has two digits.
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         loss = functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
@@ -154,11 +159,11 @@ class Classifier(LightningModule, ABC):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One optimisation step's loss, scalar."""
-        return self.shared_step(batch, "train")[0]
+        return self.shared_step(batch, batch_idx, "train")[0]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Logs ``val_loss`` and ``val_acc``."""
-        self.shared_step(batch, "val")
+        self.shared_step(batch, batch_idx, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Logs ``test_loss`` and ``test_acc``.
@@ -166,7 +171,7 @@ class Classifier(LightningModule, ABC):
         Returns:
             ``indices`` (N,) and ``probabilities`` (N,) of the batch's samples, for the evaluation report.
         """
-        _, probabilities = self.shared_step(batch, "test")
+        _, probabilities = self.shared_step(batch, batch_idx, "test")
         return {"indices": batch[2], "probabilities": probabilities}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:

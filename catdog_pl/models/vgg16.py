@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from catdog_pl.errors import UsageError
-from catdog_pl.models.classifier import Classifier, FlattenKeras
+from catdog_pl.models.classifier import Batch, Classifier, FlattenKeras
+from catdog_pl.models.feature_cache import FeatureCache
 from catdog_pl.models.keras_defaults import glorot_uniform_
 from catdog_pl.models.vgg16_weights import Normalization, load_backbone, normalization
 
@@ -80,6 +81,7 @@ class VGG16(Classifier):
         if load_weights and weights != "none":
             load_backbone(self.features, weights)
         self.features.requires_grad_(False)
+        self.validation_features = FeatureCache()
         self.to(memory_format=torch.channels_last)
 
     def preprocess(self, pixels: Tensor) -> Tensor:
@@ -103,6 +105,18 @@ class VGG16(Classifier):
         """
         logits: Tensor = self.head(self.backbone(pixels))
         return logits.squeeze(1)
+
+    def batch_logits(self, batch: Batch, batch_idx: int, stage: str) -> Tensor:
+        """Logits (N,) of a batch; the backbone sees each validation batch once in a fit."""
+        if stage != "val":
+            return super().batch_logits(batch, batch_idx, stage)
+        logits: Tensor = self.head(self.validation_features.get(batch_idx, lambda: self.backbone(batch[0])))
+        return logits.squeeze(1)
+
+    def setup(self, stage: str) -> None:
+        """Take over what the datamodule says of its images, and forget an earlier run's features."""
+        super().setup(stage)
+        self.validation_features.clear()
 
     @torch.no_grad()
     def backbone(self, pixels: Tensor) -> Tensor:
