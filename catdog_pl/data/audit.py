@@ -1,5 +1,6 @@
 """A prepared folder looked at again: all of it, or in the blink that ``fit`` has. Nothing is changed."""
 
+import filecmp
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +20,7 @@ def quick_check(root: Path, seconds: float = 0.5) -> str | None:
     """The part of the checks that needs no decoding.
 
     A ``prepare`` that was interrupted, files of zero bytes, photographs that were added or removed since,
-    and the same file name and size in two splits.
+    and the same file under the same name in two splits.
 
     Args:
         root: the folder with the splits.
@@ -125,7 +126,7 @@ def _mark_leaks(photos: Sequence[Photo]) -> None:
 
 def _quick_faults(root: Path, deadline: float) -> Iterator[str]:
     counts = read_receipt(root).get("counts", {})
-    seen: dict[tuple[str, int], str] = {}
+    seen: dict[tuple[str, str, int], str] = {}
     for split in SPLITS:
         for label in class_folders(root / split):
             found = 0
@@ -133,12 +134,16 @@ def _quick_faults(root: Path, deadline: float) -> Iterator[str]:
                 found += 1
                 if not size:
                     yield f"{root / split / label / name} is empty (0 bytes)"
-                elsewhere = seen.setdefault((name, size), split)
-                if elsewhere != split and not counts:
-                    yield f"{name} lies in {elsewhere} and in {split} with the same size"
+                other = seen.setdefault((label, name, size), split)
+                if other != split and not counts and _same(root, other, split, label, name):
+                    yield f"{label}/{name} is the same photograph in {other} and in {split}"
             prepared = counts.get(split, {}).get(label, found) if time.monotonic() < deadline else found
             if found != prepared:
                 yield f"{root / split / label} holds {found} photographs, {prepared} were prepared"
+
+
+def _same(root: Path, split: str, other: str, label: str, name: str) -> bool:
+    return filecmp.cmp(root / split / label / name, root / other / label / name, shallow=False)
 
 
 def _sizes(folder: Path, deadline: float) -> Iterator[tuple[str, int]]:

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -190,10 +189,9 @@ def _amounts(options: argparse.Namespace) -> Sizes | Fractions:
 def _default_sizes(sources: Sequence[str]) -> Sizes:
     if list(sources) != [SAMPLE]:
         return WORKSHOP
-    counts = import_module(
-        "catdog_pl.data.sample"
-    ).SAMPLE_COUNTS  # imports what draws; other sources need none
-    return Sizes(*(counts[split] for split in SPLITS))
+    from catdog_pl.data.sample import SAMPLE_COUNTS  # brings what draws, which no other source needs
+
+    return Sizes(**SAMPLE_COUNTS)
 
 
 def _spaced(numbers: Sequence[float]) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 from catdog_pl.data.archives import ArchiveError
 
 LICENCE = (
-    "oxford-pets: the Oxford-IIIT Pet Dataset of O. M. Parkhi, A. Vedaldi, A. Zisserman and C. V. Jawahar,"
-    " under CC BY-SA 4.0; who passes its photographs on names them and keeps the licence"
+    "oxford-pets is the Oxford-IIIT Pet Dataset of O. M. Parkhi, A. Vedaldi, A. Zisserman and C. V. Jawahar,"
+    " licensed CC BY-SA 4.0: whoever passes its photographs on names them and keeps the licence."
 )
 
 NEEDED_BYTES = 1_700 * 10**6

@@ -82,7 +82,7 @@ def prepare(wanted: Order) -> None:
         _assign(photos, wanted)
         _build(photos, wanted, staging, asked)
         staging.commit()
-    print("\n".join(summary(photos, counts(photos), str(wanted.root))))
+    print("\n".join([*summary(photos, counts(photos), str(wanted.root)), *_notes(wanted)]))
     print(f"Listed in {wanted.root / MANIFEST}, shown in {wanted.root / REPORT} and {CONTACT_SHEET}.")
 
 
@@ -217,9 +217,13 @@ def _build(photos: Sequence[Photo], wanted: Order, staging: Staging, asked: dict
     if copied:
         print(f"Copied {copied} photographs: they cannot be linked from where they lie.")
     table = counts(photos)
-    notes = [LICENCE] if PETS in wanted.sources else []
-    text = page(photos, table, [mask(source) for source in wanted.sources], notes)
+    text = page(photos, table, [mask(source) for source in wanted.sources], _notes(wanted))
     (staging.new / REPORT).write_text(text, encoding="utf-8")
     contact_sheet(photos).save(staging.new / CONTACT_SHEET)
     write_manifest(photos, staging.new / MANIFEST)
     write_receipt(staging.new, asked, photos)
+
+
+def _notes(wanted: Order) -> list[str]:
+    """What the sources ask to be said."""
+    return [LICENCE] if PETS in wanted.sources else []

@@ -2,9 +2,9 @@
 
 import hashlib
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -90,8 +90,10 @@ class Intake:
     def _sample(self) -> Path:
         folder = self.staging.unpacked / SAMPLE
         if not folder.exists():
+            from catdog_pl.data.sample import draw_sample  # brings what draws, which no other source needs
+
             part = self.staging.empty(folder.with_name(f"{SAMPLE}.part"))
-            import_module("catdog_pl.data.sample").draw_sample(part)  # draws with numpy; others need none
+            draw_sample(part, progress=sys.stderr.isatty())
             part.rename(folder)
         return folder
 

@@ -75,8 +75,11 @@ class Staging:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Release the lock, and leave no empty folder behind."""
-        _remove(self.new)
+        """Release the lock; after an error, keep what the next run can go on from."""
+        if kind is None:
+            self._clear()
+        elif not self.ready.exists():  # else it is in the middle of the exchange
+            _remove(self.new)
         self._lock.release()
         if not any(path.is_file() and path.name != "lock" for path in self.folder.rglob("*")):
             shutil.rmtree(self.folder)
@@ -110,6 +113,9 @@ class Staging:
                 current.rename(self.old / entry.name)
             entry.rename(current)
         self.ready.unlink()
+        self._clear()
+
+    def _clear(self) -> None:
         for path in (self.old, self.new, self.unpacked, self.downloads, self.journal):
             _remove(path)
 

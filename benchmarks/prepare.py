@@ -1,0 +1,136 @@
+"""How long ``prepare`` takes beside decoding alone, how much memory, and how both grow.
+
+    python benchmarks/prepare.py --photos FOLDER          # real photographs, repeated up to --count
+    python benchmarks/prepare.py                          # drawn ones of the same size
+    python benchmarks/prepare.py --tiny 10000 100000      # what is left when decoding costs nothing
+
+Decoding is timed in as many processes as ``prepare`` uses, without the time that they take to start; the
+whole ``prepare`` is timed as a user sees it, from the start of Python to its end.
+"""
+
+import argparse
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from catdog_pl.data.images import open_rgb
+from catdog_pl.data.looking import processors
+
+CHUNK = 32
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--photos", type=Path, help="a folder of JPEGs; drawn when not given")
+    words.add_argument("--count", type=int, nargs="+", default=[1_000, 5_000, 25_000])
+    words.add_argument("--tiny", type=int, nargs="+", help="numbers of tiny pictures instead")
+    words.add_argument("--jobs", type=int, default=processors())
+    options = words.parse_args()
+    print(f"{options.jobs} processes, {processors()} processors")
+    for count in options.tiny or options.count:
+        with tempfile.TemporaryDirectory() as folder:
+            files = tiny(count) if options.tiny else photographs(count, options.photos)
+            write(Path(folder) / "photos", files)
+            measure(Path(folder), count, options.jobs)
+
+
+def photographs(count: int, folder: Path | None) -> Iterator[bytes]:
+    """So many different JPEGs; where there are fewer, the same again with other bytes behind their end."""
+    paths = sorted(folder.rglob("*.jpg")) if folder else []
+    rng = np.random.default_rng(0)
+    originals = [path.read_bytes() for path in paths[:count]] or [drawn(rng) for _ in range(500)]
+    for number, data in enumerate(islice(cycle(originals), count)):
+        yield data + number.to_bytes(4, "big")
+
+
+def drawn(rng: np.random.Generator) -> bytes:
+    """A JPEG of 500 x 375 pixels and some 25 kB, as the public photographs of cats and dogs are."""
+    with tempfile.TemporaryFile() as file:
+        patches = Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).resize((500, 375))
+        grain = rng.normal(0, 6, (375, 500, 1))
+        pixels = np.clip(np.asarray(patches) + grain, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(file, "JPEG", quality=75)
+        file.seek(0)
+        return file.read()
+
+
+def tiny(count: int) -> Iterator[bytes]:
+    """Pictures of 8 x 8 pixels, all different, that cost next to nothing to decode."""
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        yield b"P5 8 8 255 " + rng.bytes(64)
+
+
+def write(folder: Path, files: Iterator[bytes]) -> None:
+    for label in ("cat", "dog"):
+        (folder / label).mkdir(parents=True)
+    for number, data in enumerate(files):
+        ending = "pgm" if data.startswith(b"P5") else "jpg"
+        (folder / ("cat", "dog")[number % 2] / f"{number}.{ending}").write_bytes(data)
+
+
+def measure(folder: Path, count: int, jobs: int) -> None:
+    paths = [path for path in (folder / "photos").rglob("*") if path.is_file()]
+    decoding, decoding_cpu = time_decoding(paths, jobs)
+    words = [
+        sys.executable,
+        "-m",
+        "catdog_pl",
+        "prepare",
+        str(folder / "photos"),
+        "--root",
+        str(folder / "data"),
+    ]
+    words += ["--fractions", "0.8", "0.1", "0.1", "--min-side", "1", "--jobs", str(jobs)]
+    seconds, cpu, megabytes = time_command(words)
+    print(
+        f"{count:>9,} photographs: decoding {decoding:.1f} s ({decoding_cpu:.1f} s of processors),"
+        f" prepare {seconds:.1f} s ({cpu:.1f} s), ratio {seconds / decoding:.2f} ({cpu / decoding_cpu:.2f}),"
+        f" largest process {megabytes:.0f} MB",
+        flush=True,
+    )
+
+
+def time_decoding(paths: list[Path], jobs: int) -> tuple[float, float]:
+    """Seconds, and seconds of processor time of all processes together."""
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(decode, [[paths[0]]] * 4 * jobs))  # waits until they have started
+        start = time.perf_counter()
+        cpu = sum(pool.map(decode, (paths[at : at + CHUNK] for at in range(0, len(paths), CHUNK))))
+        return time.perf_counter() - start, cpu
+
+
+def decode(paths: list[Path]) -> float:
+    start = time.process_time()
+    for path in paths:
+        open_rgb(path)
+    return time.process_time() - start
+
+
+def time_command(words: list[str]) -> tuple[float, float, float]:
+    """Seconds, seconds of processor time, and the megabytes of the largest of its processes."""
+    program = (
+        "import resource, subprocess, sys\n"
+        "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n"
+        "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+        "print(used.ru_utime + used.ru_stime, used.ru_maxrss)"
+    )
+    start = time.perf_counter()
+    command = [sys.executable, "-c", program, *words]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True)
+    seconds = time.perf_counter() - start
+    cpu, largest = map(float, answer.stdout.split())
+    return seconds, cpu, largest / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+if __name__ == "__main__":
+    main()
