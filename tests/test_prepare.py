@@ -208,7 +208,9 @@ def test_a_url_is_downloaded_with_its_hash_and_its_secrets_are_kept(
     assert run(f"prepare {url} --sha256 {'AB' * 32}") == 0
     assert asked == [(url, "ab" * 32)]
     assert {row["source"].split("/")[0] for row in manifest(Path("data"))} == {"photos.zip"}
-    assert "secret" not in Path("data/report.md").read_text(encoding="utf-8") + capsys.readouterr().out
+    for name in ("report.md", "manifest.csv", "prepare.json"):
+        assert "secret" not in Path("data", name).read_text(encoding="utf-8")
+    assert "secret" not in capsys.readouterr().out
     assert sorted(contents(Path("data"))) == sorted([*photos(Path("data")), *WRITTEN])
 
 
@@ -307,12 +309,13 @@ def test_photographs_that_are_added_move_no_other(run: Run, amounts: str) -> Non
     assert len(photos(Path("data"))) == 100
 
 
-def test_another_seed_draws_anew(run: Run) -> None:
+@pytest.mark.parametrize("other", ["--seed 5", "--sizes 10 5 5", "--fractions 0.4 0.3 0.3"])
+def test_other_options_draw_anew(run: Run, other: str) -> None:
     kaggle(Path("photos"), 20)
     run("prepare photos")
-    before = photos(Path("data"))
-    run("prepare photos --seed 5 --overwrite")
-    assert photos(Path("data")) != before
+    run(f"prepare photos {other} --overwrite")
+    run(f"prepare photos {other} --root fresh")
+    assert photos(Path("data")) == photos(Path("fresh"))
 
 
 def test_links_are_links(run: Run, capsys: Capture) -> None:

@@ -129,6 +129,13 @@ def test_with_fractions_a_photograph_keeps_its_split_whatever_is_added() -> None
     assert few.items() <= many.items()
 
 
+def test_with_fractions_a_new_look_alike_follows_the_one_that_was_there() -> None:
+    old, new = photo(1, 7), photo(2, 7)
+    for split in SPLITS:
+        assign_splits([old, new], TENTHS, 2018, {old.sha256: split})
+        assert (old.split, new.split) == (split, split)
+
+
 def test_with_sizes_no_photograph_changes_its_split_when_more_than_enough_are_there() -> None:
     sizes = Sizes(100, 50, 20)
     few, many = splits(assigned(range(1000), sizes)), splits(assigned(range(2000), sizes))

@@ -84,7 +84,7 @@ def look(content: Content) -> Look:
 
 
 def _decoded(data: bytes, seen: Look, extension: str) -> Look:
-    """The look at bytes that is not empty."""
+    """The look at bytes of which there are some."""
     header = _header(data)
     if isinstance(header, _Header):
         seen = seen._replace(width=header.width, height=header.height, mode=header.mode)

@@ -24,7 +24,7 @@ from catdog_pl.data.images import silence_pillow
 from catdog_pl.data.photo import Photo, Verdict, stamp
 from catdog_pl.errors import CatDogError
 
-LookAt = Callable[[Content], Look]
+OneLook = Callable[[Content], Look]
 
 # Files handed to a process at a time: about 0.1 s of work, so that handing over costs nothing.
 _CHUNK = 32
@@ -61,7 +61,7 @@ def look_at(photos: Sequence[Photo], jobs: int, journal: Path | None = None) -> 
             _with_journal(readable, jobs, journal, bar)
 
 
-def looks(contents: Sequence[Content], jobs: int, look_at: LookAt = look) -> Iterator[Look]:
+def looks(contents: Sequence[Content], jobs: int, one_look: OneLook = look) -> Iterator[Look]:
     """The look at each photograph, in order.
 
     A photograph on which the process that decodes it dies is named unreadable, and the others are looked at.
@@ -69,45 +69,45 @@ def looks(contents: Sequence[Content], jobs: int, look_at: LookAt = look) -> Ite
     Args:
         contents: of the photographs.
         jobs: processes to use; few files are looked at in this one.
-        look_at: looks at one photograph; a function that other processes can import.
+        one_look: looks at one photograph; a function that other processes can import.
 
     Raises:
         CatDogError: the processes die whatever they look at.
     """
     if jobs == 1 or len(contents) < _WORTH_PROCESSES:
-        yield from map(look_at, contents)
+        yield from map(one_look, contents)
         return
     done = 0
     while done < len(contents):
         try:
-            for chunk in _in_parallel(contents[done:], jobs, look_at):
+            for chunk in _in_parallel(contents[done:], jobs, one_look):
                 yield from chunk
                 done += len(chunk)
         except BrokenProcessPool:
-            chunk = _one_by_one(contents[done : done + _CHUNK], look_at)
+            chunk = _one_by_one(contents[done : done + _CHUNK], one_look)
             yield from chunk
             done += len(chunk)
 
 
-def _in_parallel(contents: Sequence[Content], jobs: int, look_at: LookAt) -> Iterator[list[Look]]:
+def _in_parallel(contents: Sequence[Content], jobs: int, one_look: OneLook) -> Iterator[list[Look]]:
     with _pool(jobs) as pool:
         pending: deque[Future[list[Look]]] = deque()
         for start in range(0, len(contents), _CHUNK):
-            pending.append(pool.submit(_chunk, contents[start : start + _CHUNK], look_at))
+            pending.append(pool.submit(_chunk, contents[start : start + _CHUNK], one_look))
             if len(pending) == _AHEAD * jobs:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
 
 
-def _one_by_one(contents: Sequence[Content], look_at: LookAt) -> list[Look]:
+def _one_by_one(contents: Sequence[Content], one_look: OneLook) -> list[Look]:
     """Looks among which one kills its process: each in a process of its own."""
     died = Look(Verdict.UNREADABLE, "the decoder dies on it")
     chunk = []
     for content in contents:
         with _pool(1) as pool:
             try:
-                chunk.append(pool.submit(look_at, content).result())
+                chunk.append(pool.submit(one_look, content).result())
             except BrokenProcessPool:
                 chunk.append(died)
     if len(chunk) > 1 and all(seen == died for seen in chunk):
@@ -137,8 +137,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _chunk(contents: Sequence[Content], look_at: LookAt) -> list[Look]:
-    return [look_at(content) for content in contents]
+def _chunk(contents: Sequence[Content], one_look: OneLook) -> list[Look]:
+    return [one_look(content) for content in contents]
 
 
 def _note(photo: Photo, seen: Look) -> None:

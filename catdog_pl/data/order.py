@@ -10,6 +10,7 @@ from catdog_pl.data.archives import Limits
 from catdog_pl.data.looking import processors
 from catdog_pl.data.sources import PETS, SAMPLE, check_source, identity, is_archive
 from catdog_pl.data.splits import SPLITS, WORKSHOP, Fractions, Sizes
+from catdog_pl.data.urls import mask
 from catdog_pl.errors import UsageError
 
 SEED = 2018
@@ -49,7 +50,7 @@ class Order:
     def asked(self) -> dict[str, Any]:
         """What decides the result, in plain values: the same again gives the same folder."""
         return {
-            "sources": [[source, identity(source, self.root)] for source in self.sources],
+            "sources": [[mask(source), identity(source, self.root)] for source in self.sources],
             "amounts": list(self.amounts),
             "seed": self.seed,
             "min_side": self.min_side,
@@ -75,7 +76,12 @@ def parser() -> argparse.ArgumentParser:
         " downloaded (0.8 GB)",
     )
     words.add_argument("--root", type=Path, default=Path("data"), help="folder to prepare (default: data)")
-    words.add_argument("--overwrite", action="store_true", help="replace the splits that ROOT holds")
+    words.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the splits that ROOT holds; asked for the same amounts and seed, photographs that are"
+        " there already keep their split",
+    )
     words.add_argument(
         "--check", metavar="ROOT", type=Path, help="only check a prepared folder; changes nothing"
     )

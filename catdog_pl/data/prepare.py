@@ -11,6 +11,7 @@ from typing import Any
 from catdog_pl.data.audit import audit, audit_faults, layout_faults, manifest_faults, quick_check
 from catdog_pl.data.contact_sheet import contact_sheet
 from catdog_pl.data.duplicates import mark_duplicates
+from catdog_pl.data.images import one_line
 from catdog_pl.data.looking import look_at
 from catdog_pl.data.manifest import (
     MANIFEST,
@@ -51,7 +52,8 @@ def main(argv: Sequence[str]) -> int:
         wanted = order(options)
         prepare(wanted)
     except OSError as error:
-        raise CatDogError(f"{error.filename or options.root}: {error.strerror or error}") from error
+        where = one_line(str(error.filename or options.root))
+        raise CatDogError(f"{where}: {error.strerror or error}") from error
     root = "" if wanted.root == Path("data") else f" --root {wanted.root}"
     print(f"Next: python -m catdog_pl fit --model basic{root}")
     return 0
@@ -107,7 +109,7 @@ def check(root: Path, jobs: int, min_side: int) -> int:
     print("\n".join(count_table(counts(photos), str(root))))
     print("\n".join(faults) if faults else "Nothing is wrong.")
     if faults:
-        print(f"{len(faults)} faults. To prepare it again without them: prepare the source with --overwrite.")
+        print(f"Faults: {len(faults)}. To be rid of them, prepare the source again with --overwrite.")
     return 1 if faults else 0
 
 
@@ -193,8 +195,9 @@ def _possible(amounts: Sizes | Fractions, available: int) -> Sizes | Fractions:
 
 
 def _earlier(wanted: Order) -> dict[str, str]:
-    """The split of every photograph that an earlier run with the same seed has put into ROOT."""
-    if read_receipt(wanted.root).get("asked", {}).get("seed") != wanted.seed:
+    """The split of every photograph in ROOT, where the same amounts and the same seed were asked for."""
+    asked = read_receipt(wanted.root).get("asked", {})
+    if (asked.get("seed"), asked.get("amounts")) != (wanted.seed, list(wanted.amounts)):
         return {}
     return {row.sha256: row.split for row in read_manifest(wanted.root) if row.split in SPLITS}
 
