@@ -190,8 +190,8 @@ def hashes_with_neighbours(count: int, bits: int) -> np.ndarray:
 
 @pytest.mark.parametrize("bits", [0, 1, 8, 15])
 def test_no_pair_within_15_bits_is_missed(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "_BLOCK", 2)  # so that most pairs lie across blocks
-    hashes = hashes_with_neighbours(500, bits)
+    monkeypatch.setattr(duplicates, "_BLOCK", 1)  # so that every pair lies across blocks
+    hashes = hashes_with_neighbours(200, bits)
     apart = np.bitwise_count(hashes[:, None] ^ hashes[None]).sum(axis=2)
     expected = {(i, j) for i, j in np.argwhere(apart <= 15).tolist() if i < j}
     assert len(expected) == 10

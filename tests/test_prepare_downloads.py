@@ -75,7 +75,7 @@ def server() -> Iterator[Server]:
 def whole(handler: Handler) -> None:
     """A decent server: ranges, a version, the true length."""
     asked = handler.headers.get("Range")
-    if asked and handler.headers.get("If-Range") == '"v1"':
+    if asked and handler.headers.get("If-Range", '"v1"') == '"v1"':
         start = int(asked.removeprefix("bytes=").removesuffix("-"))
         if start >= len(BODY):
             return handler.start(416, Content_Range=f"bytes */{len(BODY)}", Content_Length=0)
@@ -168,6 +168,15 @@ def test_a_wrong_part_is_not_appended(server: Server, tmp_path: Path) -> None:
     wrong = says(206, BODY[:100], Content_Range=f"bytes 0-99/{len(BODY)}")
     assert fetch(server, tmp_path, breaks_off(100_000), wrong, whole) == BODY
     assert server.ranges == [None, "bytes=100000-", None]
+
+
+def test_a_part_that_is_shorter_than_asked_for_is_followed_by_the_next(
+    server: Server, tmp_path: Path
+) -> None:
+    span = f"bytes 100000-149999/{len(BODY)}"
+    short = says(206, BODY[100_000:150_000], Content_Range=span, ETag='"v1"')
+    assert fetch(server, tmp_path, breaks_off(100_000), short, whole) == BODY
+    assert server.ranges == [None, "bytes=100000-", "bytes=150000-"]
 
 
 def test_a_part_that_is_already_all_is_taken(server: Server, tmp_path: Path) -> None:
