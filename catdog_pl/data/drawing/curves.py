@@ -78,8 +78,8 @@ def furry(shape: Shape, depth: float, rng: np.random.Generator) -> Shape:
 
 def outward(shape: Shape) -> Shape:
     """Returns the unit vectors (N, 2) that point out of a closed outline at each of its points."""
-    along = np.roll(shape, -1, axis=0) - np.roll(shape, 1, axis=0)
-    x, y = shape[:, 0], shape[:, 1]
-    twice_area = float(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))
+    around = np.concatenate([shape[-1:], shape, shape[:1]])
+    along = around[2:] - around[:-2]
+    twice_area = float(np.sum(shape[:, 0] * around[2:, 1] - shape[:, 1] * around[2:, 0]))
     normals = np.stack([along[:, 1], -along[:, 0]], axis=1) * np.sign(twice_area)
     return normals / np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)[:, None]
