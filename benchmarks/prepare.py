@@ -3,6 +3,7 @@
     python benchmarks/prepare.py --photos FOLDER          # real photographs, repeated up to --count
     python benchmarks/prepare.py                          # drawn ones of the same size
     python benchmarks/prepare.py --tiny 10000 100000      # what is left when decoding costs nothing
+    python benchmarks/prepare.py --records 1000000        # duplicates, splits and manifest, without files
 
 Decoding is timed in as many processes as ``prepare`` uses, without the time that they take to start; the
 whole ``prepare`` is timed as a user sees it, from the start of Python to its end.
@@ -10,6 +11,7 @@ whole ``prepare`` is timed as a user sees it, from the start of Python to its en
 
 import argparse
 import multiprocessing
+import resource
 import subprocess
 import sys
 import tempfile
@@ -22,8 +24,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from catdog_pl.data.contents import Content
+from catdog_pl.data.duplicates import mark_duplicates
 from catdog_pl.data.images import open_rgb
 from catdog_pl.data.looking import processors
+from catdog_pl.data.manifest import write_manifest
+from catdog_pl.data.photo import Photo
+from catdog_pl.data.splits import Fractions, assign_splits
 
 CHUNK = 32
 
@@ -33,10 +40,14 @@ def main() -> None:
     words.add_argument("--photos", type=Path, help="a folder of JPEGs; drawn when not given")
     words.add_argument("--count", type=int, nargs="+", default=[1_000, 5_000, 25_000])
     words.add_argument("--tiny", type=int, nargs="+", help="numbers of tiny pictures instead")
+    words.add_argument("--records", type=int, nargs="+", help="numbers of photographs without files instead")
     words.add_argument("--jobs", type=int, default=processors())
     options = words.parse_args()
     print(f"{options.jobs} processes, {processors()} processors")
-    for count in options.tiny or options.count:
+    for count in options.records or ():
+        with tempfile.TemporaryDirectory() as folder:
+            measure_records(count, Path(folder) / "manifest.csv")
+    for count in () if options.records else options.tiny or options.count:
         with tempfile.TemporaryDirectory() as folder:
             files = tiny(count) if options.tiny else photographs(count, options.photos)
             write(Path(folder) / "photos", files)
@@ -130,6 +141,47 @@ def time_command(words: list[str]) -> tuple[float, float, float]:
     seconds = time.perf_counter() - start
     cpu, largest = map(float, answer.stdout.split())
     return seconds, cpu, largest / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def measure_records(count: int, path: Path) -> None:
+    """What is done in one process between looking at the photographs and placing them."""
+    photos = list(records(count))
+    start = time.perf_counter()
+    mark_duplicates(photos)
+    after_duplicates = time.perf_counter()
+    for label in ("cat", "dog"):
+        members = [photo for photo in photos if photo.usable and photo.label == label]
+        assign_splits(members, Fractions(0.8, 0.1, 0.1), 2018, {})
+    after_splits = time.perf_counter()
+    write_manifest(photos, path)
+    end = time.perf_counter()
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**20 if sys.platform == "darwin" else 2**10
+    )
+    print(
+        f"{count:>9,} records: duplicates {after_duplicates - start:.1f} s, splits"
+        f" {after_splits - after_duplicates:.1f} s, manifest {end - after_splits:.1f} s, {largest:.0f} MB",
+        flush=True,
+    )
+
+
+def records(count: int) -> Iterator[Photo]:
+    """Photographs that were looked at, one in a hundred a near duplicate of the one before."""
+    rng = np.random.default_rng(0)
+    likeness = rng.bytes(32)
+    for number in range(count):
+        if number % 100:
+            likeness = rng.bytes(32)
+        yield Photo(
+            f"archive.zip/train/cat.{number}.jpg",
+            Content(f"/data/photographs/train/cat.{number}.jpg", ".jpg"),
+            False,
+            ("cat", "dog")[number // 100 % 2],
+            sha256=rng.bytes(32).hex(),
+            size=25_000,
+            extension=".jpg",
+            likeness=likeness,
+        )
 
 
 if __name__ == "__main__":

@@ -91,6 +91,15 @@ def test_an_existing_folder_is_left_alone_until_overwrite(run: Run, capsys: Capt
     assert "train/cat/mine.jpg" not in photos(Path("data"))
 
 
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_file_of_the_users_is_not_replaced(run: Run, capsys: Capture, name: str) -> None:
+    kaggle(Path("photos"), 5)
+    Path(name).write_text("mine", encoding="utf-8")
+    assert run("prepare photos --root .") == 1
+    assert f"{name} is already there" in capsys.readouterr().err
+    assert Path(name).read_text(encoding="utf-8") == "mine"
+
+
 @pytest.mark.parametrize(
     ("line", "code", "said"),
     [
@@ -102,10 +111,12 @@ def test_an_existing_folder_is_left_alone_until_overwrite(run: Run, capsys: Capt
         ("photos --fractions 0.5 0.5 0.5", 2, "--fractions 0.5 0.5 0.5"),
         ("photos --sha256 " + "0" * 64, 2, "--sha256 is that of one archive"),
         ("empty", 1, "no photograph"),
+        ("zips", 1, f"give {Path('zips/train.zip')}, which is an archive"),
         ("cats", 1, "there are good ones of cat"),
         ("few", 1, "2 good photographs of class cat do not make 3 splits"),
         ("photos --fractions 0.98 0.01 0.01", 1, "--sizes gives every split its share"),
         ("no.zip", 1, "no.zip cannot be unpacked: it is no zip, tar, tar.gz or tar.bz2"),
+        ("photos --check empty", 2, "--check looks at one prepared folder"),
         ("--check empty", 1, "there is no train or validation or test folder"),
     ],
 )
@@ -115,6 +126,8 @@ def test_mistakes_are_one_line_and_leave_nothing(
     kaggle(Path("photos"), 5)
     kaggle(Path("few"), 2)
     Path("empty").mkdir()
+    Path("zips").mkdir()
+    Path("zips/train.zip").touch()
     draw(Path("cats/0.jpg"), 0)
     Path("no.zip").write_bytes(b"not a zip")
     assert run(f"prepare {line}") == code

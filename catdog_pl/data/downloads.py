@@ -116,18 +116,9 @@ def download(
 
 
 def _attempts(url: str, part: _Part, free_bytes: int, patience: Patience, verified: bool) -> None:
+    """Try until the file is here, or nothing more comes."""
     most, waits = part.size, iter(patience.waits)
-    while True:
-        try:
-            return _attempt(url, part, free_bytes, patience.stall_seconds, verified)
-        except requests.TooManyRedirects as error:
-            raise DownloadError(f"{mask(url)}: it redirects without end") from error
-        except ValueError as error:  # requests' word for an address that is none
-            raise DownloadError(f"{mask(url)}: it is, or redirects to, no valid address") from error
-        except (requests.RequestException, HTTPError) as error:
-            failure = _AttemptError(_reason(error))
-        except _AttemptError as error:
-            failure = error
+    while failure := _failure(url, part, free_bytes, patience.stall_seconds, verified):
         if part.size >= most + _PROGRESS_BYTES:
             most, waits = part.size, iter(patience.waits)
         wait = next(waits, None)
@@ -138,6 +129,23 @@ def _attempts(url: str, part: _Part, free_bytes: int, patience: Patience, verifi
         wait = max(wait, failure.wait)
         print(f"{mask(url)}: {failure}; trying again in {wait:g} s", file=sys.stderr)
         time.sleep(wait)
+
+
+def _failure(
+    url: str, part: _Part, free_bytes: int, stall_seconds: float, verified: bool
+) -> _AttemptError | None:
+    """One attempt; why another is needed, or None when the file is complete."""
+    try:
+        _attempt(url, part, free_bytes, stall_seconds, verified)
+    except requests.TooManyRedirects as error:
+        raise DownloadError(f"{mask(url)}: it redirects without end") from error
+    except ValueError as error:  # requests' word for an address that is none
+        raise DownloadError(f"{mask(url)}: it is, or redirects to, no valid address") from error
+    except (requests.RequestException, HTTPError) as error:
+        return _AttemptError(_reason(error))
+    except _AttemptError as error:
+        return error
+    return None
 
 
 def _attempt(url: str, part: _Part, free_bytes: int, stall_seconds: float, verified: bool) -> None:

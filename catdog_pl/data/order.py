@@ -79,8 +79,8 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace the splits that ROOT holds; asked for the same amounts and seed, photographs that are"
-        " there already keep their split",
+        help="replace the splits, manifest and report that ROOT holds; asked for the same amounts and seed,"
+        " photographs that are there already keep their split",
     )
     words.add_argument(
         "--check", metavar="ROOT", type=Path, help="only check a prepared folder; changes nothing"

@@ -15,6 +15,7 @@ from catdog_pl.data.images import one_line
 from catdog_pl.data.looking import look_at
 from catdog_pl.data.manifest import (
     MANIFEST,
+    RECEIPT,
     counts,
     read_manifest,
     read_receipt,
@@ -32,6 +33,8 @@ from catdog_pl.data.staging import Staging, refuse_existing
 from catdog_pl.data.urls import mask
 from catdog_pl.errors import CatDogError, UsageError
 
+_RESULT = (*SPLITS, MANIFEST, RECEIPT, REPORT, CONTACT_SHEET)
+
 
 def main(argv: Sequence[str]) -> int:
     """Run ``prepare``.
@@ -48,6 +51,8 @@ def main(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     try:
         if options.check:
+            if options.sources:
+                raise UsageError("--check looks at one prepared folder and takes no SOURCE")
             return check(options.check, options.jobs, options.min_side)
         wanted = order(options)
         prepare(wanted)
@@ -79,7 +84,7 @@ def prepare(wanted: Order) -> None:
         if not wanted.overwrite:
             if _is_done(wanted.root, asked):
                 return
-            refuse_existing(wanted.root, SPLITS)
+            refuse_existing(wanted.root, _RESULT)
         photos = _checked(wanted, staging)
         _assign(photos, wanted)
         _build(photos, wanted, staging, asked)

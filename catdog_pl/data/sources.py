@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from catdog_pl.data.archives import ArchiveError, Limits, stem, unpack, unpacked
+from catdog_pl.data.archives import ArchiveError, Limits, is_archive_name, stem, unpack, unpacked
 from catdog_pl.data.contents import Content, file_content
 from catdog_pl.data.downloads import download
 from catdog_pl.data.images import is_image_name, one_line
@@ -71,7 +71,9 @@ class Intake:
         """
         found = [photo for source in sources for photo in sorted(self._find(source), key=_by_name)]
         if not found:
-            raise CatDogError(f"{', '.join(map(mask, sources))}: there is no photograph in it")
+            raise CatDogError(
+                f"{', '.join(map(mask, sources))}: there is no photograph in it{_hint(sources)}"
+            )
         classes = labels((photo.name, stem(photo.source)) for photo in found)
         return [_photo(photo, label) for photo, label in zip(found, classes, strict=True)]
 
@@ -168,8 +170,10 @@ def identity(source: str, without: Path | None = None) -> str:
     path = Path(source)
     if source in (SAMPLE, PETS) or is_url(source):
         return words.hexdigest()[:16]
-    inside = _in_folder(path, "", ours=False, without=without and without.resolve()) if path.is_dir() else ()
-    files = sorted(photo.content.path for photo in inside if photo.content) if path.is_dir() else [source]
+    files = [source]
+    if path.is_dir():
+        inside = _in_folder(path, "", ours=False, without=without and without.resolve())
+        files = sorted(photo.content.path for photo in inside if photo.content)
     for file in files:
         words.update(f"{os.path.abspath(file)}\n{stamp(file)}\n".encode(errors="surrogateescape"))
     return words.hexdigest()[:16]
@@ -184,6 +188,13 @@ def _in_folder(folder: Path, source: str, *, ours: bool, without: Path | None = 
         for name in filter(is_image_name, files):
             place = name if inside == "." else f"{inside}/{name}"
             yield Found(place, source, file_content(os.path.join(parent, name)), ours)
+
+
+def _hint(sources: Sequence[str]) -> str:
+    """Names an archive in a folder without photographs, as who unpacks Kaggle's outer zip has it."""
+    folders = [Path(source) for source in sources if not is_url(source) and Path(source).is_dir()]
+    archives = sorted(path for folder in folders for path in folder.iterdir() if is_archive_name(path.name))
+    return f"; give {archives[0]}, which is an archive" if archives else ""
 
 
 def _by_name(found: Found) -> str:
