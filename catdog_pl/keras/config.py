@@ -5,7 +5,7 @@ The configuration is read as plain data: class names are only compared with the 
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,9 +61,8 @@ def opened(model: Config, path: str, top: int | None = None) -> Iterator[KerasLa
         path: where the newer layout has its layers.
         top: the position of a nested model at the top level.
     """
-    functional = model["class_name"] != "Sequential"
-    entries = chain(model) if functional else entries_of(model)
-    folders = numbered(entries, count_inputs=functional)
+    entries = entries_of(model) if model["class_name"] == "Sequential" else chain(model)
+    folders = numbered(entry["class_name"] for entry in entries)
     for i, (entry, folder) in enumerate(zip(entries, folders, strict=True)):
         position, here = (i if top is None else top), f"{path}/{folder}"
         if entry["class_name"] in CONTAINERS:
@@ -152,19 +151,14 @@ def inputs(node: object) -> Iterator[str]:
                 yield from inputs(part)
 
 
-def numbered(entries: list[Config], count_inputs: bool) -> list[str]:
-    """The folder of each layer in the newer layout: its class, numbered from the second of a class on.
-
-    Args:
-        entries: the layers of one container in their order.
-        count_inputs: whether input layers are layers of the container; a Sequential hides them.
-    """
+def numbered(class_names: Iterable[str]) -> list[str]:
+    """The folder of each layer in the newer layout: its class, numbered from the second of a class on."""
     counts: Counter[str] = Counter()
     folders = []
-    for entry in entries:
-        folder = snake_case(entry["class_name"])
+    for class_name in class_names:
+        folder = snake_case(class_name)
         folders.append(f"{folder}_{counts[folder]}" if counts[folder] else folder)
-        counts[folder] += count_inputs or entry["class_name"] != "InputLayer"
+        counts[folder] += 1
     return folders
 
 

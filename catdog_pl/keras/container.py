@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
@@ -84,7 +83,7 @@ def open_archive(path: Path) -> Iterator[KerasFile]:
         raise KerasFileError(f"{path}: {error}") from error
     except ZIP_ERRORS as error:
         raise KerasFileError(f"{path} is damaged, or no Keras archive ({error})") from error
-    with open_h5(BytesIO(content), str(path)) as weights:
+    with open_h5(content, str(path)) as weights:
         version, training = metadata.get("keras_version"), config.get("compile_config")
         yield KerasFile(
             kind="a whole model (.keras)",

@@ -100,12 +100,11 @@ def write_named(group: h5py.Group, arrays: dict[str, Any]) -> None:
 
 def write_weights(file: BinaryIO, model: Classifier, layers: Sequence[Layer], state: RMSpropState) -> None:
     """Weights alone, in the layout of Keras 3."""
-    functional = isinstance(model, VGG16)
-    folders = numbered([{"class_name": layer.class_name} for layer in layers], count_inputs=functional)
+    folders = numbered(layer.class_name for layer in layers)
     with h5py.File(file, "w") as h5:
         h5.create_group("vars")  # the model's own, which has none; Keras 2 misses it all the same
         for layer, folder in zip(layers, folders, strict=True):
-            if layer.class_name != "InputLayer" or functional:
+            if layer.class_name != "InputLayer" or isinstance(model, VGG16):
                 write_numbered(h5, f"layers/{folder}", layer.name, layer.arrays)
         write_numbered(h5, "optimizer", "rmsprop", list(state.variables.values()))
 

@@ -1,10 +1,18 @@
-"""HDF5 files of other people, read as data only: no link is followed, no declared size is believed."""
+"""HDF5 files of other people, read as data only: no link is followed, no declared size is believed.
+
+HDF5's own C library crashes, or loops for ever, on some damaged files. So a file is first read by a process
+of its own, which is this module run as a script (`survey`).
+"""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
 import numpy as np
@@ -21,9 +29,12 @@ UNSTORED = 2**20
 """Bytes that an array may declare beyond ten times what the file stores of it. Keras compresses nothing, and
 a file of a few kilobytes can declare terabytes."""
 
-MAX_ENTRIES = 10_000
+MAX_ENTRIES = 2_000
 """Names, or entries of groups, read from one file; VGG16 has 200. Hard links can make a small file an endless
 tree."""
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+"""The first bytes of every HDF5 file that Keras writes."""
 
 MAX_TEXT = 2**24
 """Bytes of one attribute; the configuration of VGG16 has 30,000."""
@@ -32,29 +43,107 @@ HDF5_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError)
 """What h5py raises on files that are damaged, foreign or hostile."""
 
 
+SURVEY_SECONDS = 30.0
+"""How long the first reading may take; VGG16 takes a third of a second."""
+
+
 class KerasFileError(CatDogError):
     """A file is not what Keras writes, or holds what these readers refuse."""
 
 
 @contextmanager
-def open_h5(source: Path | BinaryIO, name: str) -> Iterator[h5py.File]:
+def open_h5(source: Path | bytes, name: str) -> Iterator[h5py.File]:
     """Open a file for reading; whatever is wrong with it while the block runs becomes one line.
 
     Args:
-        source: a path, or the content as a seekable file.
+        source: a path, or the content.
         name: what the message calls it.
 
     Raises:
         KerasFileError: the file is damaged or foreign, or the block raised this.
     """
+    check_signature(source, name)
+    survey(source, name)
     try:
-        with h5py.File(source, "r") as file:
+        with h5py.File(BytesIO(source) if isinstance(source, bytes) else source, "r") as file:
             yield file
     except KerasFileError as error:
         raise KerasFileError(f"{name}: {error}") from error
     except HDF5_ERRORS as error:
         detail = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise KerasFileError(f"{name} is damaged, or no Keras file ({detail})") from error
+
+
+def check_signature(source: Path | bytes, name: str) -> None:
+    """Hold that the content is HDF5, before anything else is made of it.
+
+    Raises:
+        KerasFileError: it is not.
+    """
+    try:
+        start = source[:8] if isinstance(source, bytes) else first_bytes(source)
+    except OSError as error:
+        raise KerasFileError(f"{name} cannot be read ({error.strerror or error})") from error
+    if start != SIGNATURE:
+        raise KerasFileError(
+            f"{name} is neither HDF5 nor a .keras archive, or damaged; give a file that Keras saved"
+        )
+
+
+def first_bytes(path: Path) -> bytes:
+    """The first 8 bytes of a file."""
+    with path.open("rb") as file:
+        return file.read(8)
+
+
+def survey(source: Path | bytes, name: str) -> None:
+    """Let another process read all of a file, and see whether HDF5 survives it.
+
+    What is wrong with the file otherwise is not this function's to tell.
+
+    Raises:
+        KerasFileError: HDF5 crashed, or did not come to an end.
+    """
+    package = Path(__file__).resolve().parents[2]
+    path = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH"))))
+    argument, content = ("-", source) if isinstance(source, bytes) else (str(source.resolve()), None)
+    try:
+        # -P: the folder of this file holds modules of other packages' names.
+        done = subprocess.run(
+            [sys.executable, "-P", __file__, argument],
+            input=content,
+            capture_output=True,
+            env=os.environ | {"PYTHONPATH": path},
+            timeout=SURVEY_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise KerasFileError(f"{name} is damaged: reading it takes over {SURVEY_SECONDS:.0f} s") from error
+    if done.returncode:
+        raise KerasFileError(f"{name} is damaged in a way that HDF5 does not survive; use another copy")
+
+
+def read_everything(file: h5py.File) -> None:
+    """Touch every attribute and every array that the functions here may read, past whatever is wrong."""
+    waiting, count = [file], 0
+    while waiting and count < MAX_ENTRIES:
+        group = waiting.pop()
+        for attribute in tolerated(list, group.attrs) or ():
+            tolerated(attribute_value, group, attribute)
+        for key in tolerated(list, group) or ():
+            count += 1
+            found = tolerated(child, group, key)
+            if isinstance(found, h5py.Group):
+                waiting.append(found)
+            elif found is not None:
+                tolerated(np.asarray, tolerated(array_at, group, key))
+
+
+def tolerated(read: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function returns, or None where the file is wrong."""
+    with suppress(KerasFileError, *HDF5_ERRORS):
+        return read(*arguments)
+    return None
 
 
 def groups(file: h5py.File) -> Iterator[tuple[str, h5py.Group]]:
@@ -192,3 +281,11 @@ def printable(name: str) -> str:
     if not name.isprintable():
         raise KerasFileError(f"it has the name {name!r}; Keras writes none with control characters")
     return name
+
+
+if __name__ == "__main__":
+    # Whatever Python can tell is told by the process that asked; it learns from here whether HDF5 crashes.
+    with suppress(KerasFileError, *HDF5_ERRORS):
+        content = BytesIO(sys.stdin.buffer.read()) if sys.argv[1] == "-" else sys.argv[1]
+        with h5py.File(content, "r") as opened:
+            read_everything(opened)
