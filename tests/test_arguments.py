@@ -20,13 +20,25 @@ def test_model_names_become_class_paths_in_both_spellings() -> None:
 
 def test_the_order_of_the_words_does_not_matter() -> None:
     words = ["--model.dropout", "0.2", "-c", "b.yaml", "--model", "vgg16", "--seed=3"]
-    expected = ["--config=b.yaml", "--model=catdog_pl.models.VGG16", "--model.dropout=0.2", "--seed_everything=3"]
+    expected = [
+        "--config=b.yaml",
+        "--model=catdog_pl.models.VGG16",
+        "--model.dropout=0.2",
+        "--seed_everything=3",
+    ]
     assert canonical(words, MODELS) == expected
 
 
 def test_of_two_values_the_last_wins_and_files_keep_their_order() -> None:
-    words = canonical("--seed 1 --config a --seed_everything=2 --config b --print_config".split(), MODELS)
-    assert words == ["--config=a", "--config=b", "--seed_everything=1", "--seed_everything=2", "--print_config"]
+    typed = ["--seed", "1", "--config", "a", "--seed_everything=2", "--config", "b", "--print_config"]
+    words = canonical(typed, MODELS)
+    assert words == [
+        "--config=a",
+        "--config=b",
+        "--seed_everything=1",
+        "--seed_everything=2",
+        "--print_config",
+    ]
     assert option_value(words, "seed_everything") == "2"
     assert option_value(words, "ckpt_path") is None
 
@@ -51,11 +63,15 @@ def test_wrong_words_are_named(words: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        ("unrecognized arguments: --batchsize=4", "--batchsize is no option (did you mean --batch_size?); see --help"),
+        (
+            "unrecognized arguments: --batchsize=4",
+            "--batchsize is no option (did you mean --batch_size?); see --help",
+        ),
         ("unrecognized arguments: --zzz=4", "--zzz is no option; see --help"),
         (
-            'Parser key "trainer.max_epochs":\n  Does not validate against any of the Union subtypes\n  Subtypes: '
-            "[<class 'int'>, <class 'NoneType'>]\n  Errors:\n    - Expected a <class 'int'>\n  Given value: abc",
+            'Parser key "trainer.max_epochs":\n  Does not validate against any of the Union subtypes\n  '
+            "Subtypes: [<class 'int'>, <class 'NoneType'>]\n  Errors:\n    - Expected a <class 'int'>\n"
+            "  Given value: abc",
             "--trainer.max_epochs abc: not a valid int or null",
         ),
         (

@@ -36,15 +36,21 @@ def test_it_says_what_it_found_as_keras_does(photos: Path, capsys: pytest.Captur
 
 @pytest.mark.parametrize("cache_gib", [4.0, 0.0])
 @pytest.mark.parametrize("num_workers", [None, 2])
-def test_pixels_are_pillows_and_labels_the_folders(photos: Path, cache_gib: float, num_workers: int | None) -> None:
-    module = CatDogDataModule(photos, image_size=16, batch_size=3, cache_gib=cache_gib, num_workers=num_workers)
+def test_pixels_are_pillows_and_labels_the_folders(
+    photos: Path, cache_gib: float, num_workers: int | None
+) -> None:
+    module = CatDogDataModule(
+        photos, image_size=16, batch_size=3, cache_gib=cache_gib, num_workers=num_workers
+    )
     module.setup("fit")
     answers = batches(module, "validation")
     assert [len(labels) for _, labels, _ in answers] == [3, 3, 2]
     indices = torch.cat([indices for *_, indices in answers])
     assert indices.tolist() == list(range(8))
     assert torch.cat([labels for _, labels, _ in answers]).tolist() == [0] * 4 + [1] * 4
-    for file, ours in zip(module.files("validation"), torch.cat([pixels for pixels, *_ in answers]), strict=True):
+    for file, ours in zip(
+        module.files("validation"), torch.cat([pixels for pixels, *_ in answers]), strict=True
+    ):
         resized = Image.open(file).convert("RGB").resize((16, 16), Image.Resampling.NEAREST)
         np.testing.assert_array_equal(ours.permute(1, 2, 0).numpy(), np.asarray(resized))
 
@@ -67,7 +73,14 @@ def test_training_is_shuffled_by_seed_and_epoch_and_nothing_is_lost(photos: Path
 def test_files_come_in_keras_order_and_hidden_ones_do_not(data: Path) -> None:
     cats = data / "train" / "cat"
     source = cats / "cat.0.jpg"
-    for name in ("cat.1029.jpg", "cat.103.jpg", "._cat.9.jpg", "Thumbs.db", "sub/cat.0.jpg", ".hidden/cat.jpg"):
+    for name in (
+        "cat.1029.jpg",
+        "cat.103.jpg",
+        "._cat.9.jpg",
+        "Thumbs.db",
+        "sub/cat.0.jpg",
+        ".hidden/cat.jpg",
+    ):
         (cats / name).parent.mkdir(exist_ok=True)
         shutil.copy(source, cats / name)
     (data / "train" / ".ipynb_checkpoints").mkdir()

@@ -63,7 +63,8 @@ def test_imports_run_one_way(room: str, file: Path) -> None:
 
 
 def test_the_check_itself_can_fail() -> None:
-    source = "def f():\n    from catdog_pl.models.basic import Basic\nimport catdog_pl.cli\nfrom catdog_pl import runs"
+    source = "def f():\n    from catdog_pl.models.basic import Basic\nimport catdog_pl.cli"
+    source += "\nfrom catdog_pl import runs"
     assert imported_rooms(source) == {"models", "cli", "runs"}
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from catdog_pl.data import duplicates, looking
-from catdog_pl.data.checks import HASH_SIDE, Look, look
+from catdog_pl.data.checks import HASH_SIDE, Look, look, perceptual_hash
 from catdog_pl.data.contents import Content, Packed, file_content, read
 from catdog_pl.data.duplicates import NEAR_BITS, mark_duplicates, near_pairs
 from catdog_pl.data.looking import look_at, looks
@@ -148,6 +148,14 @@ def test_too_small_is_judged_by_the_shorter_side() -> None:
     ]
     mark_too_small(photos, 32)
     assert [photo.verdict for photo in photos] == [Verdict.OK, Verdict.TOO_SMALL]
+
+
+def test_the_perceptual_hash_is_that_of_imagehash() -> None:
+    import imagehash  # the referee
+
+    for number in range(200):
+        small = picture(number).convert("L").resize((64, 64))
+        assert perceptual_hash(small) == np.packbits(imagehash.phash(small, HASH_SIDE).hash).tobytes()
 
 
 def likeness(image: Image.Image, tmp_path: Path) -> np.ndarray:

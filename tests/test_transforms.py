@@ -82,7 +82,14 @@ def test_a_draw_depends_on_seed_epoch_and_sample_alone() -> None:
 def test_known_draws_stay_what_they_are() -> None:
     # A changed stream would silently change every run that is resumed.
     assert draw(WORKSHOP, seed=2018, epoch=0, count=1)[0].tolist() == pytest.approx(
-        [-19.002739215247985, 0.15141367208762535, 0.1607327104404846, 0.9701528376555676, 1.1084428024204829, 1]
+        [
+            -19.002739215247985,
+            0.15141367208762535,
+            0.1607327104404846,
+            0.9701528376555676,
+            1.1084428024204829,
+            1,
+        ]
     )
 
 

@@ -82,4 +82,5 @@ def outward(shape: Shape) -> Shape:
     along = around[2:] - around[:-2]
     twice_area = float(np.sum(shape[:, 0] * around[2:, 1] - shape[:, 1] * around[2:, 0]))
     normals = np.stack([along[:, 1], -along[:, 0]], axis=1) * np.sign(twice_area)
-    return normals / np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)[:, None]
+    unit: Shape = normals / np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)[:, None]
+    return unit
