@@ -24,13 +24,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from catdog_pl.data.contents import Content
-from catdog_pl.data.duplicates import mark_duplicates
 from catdog_pl.data.images import open_rgb
-from catdog_pl.data.looking import processors
-from catdog_pl.data.manifest import write_manifest
-from catdog_pl.data.photo import Photo
-from catdog_pl.data.splits import Fractions, assign_splits
+from catdog_pl.data.preparation.contents import Content
+from catdog_pl.data.preparation.duplicates import mark_duplicates
+from catdog_pl.data.preparation.looking import processors
+from catdog_pl.data.preparation.manifest import write_manifest
+from catdog_pl.data.preparation.photo import Photo
+from catdog_pl.data.preparation.splits import Fractions, assign_splits
 
 CHUNK = 32
 

@@ -21,8 +21,8 @@ from lightning.pytorch.cli import (
 
 from catdog_pl import runs
 from catdog_pl.arguments import canonical, option_value, parse_message
-from catdog_pl.data.audit import quick_check
 from catdog_pl.data.datamodule import CatDogDataModule
+from catdog_pl.data.preparation.audit import quick_check
 from catdog_pl.errors import CatDogError, Interrupted, UsageError
 from catdog_pl.models.classifier import NOTE, Classifier
 from catdog_pl.models.registry import MODELS, data_spec, read_checkpoint, restore_arguments

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from catdog_pl.data.splits import SPLITS
+from catdog_pl.data.preparation.splits import SPLITS
 
 
 def picture(number: int) -> Image.Image:

@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from catdog_pl.data.splits import SPLITS
+from catdog_pl.data.preparation.splits import SPLITS
 from tests.conftest import Run
 from tests.photographs import contents, counts, draw, kaggle, manifest, photos, picture, zipped
 
@@ -216,7 +216,7 @@ def test_a_url_is_downloaded_with_its_hash_and_its_secrets_are_kept(
         target.parent.mkdir(parents=True)
         shutil.copy("photos.zip", target)
 
-    monkeypatch.setattr("catdog_pl.data.sources.download", download)
+    monkeypatch.setattr("catdog_pl.data.preparation.sources.download", download)
     url = "https://example.org/some/photos.zip?key=secret"
     assert run(f"prepare {url} --sha256 {'AB' * 32}") == 0
     assert asked == [(url, "ab" * 32)]
@@ -355,7 +355,7 @@ def test_where_links_cannot_be_made_files_are_copied_and_that_is_said(
 def test_a_full_disk_is_seen_before_it_is_full(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: Capture, form: str
 ) -> None:
-    monkeypatch.setattr("catdog_pl.data.staging.Staging.free_bytes", lambda self: 5000)
+    monkeypatch.setattr("catdog_pl.data.preparation.staging.Staging.free_bytes", lambda self: 5000)
     source = kaggle(Path("photos"), 5)
     if form == "zip":
         zipped(source, Path("photos.zip"))
@@ -398,7 +398,7 @@ def test_a_photograph_that_changes_meanwhile_stops_the_run(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     kaggle(Path("photos"), 5)
-    free = "catdog_pl.data.staging.Staging.free_bytes"
+    free = "catdog_pl.data.preparation.staging.Staging.free_bytes"
 
     def meddle(self: object) -> int:
         Path("photos/train/cat.0.jpg").write_bytes(b"other")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from catdog_pl.data.archives import ArchiveError, Entry, Limits, stem, unpack, unpacked
-from catdog_pl.data.contents import ContentError, read
-from catdog_pl.data.photo import Verdict
+from catdog_pl.data.preparation.archives import ArchiveError, Entry, Limits, stem, unpack, unpacked
+from catdog_pl.data.preparation.contents import ContentError, read
+from catdog_pl.data.preparation.photo import Verdict
 
 PHOTO = random.Random(0).randbytes(3000)
 PLENTY = 10**12

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from catdog_pl.data import duplicates, looking
-from catdog_pl.data.checks import HASH_SIDE, Look, look, perceptual_hash
-from catdog_pl.data.contents import Content, Packed, file_content, read
-from catdog_pl.data.duplicates import NEAR_BITS, mark_duplicates, near_pairs
-from catdog_pl.data.looking import look_at, looks
-from catdog_pl.data.photo import Photo, Verdict, mark_too_small
+from catdog_pl.data.preparation import duplicates, looking
+from catdog_pl.data.preparation.checks import HASH_SIDE, Look, look, perceptual_hash
+from catdog_pl.data.preparation.contents import Content, Packed, file_content, read
+from catdog_pl.data.preparation.duplicates import NEAR_BITS, mark_duplicates, near_pairs
+from catdog_pl.data.preparation.looking import look_at, looks
+from catdog_pl.data.preparation.photo import Photo, Verdict, mark_too_small
 from catdog_pl.errors import CatDogError
 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

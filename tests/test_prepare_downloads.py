@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from catdog_pl.data import downloads
-from catdog_pl.data.downloads import DownloadError, Patience, download
+from catdog_pl.data.preparation import downloads
+from catdog_pl.data.preparation.downloads import DownloadError, Patience, download
 
 BODY = random.Random(1).randbytes(300_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from catdog_pl.__main__ import main
-from catdog_pl.data.audit import quick_check
-from catdog_pl.data.splits import SPLITS
+from catdog_pl.data.preparation.audit import quick_check
+from catdog_pl.data.preparation.splits import SPLITS
 from tests.conftest import Run
 from tests.photographs import contents, draw, kaggle, manifest, photos, picture
 

@@ -52,7 +52,9 @@ def test_a_run_killed_at_any_step_leaves_the_old_state_or_is_finished_by_the_nex
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exists: bool
 ) -> None:
     # Drawn some hundred times; what it shows is not the question here.
-    monkeypatch.setattr("catdog_pl.data.prepare.contact_sheet", lambda photos: Image.new("RGB", (8, 8)))
+    monkeypatch.setattr(
+        "catdog_pl.data.preparation.prepare.contact_sheet", lambda photos: Image.new("RGB", (8, 8))
+    )
     with tarfile.open(tmp_path / "photos.tar", "w") as file:
         file.add(kaggle(tmp_path / "photos", 3), ".")
     old, root, done = tmp_path / "old", tmp_path / "data", tmp_path / "done"
@@ -127,7 +129,7 @@ def test_ctrl_c_leaves_the_old_state_and_a_run_that_continues(
 
     kaggle(Path("photos"), 4)
     with monkeypatch.context() as patch:
-        patch.setattr(f"catdog_pl.data.prepare.{name}", interrupt)
+        patch.setattr(f"catdog_pl.data.preparation.prepare.{name}", interrupt)
         assert run("prepare photos") == 130
     assert capsys.readouterr().err.count("\n") == 1
     assert not any(not part.startswith("data/.prepare") for part in map(str, Path("data").glob("*")))

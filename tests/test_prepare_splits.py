@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catdog_pl.data.contents import Content
-from catdog_pl.data.labels import labels
-from catdog_pl.data.names import safe_label, safe_name
-from catdog_pl.data.photo import Photo, Verdict
-from catdog_pl.data.splits import (
+from catdog_pl.data.preparation.contents import Content
+from catdog_pl.data.preparation.labels import labels
+from catdog_pl.data.preparation.names import safe_label, safe_name
+from catdog_pl.data.preparation.photo import Photo, Verdict
+from catdog_pl.data.preparation.splits import (
     SPLITS,
     WORKSHOP,
     Fractions,

@@ -1,1 +1,1 @@
-"""Photographs: reading one, preparing a folder of them, and feeding them to a model."""
+"""Photographs: reading one, preparing a folder of them (preparation/), feeding them to a model."""

@@ -18,10 +18,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from catdog_pl.data.checks import Look, look
-from catdog_pl.data.contents import Content
 from catdog_pl.data.images import silence_pillow
-from catdog_pl.data.photo import Photo, Verdict, stamp
+from catdog_pl.data.preparation.checks import Look, look
+from catdog_pl.data.preparation.contents import Content
+from catdog_pl.data.preparation.photo import Photo, Verdict, stamp
 from catdog_pl.errors import CatDogError
 
 OneLook = Callable[[Content], Look]

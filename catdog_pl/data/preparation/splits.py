@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 
-from catdog_pl.data.photo import Photo, Verdict
+from catdog_pl.data.preparation.photo import Photo, Verdict
 
 SPLITS = ("train", "validation", "test")
 

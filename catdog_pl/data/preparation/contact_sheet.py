@@ -6,10 +6,10 @@ from textwrap import wrap
 
 from PIL import Image, ImageDraw, ImageFont
 
-from catdog_pl.data.contents import ContentError, read
 from catdog_pl.data.images import ImageError, open_rgb
-from catdog_pl.data.photo import Photo, Verdict
-from catdog_pl.data.splits import SPLITS
+from catdog_pl.data.preparation.contents import ContentError, read
+from catdog_pl.data.preparation.photo import Photo, Verdict
+from catdog_pl.data.preparation.splits import SPLITS
 
 _COLUMNS = 8
 _TILE = 150

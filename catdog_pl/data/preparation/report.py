@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from catdog_pl.data.photo import USABLE, Photo, Verdict
-from catdog_pl.data.splits import SPLITS
+from catdog_pl.data.preparation.photo import USABLE, Photo, Verdict
+from catdog_pl.data.preparation.splits import SPLITS
 
 REPORT = "report.md"
 CONTACT_SHEET = "contact_sheet.png"

@@ -9,14 +9,14 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from catdog_pl.data.archives import ArchiveError, Limits, is_archive_name, stem, unpack, unpacked
-from catdog_pl.data.contents import Content, file_content
-from catdog_pl.data.downloads import download
 from catdog_pl.data.images import is_image_name, one_line
-from catdog_pl.data.labels import labels
-from catdog_pl.data.pets import NEEDED_BYTES, download_pets, pet_files
-from catdog_pl.data.photo import Photo, Verdict, stamp
-from catdog_pl.data.staging import Staging
+from catdog_pl.data.preparation.archives import ArchiveError, Limits, is_archive_name, stem, unpack, unpacked
+from catdog_pl.data.preparation.contents import Content, file_content
+from catdog_pl.data.preparation.downloads import download
+from catdog_pl.data.preparation.labels import labels
+from catdog_pl.data.preparation.pets import NEEDED_BYTES, download_pets, pet_files
+from catdog_pl.data.preparation.photo import Photo, Verdict, stamp
+from catdog_pl.data.preparation.staging import Staging
 from catdog_pl.data.urls import is_url, mask
 from catdog_pl.errors import CatDogError, UsageError
 

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from catdog_pl.data.archives import ArchiveError
+from catdog_pl.data.preparation.archives import ArchiveError
 
 LICENCE = (
     "oxford-pets is the Oxford-IIIT Pet Dataset of O. M. Parkhi, A. Vedaldi, A. Zisserman and C. V. Jawahar,"

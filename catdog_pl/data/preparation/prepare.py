@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from catdog_pl.data.audit import audit, audit_faults, layout_faults, manifest_faults, quick_check
-from catdog_pl.data.contact_sheet import contact_sheet
-from catdog_pl.data.duplicates import mark_duplicates
 from catdog_pl.data.images import one_line
-from catdog_pl.data.looking import look_at
-from catdog_pl.data.manifest import (
+from catdog_pl.data.preparation.audit import audit, audit_faults, layout_faults, manifest_faults, quick_check
+from catdog_pl.data.preparation.contact_sheet import contact_sheet
+from catdog_pl.data.preparation.duplicates import mark_duplicates
+from catdog_pl.data.preparation.looking import look_at
+from catdog_pl.data.preparation.manifest import (
     MANIFEST,
     RECEIPT,
     counts,
@@ -22,14 +22,14 @@ from catdog_pl.data.manifest import (
     write_manifest,
     write_receipt,
 )
-from catdog_pl.data.order import Order, order, parser
-from catdog_pl.data.pets import LICENCE
-from catdog_pl.data.photo import Photo, mark_too_small
-from catdog_pl.data.placing import place
-from catdog_pl.data.report import CONTACT_SHEET, REPORT, count_table, page, summary
-from catdog_pl.data.sources import PETS, Intake
-from catdog_pl.data.splits import SPLITS, Fractions, Sizes, assign_splits, scaled
-from catdog_pl.data.staging import Staging, refuse_existing
+from catdog_pl.data.preparation.order import Order, order, parser
+from catdog_pl.data.preparation.pets import LICENCE
+from catdog_pl.data.preparation.photo import Photo, mark_too_small
+from catdog_pl.data.preparation.placing import place
+from catdog_pl.data.preparation.report import CONTACT_SHEET, REPORT, count_table, page, summary
+from catdog_pl.data.preparation.sources import PETS, Intake
+from catdog_pl.data.preparation.splits import SPLITS, Fractions, Sizes, assign_splits, scaled
+from catdog_pl.data.preparation.staging import Staging, refuse_existing
 from catdog_pl.data.urls import mask
 from catdog_pl.errors import CatDogError, UsageError
 

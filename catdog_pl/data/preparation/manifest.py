@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from catdog_pl.data.photo import Photo
+from catdog_pl.data.preparation.photo import Photo
 from catdog_pl.errors import CatDogError
 
 MANIFEST = "manifest.csv"

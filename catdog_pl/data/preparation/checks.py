@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from catdog_pl.data.contents import Content, ContentError, TooLargeError, read
 from catdog_pl.data.images import FORMATS, MAX_PIXELS, MAX_SIDE, ImageError, open_rgb
-from catdog_pl.data.photo import Verdict
+from catdog_pl.data.preparation.contents import Content, ContentError, TooLargeError, read
+from catdog_pl.data.preparation.photo import Verdict
 
 HASH_SIDE = 16
 """The perceptual hash has this many bits along each side: 256 in all."""

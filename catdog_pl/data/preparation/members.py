@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, cast
 
-from catdog_pl.data.contents import METHODS, Packed
-from catdog_pl.data.photo import Verdict
+from catdog_pl.data.preparation.contents import METHODS, Packed
+from catdog_pl.data.preparation.photo import Verdict
 
 # Far above any name or extended header of a real tar; a forged one asks for gigabytes.
 _LARGEST_READ = 16 * 2**20

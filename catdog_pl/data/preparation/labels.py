@@ -8,7 +8,7 @@ Three places can say it, and the nearest wins: the class folder it lies in (``Pe
 import re
 from collections.abc import Iterable, Sequence
 
-from catdog_pl.data.names import safe_label
+from catdog_pl.data.preparation.names import safe_label
 
 CLASSES = ("cat", "dog")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from catdog_pl.data.contents import Content
+from catdog_pl.data.preparation.contents import Content
 
 
 class Verdict(StrEnum):

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from catdog_pl.data.archives import Limits
-from catdog_pl.data.looking import processors
-from catdog_pl.data.sources import PETS, SAMPLE, check_source, identity, is_archive
-from catdog_pl.data.splits import SPLITS, WORKSHOP, Fractions, Sizes
+from catdog_pl.data.preparation.archives import Limits
+from catdog_pl.data.preparation.looking import processors
+from catdog_pl.data.preparation.sources import PETS, SAMPLE, check_source, identity, is_archive
+from catdog_pl.data.preparation.splits import SPLITS, WORKSHOP, Fractions, Sizes
 from catdog_pl.data.urls import mask
 from catdog_pl.errors import UsageError
 

@@ -6,9 +6,9 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from catdog_pl.data.contents import Content, ContentError, read
-from catdog_pl.data.names import safe_name
-from catdog_pl.data.photo import Photo
+from catdog_pl.data.preparation.contents import Content, ContentError, read
+from catdog_pl.data.preparation.names import safe_name
+from catdog_pl.data.preparation.photo import Photo
 from catdog_pl.errors import CatDogError
 
 

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from catdog_pl.data.checks import HASH_SIDE
-from catdog_pl.data.photo import Photo, Verdict
+from catdog_pl.data.preparation.checks import HASH_SIDE
+from catdog_pl.data.preparation.photo import Photo, Verdict
 
 NEAR_BITS = 32
 """Of 256; the largest distance between near duplicates."""
