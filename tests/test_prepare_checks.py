@@ -206,6 +206,19 @@ def test_no_pair_within_15_bits_is_missed(bits: int, monkeypatch: pytest.MonkeyP
     assert expected == {(min(pair), max(pair)) for pair in near_pairs(hashes)}
 
 
+def test_nothing_to_compare_is_no_error() -> None:
+    assert list(near_pairs(np.empty((0, 32), dtype=np.uint8))) == []
+    mark_duplicates([])
+
+
+def test_a_pair_that_agrees_in_columns_only_is_found() -> None:
+    bits = np.zeros((2, 16, 16), dtype=np.uint8)
+    bits[0] = np.random.default_rng(0).integers(0, 2, (16, 16))
+    bits[1] = bits[0]
+    bits[1, :, 3] ^= 1  # one bit in every row
+    assert set(near_pairs(np.packbits(bits.reshape(2, 256), axis=1))) == {(0, 1)}
+
+
 def test_pairs_beyond_the_limit_are_no_pairs() -> None:
     assert set(near_pairs(hashes_with_neighbours(500, NEAR_BITS + 1))) == set()
 

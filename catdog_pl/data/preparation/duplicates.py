@@ -26,8 +26,8 @@ NEAR_BITS = 32
 Hashes = npt.NDArray[np.uint8]
 """Perceptual hashes, shape (N, 32)."""
 
-# Compared at a time, so that the memory stays flat: 64 bytes each.
-_BLOCK = 2**18
+# Compared at a time, so that the memory stays flat: half a kilobyte each.
+_BLOCK = 2**16
 # A band in which more photographs agree tells nothing of them, such as that of a black frame; their
 # neighbours in it are still compared, and so are the other bands.
 _CROWD = 2_000
@@ -87,8 +87,11 @@ def near_pairs(hashes: Hashes) -> Iterator[tuple[int, int]]:
 
 def _transposed(hashes: Hashes) -> Hashes:
     """Hashes with rows and columns exchanged."""
-    bits = np.unpackbits(hashes, axis=1).reshape(-1, HASH_SIDE, HASH_SIDE)
-    return np.packbits(bits.transpose(0, 2, 1).reshape(len(hashes), -1), axis=1)
+    exchanged = np.empty_like(hashes)
+    for start in range(0, len(hashes), _BLOCK):
+        bits = np.unpackbits(hashes[start : start + _BLOCK], axis=1).reshape(-1, HASH_SIDE, HASH_SIDE)
+        exchanged[start : start + _BLOCK] = np.packbits(bits.transpose(0, 2, 1)).reshape(-1, 32)
+    return exchanged
 
 
 def _near_in_band(
