@@ -176,6 +176,13 @@ def test_a_zip_that_lies_about_its_sizes_is_refused(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "x.ckpt")
 
 
+def test_checkpoints_of_every_released_format_keep_loading() -> None:
+    model = load_checkpoint(Path(__file__).parent / "fixtures" / "format-1.ckpt")
+    logit = model(torch.full((1, 3, 16, 16), 128, dtype=torch.uint8))
+    assert logit.item() == pytest.approx(0.166577, rel=1e-4)
+    assert model.data_spec.class_names == ("cat", "dog")
+
+
 def test_a_failed_write_leaves_the_old_checkpoint_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
