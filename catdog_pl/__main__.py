@@ -1,5 +1,7 @@
 """``python -m catdog_pl COMMAND``: the table of commands, each imported only when it is called."""
 
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -64,9 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done, 1 something named on standard error could not be used, 2 the command
-        line is wrong, 130 interrupted.
+        line is wrong, 130 interrupted, 141 nobody reads the output any more.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    # A file's name may hold what the terminal's encoding lacks; printing it must not end a run.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if not words or words[0] in ("-h", "--help"):
         print(usage(), file=sys.stdout if words else sys.stderr)
         return 0 if words else 2
@@ -78,6 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CatDogError as error:
         print(f"{'[ERROR]':<10} {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:
+        # The reader, such as head, has enough. Python would complain once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print(f"{'[ERROR]':<10} interrupted", file=sys.stderr)
         return 130

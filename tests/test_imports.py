@@ -1,6 +1,7 @@
 """The rooms' imports run one way, and commands start without what they do not need."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -89,3 +90,26 @@ def test_help_and_wrong_words_answer_without_torch(words: str) -> None:
     )
     answer = subprocess.run([sys.executable, "-c", program, *words.split()], capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes break otherwise on Windows")
+def test_a_reader_that_has_enough_gets_no_traceback() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "catdog_pl", "summary"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 141
+
+
+def test_names_that_the_terminal_cannot_show_are_escaped() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    program = "from catdog_pl.__main__ import main; main(['--version']); print('k\\xe4tzchen.jpg')"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.splitlines()[1] == "k\\xe4tzchen.jpg"
