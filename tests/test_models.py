@@ -276,7 +276,7 @@ def broken_files(folder: Path) -> dict[str, str]:
         file.create_group("a").attrs["weight_names"] = [b"w"]
         file["a"]["w"] = h5py.ExternalLink("text.h5", "/")
     return {
-        "text.h5": "damaged, or no Keras file",
+        "text.h5": "damaged",
         "text.pth": "not a PyTorch file",
         "one.pth": "1 convolutions, VGG16 has 13",
         "list.pth": "not a state dict",
