@@ -22,6 +22,7 @@ from catdog_pl.keras.reading import import_file
 from catdog_pl.keras.writing import export_file
 from catdog_pl.models import VGG16, Basic
 from catdog_pl.models.classifier import Classifier
+from catdog_pl.models.hdf5 import KerasFileError
 from catdog_pl.models.registry import load_checkpoint, read_checkpoint, save_checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Skipping variable:UserWarning")
@@ -151,6 +152,13 @@ def test_imagenet_preprocessing_goes_along(tmp_path: Path, weights: str, kind: s
     back = import_file(tmp_path / f"m{kind}").model
     assert {"weights": weights, "preprocessing": "imagenet"}.items() <= dict(back.hparams).items()
     assert all(torch.equal(back.state_dict()[key], value) for key, value in model.state_dict().items())
+
+
+def test_weights_alone_do_not_tell_the_preprocessing(tmp_path: Path) -> None:
+    model = VGG16(32, weights="keras", preprocessing="imagenet", dense_units=8, load_weights=False)
+    export_file(model, rmsprop_state(model, {}), tmp_path / "m.weights.h5")
+    with pytest.raises(KerasFileError, match="weights alone do not tell what VGG16's Rescaling layer does"):
+        import_file(tmp_path / "m.weights.h5", image_size=32)
 
 
 def test_training_goes_on_in_keras_where_it_stopped_here(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a Keras file may not be: another network, damaged, foreign or hostile; each is one line."""
 
+import copy
 import io
 import json
 import random
@@ -260,6 +261,57 @@ def test_a_file_that_hdf5_does_not_survive(tmp_path: Path, monkeypatch: pytest.M
     assert "reading it takes over" in refusal(tmp_path / "m.h5")
 
 
+ODD: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    3.5,
+    10**30,
+    float("nan"),
+    "x",
+    "",
+    "a\nb",
+    [],
+    [1, 2],
+    [[[]]],
+    {},
+    {"class_name": "X"},
+)
+
+
+def odd_somewhere(node: Any, chance: random.Random) -> Any:
+    """A configuration with an odd value in a place that is as likely deep as shallow."""
+    if not isinstance(node, dict | list) or not node or chance.random() < 0.1:
+        return chance.choice(ODD)
+    key = chance.choice(list(node) if isinstance(node, dict) else range(len(node)))
+    changed = copy.copy(node)
+    if chance.random() < 0.1:
+        del changed[key]
+    else:
+        changed[key] = odd_somewhere(node[key], chance)
+    return changed
+
+
+def test_odd_configurations_are_refused_or_harmless(
+    files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hdf5, "survey", lambda source, name: None)  # the arrays are sound
+    chance, path, refused = random.Random(2018), tmp_path / "m.h5", 0
+    path.write_bytes(files[".h5"])
+    with h5py.File(path) as file:
+        configs = {name: json.loads(file.attrs[name]) for name in ("model_config", "training_config")}
+    for i in range(150):
+        with h5py.File(path, "r+") as file:
+            for name, config in configs.items():
+                file.attrs[name] = json.dumps(odd_somewhere(config, chance) if i % 3 else config)
+        try:
+            import_file(path)
+        except KerasFileError as error:
+            refused += str(error).isprintable()
+    assert 20 < refused < 130
+
+
 Change = Callable[[h5py.File, Path], None]
 
 
@@ -309,6 +361,10 @@ def another_shape(file: h5py.File, folder: Path) -> None:
 
 def text_for_numbers(file: h5py.File, folder: Path) -> None:
     replace(file, data=["a"] * 6)
+
+
+def scalars(file: h5py.File, folder: Path) -> None:
+    replace(file, data=np.float32(1))
 
 
 def integers(file: h5py.File, folder: Path) -> None:
@@ -369,6 +425,7 @@ HOSTILE: dict[Change, str] = {
     shape_bomb: "of which few are stored",
     another_shape: "has the shape (7, 1), expected is (6, 1)",
     text_for_numbers: "is no array of numbers",
+    scalars: "other weights than a kernel and a bias",
     integers: "holds the weights of|other weights than a kernel and a bias",
     a_layer_less: "holds the weights of 3 layers, its configuration has 4",
     wide: "no basic model of this size|has the shape",
@@ -412,6 +469,23 @@ def test_hostile_hdf5(files: dict[str, bytes], tmp_path: Path, change: Change) -
         change(file, tmp_path)
     message = refusal(path)
     assert any(part in message for part in HOSTILE[change].split("|")), message
+
+
+def test_scalars_in_the_newer_layout(files: dict[str, bytes], tmp_path: Path) -> None:
+    path = tmp_path / "m.weights.h5"
+    path.write_bytes(files[".weights.h5"])
+    with h5py.File(path, "r+") as file:
+        for name in ("0", "1"):
+            del file[f"layers/dense/vars/{name}"]
+            file[f"layers/dense/vars/{name}"] = np.float32(1)
+    assert "layer layers/dense has other weights than a kernel and a bias" in refusal(path, 30)
+
+
+def test_a_layer_that_no_model_has_is_seen_in_weights_alone(tmp_path: Path) -> None:
+    model = network(conv(), layers.BatchNormalization(), layers.MaxPooling2D())
+    model.save_weights(tmp_path / "m.weights.h5")
+    message = refusal(tmp_path / "m.weights.h5", 30)
+    assert "layer layers/batch_normalization has other weights than a kernel and a bias" in message
 
 
 def test_a_tree_without_end(tmp_path: Path) -> None:

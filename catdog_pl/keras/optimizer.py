@@ -62,7 +62,9 @@ def rmsprop_arguments(training: Config) -> RMSpropArguments | None:
         return None
     learning_rate = number(config.get("learning_rate", config.get("lr", 1e-3)))
     rho, epsilon = number(config.get("rho", 0.9)), number(config.get("epsilon") or 1e-7)
-    if learning_rate is None or rho is None or epsilon is None or not (learning_rate > 0 and 0 <= rho < 1):
+    if learning_rate is None or rho is None or epsilon is None:
+        return None
+    if not (learning_rate > 0 and 0 <= rho < 1 and epsilon > 0):
         return None
     # Keras' optimizers had a decay of the learning rate as long as they had epsilon outside the root.
     if "decay" in config:
@@ -73,8 +75,8 @@ def rmsprop_arguments(training: Config) -> RMSpropArguments | None:
 
 
 def number(value: object) -> float | None:
-    """A number of a configuration; Keras writes 0.001 as 0.0010000000474974513, its float32."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    """A finite number of a configuration; Keras writes 0.001 as 0.0010000000474974513, its float32."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e9:
         return None
     single = np.float32(value)
     return float(str(single)) if float(single) == value else float(value)
@@ -123,8 +125,9 @@ def rmsprop_state(model: Classifier, checkpoint: dict[str, Any]) -> RMSpropState
         "epsilon": args.get("epsilon", args.get("eps", 1e-7)),
     }
     means, steps = mean_squares(model, checkpoint), checkpoint.get("global_step")
+    counted = means and isinstance(steps, int) and 0 <= steps < 2**31
     variables: dict[str, npt.NDArray[Any]] = {
-        "rmsprop/iteration": np.array(steps if means and isinstance(steps, int) else 0, np.int32),
+        "rmsprop/iteration": np.array(steps if counted else 0, np.int32),
         "rmsprop/learning_rate": np.array(model.learning_rate, np.float32),
     }
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
@@ -136,13 +139,16 @@ def rmsprop_state(model: Classifier, checkpoint: dict[str, Any]) -> RMSpropState
 
 def mean_squares(model: Classifier, checkpoint: dict[str, Any]) -> list[Tensor]:
     """The mean squares in a checkpoint, one for each trainable parameter; empty where it has none."""
-    states = checkpoint.get("optimizer_states") or [{}]
-    kept = states[0].get("state", {}) if isinstance(states[0], dict) else {}
+    states = checkpoint.get("optimizer_states")
+    first = states[0] if isinstance(states, list) and states else None
+    kept = first.get("state") if isinstance(first, dict) else None
+    if not isinstance(kept, dict):
+        return []
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     means = []
     for i, parameter in enumerate(parameters):
-        entry = kept.get(i, {})
-        mean = entry.get("mean_square", entry.get("square_avg"))
+        entry = kept.get(i)
+        mean = entry.get("mean_square", entry.get("square_avg")) if isinstance(entry, dict) else None
         if not isinstance(mean, Tensor) or mean.shape != parameter.shape:
             return []
         means.append(mean)

@@ -18,7 +18,7 @@ from catdog_pl.keras.recognise import Recognised, recognise, recognise_shapes
 from catdog_pl.keras.stored import match
 from catdog_pl.models.classifier import Classifier, DataSpec
 from catdog_pl.models.hdf5 import KerasFileError, read_array
-from catdog_pl.models.keras_h5 import StoredLayer, stored_layers
+from catdog_pl.models.keras_h5 import StoredLayer, has_rescaling, stored_layers
 from catdog_pl.models.registry import MODELS
 
 
@@ -76,7 +76,7 @@ def recognised(file: KerasFile) -> tuple[Recognised, list[StoredLayer]]:
     """The model in a file and the arrays of its layers, in their order."""
     if file.model is None:
         stored = stored_layers(file.weights)
-        return recognise_shapes(stored), stored
+        return recognise_shapes(stored, has_rescaling(file.weights)), stored
     found = recognise(file.model, file.training)
     return found, match(found.layers, file.weights)
 

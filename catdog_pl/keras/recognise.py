@@ -58,19 +58,20 @@ def recognise(config: Config, training: Config) -> Recognised:
     layers = layers_in_order(config)
     steps = steps_of(layers)
     rescaling = steps.pop(0).layer if steps and steps[0].kind == "rescaling" else None
+    if steps and steps[-1].kind == "dense" and from_logits(training):
+        steps.append(Step("sigmoid", steps[-1].layer))  # the loss has it
     convolutions = [step.layer for step in steps if step.kind == "conv"]
     model = "vgg16" if len(convolutions) == len(VGG16_FILTERS) else "basic"
-    logits = steps[-1:] and steps[-1].kind == "dense" and from_logits(training)
-    check_order(steps + ([Step("sigmoid", steps[-1].layer)] if logits else []), model, len(convolutions))
+    check_order(steps, model, len(convolutions))
     hidden, last = (step.layer for step in steps if step.kind == "dense")
     if units(last) != 1:
         raise misfit(last, f"{units(last)} units where the {model} model has one")
     size = image_size(input_shape(config, layers), convolutions[0])
     found = Recognised(model, {"dense_units": units(hidden)}, size, [*convolutions, hidden, last])
-    describe = describe_basic if model == "basic" else describe_vgg16
-    describe(found, convolutions, rescaling)
-    if model == "vgg16":
-        found.arguments["dropout"] = rate_between(layers, hidden, last)
+    if model == "basic":
+        describe_basic(found, convolutions, rescaling)
+    else:
+        describe_vgg16(found, convolutions, rescaling, rate_between(layers, hidden, last))
     note(found, layers, rescaling)
     return found
 
@@ -131,7 +132,9 @@ def describe_basic(found: Recognised, convolutions: list[KerasLayer], rescaling:
     found.arguments["filters"] = tuple(units(layer) for layer in convolutions)
 
 
-def describe_vgg16(found: Recognised, convolutions: list[KerasLayer], rescaling: KerasLayer | None) -> None:
+def describe_vgg16(
+    found: Recognised, convolutions: list[KerasLayer], rescaling: KerasLayer | None, dropout: float
+) -> None:
     """Fill in the hyper-parameters of ``vgg16``.
 
     Raises:
@@ -146,6 +149,7 @@ def describe_vgg16(found: Recognised, convolutions: list[KerasLayer], rescaling:
     found.bgr = weights == "keras"
     found.arguments["weights"] = weights or "none"
     found.arguments["preprocessing"] = "imagenet" if weights else "workshop"
+    found.arguments["dropout"] = dropout
 
 
 def rate_between(layers: Sequence[KerasLayer], hidden: KerasLayer, last: KerasLayer) -> float:
@@ -182,14 +186,16 @@ def note(found: Recognised, layers: Sequence[KerasLayer], rescaling: KerasLayer 
         found.notes.append(f"left out, for they act in training alone: {', '.join(dropped)}")
 
 
-def recognise_shapes(stored: Sequence[StoredLayer]) -> Recognised:
+def recognise_shapes(stored: Sequence[StoredLayer], rescaling: bool) -> Recognised:
     """The model that arrays without a configuration fit.
 
     Args:
         stored: the layers with weights in their order.
+        rescaling: whether a Rescaling layer is among the others.
 
     Raises:
-        KerasFileError: they are not convolutions followed by two dense layers.
+        KerasFileError: they are not convolutions followed by two dense layers, or VGG16's with a rescaling
+            whose numbers are not told.
     """
     convolutions = [layer for layer in stored if layer.kernel.ndim == 4]
     dense = [layer for layer in stored if layer.kernel.ndim == 2]
@@ -201,6 +207,10 @@ def recognise_shapes(stored: Sequence[StoredLayer]) -> Recognised:
     filters = tuple(int(layer.kernel.shape[3]) for layer in convolutions)
     found = Recognised("basic", {"filters": filters, "dense_units": int(dense[0].kernel.shape[1])})
     if filters == VGG16_FILTERS:
+        if rescaling:
+            raise KerasFileError(
+                "weights alone do not tell what VGG16's Rescaling layer does; give a whole model"
+            )
         del found.arguments["filters"]
         found.model = "vgg16"
         found.arguments |= {"weights": "none", "preprocessing": "workshop"}

@@ -119,15 +119,33 @@ def layers_of(root: h5py.Group, name: str) -> list[StoredLayer]:
         KerasFileError: a layer has other weights than a kernel and a bias.
     """
     group = group_at(root, name)
-    stored = [(weight, array_at(group, weight)) for weight in names(group, "weight_names")]
-    # Integers are the state of random generators, which layers for augmentation keep.
-    floats = [(weight, data) for weight, data in stored if data.dtype.kind == "f"]
+    weights = names(group, "weight_names")
+    return paired(name, [(owner(weight) or name, array_at(group, weight)) for weight in weights])
+
+
+def paired(group: str, arrays: list[tuple[str, h5py.Dataset]]) -> list[StoredLayer]:
+    """Kernels and biases in turn, as layers.
+
+    Args:
+        group: what the layers' group is called.
+        arrays: each with the name of its layer; integers among them are the state of random generators,
+            which layers for augmentation keep.
+
+    Raises:
+        KerasFileError: a layer has other weights than a kernel and a bias.
+    """
+    floats = [(name, data) for name, data in arrays if data.dtype.kind == "f"]
     pairs = list(zip(floats[::2], floats[1::2], strict=False))
-    if len(floats) % 2 or any(k.ndim not in (2, 4) or b.ndim != 1 for (_, k), (_, b) in pairs):
+    if len(floats) % 2 or not all(is_layer(kernel, bias) for (_, kernel), (_, bias) in pairs):
         raise KerasFileError(
-            f"layer {name} has other weights than a kernel and a bias; no model here has such"
+            f"layer {group} has other weights than a kernel and a bias; no model here has such"
         )
-    return [StoredLayer(name, owner(weight) or name, kernel, bias) for (weight, kernel), (_, bias) in pairs]
+    return [StoredLayer(group, name, kernel, bias) for (name, kernel), (_, bias) in pairs]
+
+
+def is_layer(kernel: h5py.Dataset, bias: h5py.Dataset) -> bool:
+    """Whether two arrays can be a convolution or a dense layer."""
+    return kernel.ndim in (2, 4) and bias.ndim == 1
 
 
 def owner(weight: str) -> str:
@@ -149,13 +167,20 @@ def numbered_layers(file: h5py.File) -> list[StoredLayer]:
         *folders, last = (
             path.replace("\\", "/").replace("_layer_checkpoint_dependencies", "layers").split("/")
         )
-        if last == "vars" and folders[:1] == ["layers"] and {"0", "1"} == set(group):
+        if last == "vars" and folders[:1] == ["layers"]:
             where = "/".join(folders)
             name = printable(text(group, "name") or where)
-            layers.append(StoredLayer(where, name, array_at(group, "0"), array_at(group, "1")))
+            layers += paired(where, [(name, array_at(group, key)) for key in sorted(group)])
     if not layers:
         raise KerasFileError("it has no layers with a kernel and a bias; give a file that Keras saved")
     return layers
+
+
+def has_rescaling(file: h5py.File) -> bool:
+    """Whether a file without a configuration has a Rescaling layer, going by the names that Keras gives."""
+    root = legacy_root(file)
+    found = [path for path, _ in groups(file)] if root is None else names(root, "layer_names")
+    return any(name.rpartition("/")[2].startswith("rescaling") for name in found)
 
 
 def path_order(path: str) -> list[tuple[str, int]]:
