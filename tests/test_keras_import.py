@@ -25,6 +25,7 @@ from benchmarks.parity.referee import (
     vgg16,
 )
 from catdog_pl.keras.reading import Imported, import_file
+from catdog_pl.models import hdf5
 from catdog_pl.models.hdf5 import KerasFileError
 from catdog_pl.models.keras_h5 import conv_weights
 
@@ -33,6 +34,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::U
 
 SIZE, FILTERS, UNITS = 46, (4, 6, 6), 8
 KINDS = [".keras", ".h5", ".weights.h5"]
+
+
+@pytest.fixture(autouse=True)
+def in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that Keras has just written need no survey, which would take most of the time."""
+    monkeypatch.setattr(hdf5, "survey", lambda source, name: None)
 
 
 @pytest.fixture

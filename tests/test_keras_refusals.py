@@ -38,6 +38,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {path.name.removeprefix("m"): path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.fixture
+def in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For files whose HDF5 is sound; the process that reads them first would take most of the time."""
+    monkeypatch.setattr(hdf5, "survey", lambda source, name: None)
+
+
 def refusal(path: Path, image_size: int | None = None) -> str:
     """The message with which a file is refused, which must be one line that starts with its name."""
     with pytest.raises(KerasFileError) as caught:
@@ -164,6 +170,7 @@ def branched() -> Model:
 
 
 @pytest.mark.parametrize("case", MISFITS)
+@pytest.mark.usefixtures("in_one_process")
 def test_a_layer_that_no_model_has_is_named(tmp_path: Path, case: str) -> None:
     build, message = MISFITS[case]
     build().save(tmp_path / "m.keras")
@@ -293,10 +300,8 @@ def odd_somewhere(node: Any, chance: random.Random) -> Any:
     return changed
 
 
-def test_odd_configurations_are_refused_or_harmless(
-    files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hdf5, "survey", lambda source, name: None)  # the arrays are sound
+@pytest.mark.usefixtures("in_one_process")
+def test_odd_configurations_are_refused_or_harmless(files: dict[str, bytes], tmp_path: Path) -> None:
     chance, path, refused = random.Random(2018), tmp_path / "m.h5", 0
     path.write_bytes(files[".h5"])
     with h5py.File(path) as file:
