@@ -87,11 +87,8 @@ def built(name: str, arguments: dict[str, Any]) -> Classifier:
     Raises:
         KerasFileError: the hyper-parameters do not go together.
     """
-    if name == "vgg16":
-        arguments = arguments | {"load_weights": False}
     try:
-        with torch.device("meta"):
-            return MODELS[name](**arguments)
+        return MODELS[name].skeleton(**arguments)
     except (CatDogError, RuntimeError, OverflowError) as error:
         raise KerasFileError(f"no {name} model of this size can be built ({error})") from error
 

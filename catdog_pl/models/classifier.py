@@ -1,8 +1,9 @@
 """The base of both models: preprocessing, loss, metrics, optimizer, and what a checkpoint notes."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import lightning
 import PIL
@@ -74,6 +75,9 @@ class Classifier(LightningModule, ABC):
     name: ClassVar[str]
     """The model's name on the command line and in checkpoints."""
 
+    has_backbone: ClassVar[bool] = False
+    """Whether ``features`` is a pretrained network, which the head stands on; in Keras a functional model."""
+
     features: nn.Sequential
     head: nn.Sequential
 
@@ -87,6 +91,24 @@ class Classifier(LightningModule, ABC):
         self.optimizer_class = OPTIMIZERS[optimizer]
         self.optimizer_args = dict(optimizer_args or {})
         self.data_spec = DataSpec(image_size=image_size)
+
+    @classmethod
+    def skeleton(cls, **arguments: Any) -> Self:
+        """The network without memory for its weights (on the meta device), for its shapes and counts.
+
+        Raises:
+            UsageError: an argument is out of its range.
+        """
+        with torch.device("meta"):
+            return cls(**cls.rebuild_arguments(arguments))
+
+    @classmethod
+    def rebuild_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments for building a network whose weights come from elsewhere, such as a checkpoint.
+
+        A subclass that reads pretrained weights adds that it shall not.
+        """
+        return dict(arguments)
 
     @abstractmethod
     def preprocess(self, pixels: Tensor) -> Tensor:

@@ -158,8 +158,7 @@ def check_shapes(checkpoint: dict[str, Any], path: Path) -> None:
 def build(checkpoint: dict[str, Any], path: Path) -> Classifier:
     """The checkpoint's model without memory for its weights (on the meta device)."""
     try:
-        with torch.device("meta"):
-            return MODELS[checkpoint[NOTE]["model"]](**restore_arguments(checkpoint))
+        return MODELS[checkpoint[NOTE]["model"]].skeleton(**restore_arguments(checkpoint))
     except (TypeError, ValueError, RuntimeError, CatDogError) as error:
         raise CheckpointError(
             f"checkpoint {path} has hyper-parameters that do not fit its model: {first_line(error)}"
@@ -168,10 +167,7 @@ def build(checkpoint: dict[str, Any], path: Path) -> Classifier:
 
 def restore_arguments(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """The arguments that rebuild a checkpoint's model; its pretrained weights are not read again."""
-    arguments = dict(checkpoint.get("hyper_parameters") or {})
-    if checkpoint[NOTE]["model"] == VGG16.name:
-        arguments["load_weights"] = False
-    return arguments
+    return MODELS[checkpoint[NOTE]["model"]].rebuild_arguments(dict(checkpoint.get("hyper_parameters") or {}))
 
 
 def data_spec(checkpoint: dict[str, Any]) -> DataSpec:

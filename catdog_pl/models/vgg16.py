@@ -1,6 +1,7 @@
 """The workshop's advanced model: a frozen VGG16 backbone under a small head."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -47,6 +48,7 @@ class VGG16(Classifier):
     """
 
     name: ClassVar[str] = "vgg16"
+    has_backbone: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -83,6 +85,11 @@ class VGG16(Classifier):
         self.features.requires_grad_(False)
         self.validation_features = FeatureCache()
         self.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def rebuild_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments for building a network whose weights come from elsewhere: ``weights`` is not read."""
+        return {**arguments, "load_weights": False}
 
     def preprocess(self, pixels: Tensor) -> Tensor:
         """Pixels (N, 3, S, S) in 0..255 -> what the backbone's weights are fed, float.

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # importing torch takes seconds, which --help and a wrong word must not
     from torch import Tensor, nn
@@ -54,7 +54,7 @@ def layer_rows(model: "Classifier") -> list[Row]:
 
     kinds = keras_kinds()
     size = model.data_spec.image_size
-    rows = [Row("input_1", "InputLayer", (size, size, 3), 0)] if model.name == "vgg16" else []
+    rows = [Row("input_1", "InputLayer", (size, size, 3), 0)] if model.has_backbone else []
 
     def note(name: str, layer: "nn.Module", output: "Tensor") -> None:
         shape = (*output.shape[2:], output.shape[1]) if output.ndim == 4 else tuple(output.shape[1:])
@@ -85,7 +85,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def totals(model: "Classifier") -> str:
-    """The three totals, in Keras' words; for ``vgg16`` also the workshop's two counts of layers."""
+    """The three totals, in Keras' words; on a backbone also the workshop's two counts of layers."""
     total = sum(p.numel() for p in model.parameters())
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     lines = [
@@ -93,7 +93,7 @@ def totals(model: "Classifier") -> str:
         f"Trainable params: {trainable:,}",
         f"Non-trainable params: {total - trainable:,}",
     ]
-    if model.name == "vgg16":
+    if model.has_backbone:
         kinds = keras_kinds()
         base = 1 + sum(type(layer) in kinds for layer in model.features)  # 1 for the input
         every = base + sum(type(layer) in kinds for layer in model.head)
@@ -113,13 +113,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--image_size", type=int, default=150, metavar="PIXELS", help="default 150")
     options = parser.parse_args(argv)
 
-    import torch
-
     from catdog_pl.models.registry import model_class
 
-    cls = model_class(options.model)
-    arguments: dict[str, Any] = {"load_weights": False} if cls.name == "vgg16" else {}
-    with torch.device("meta"):  # shapes and counts alone: no weights are drawn or read
-        model = cls(image_size=options.image_size, **arguments)
+    model = model_class(options.model).skeleton(image_size=options.image_size)
     print(f"{table(layer_rows(model))}\n{totals(model)}\n{RULE}")
     return 0
