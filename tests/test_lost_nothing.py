@@ -18,7 +18,7 @@ from tests.conftest import Run, draw_layout
 MOMENTS = int(os.environ.get("CATDOG_KILLS", "4"))
 """How many times a fit is killed; CATDOG_KILLS=100 for the long run."""
 
-TINY = "--image_size 32 --batch_size 4 --accelerator cpu --max_epochs 1000 --patience 1000"
+TINY = "--image_size 32 --batch_size 4 --accelerator cpu --max_epochs 1000000 --patience 1000000"
 Capture = pytest.CaptureFixture[str]
 
 
