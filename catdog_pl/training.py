@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from catdog_pl.complete_file import complete_file
 from catdog_pl.errors import CatDogError
 
 METRICS = ("train_loss", "train_acc", "val_loss", "val_acc")
@@ -159,18 +160,22 @@ def reason_to_stop(trainer: Trainer) -> str:
 
 
 def write_rows(path: Path, rows: list[dict[str, float]]) -> None:
-    """Write the history as CSV; a reader sees the old file or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["epoch", "seconds", *METRICS])
-        writer.writeheader()
-        writer.writerows(rows)
-    part.replace(path)
+    """Write the history as CSV.
+
+    Raises:
+        CatDogError: the disk is full or the folder cannot be written; the old file is untouched.
+    """
+    try:
+        with complete_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, ["epoch", "seconds", *METRICS])
+            writer.writeheader()
+            writer.writerows(rows)
+    except OSError as error:
+        raise CatDogError(f"{path} cannot be written ({error.strerror or error}); make room") from error
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its target, flushes it to the disk, then renames it.
+    """Writes a checkpoint as a complete file.
 
     Lightning's own writer loses the existing checkpoint when it is killed while TMPDIR lies on another
     file system, and says nothing when the folder cannot be written.
@@ -185,16 +190,10 @@ class SafeCheckpointIO(TorchCheckpointIO):
             CatDogError: the disk is full or the folder cannot be written; the old file is untouched.
         """
         target = Path(path)
-        part = target.with_name(f".{target.name}.part")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
+            with complete_file(target) as part, part.open("wb") as file:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(target)
         except (OSError, RuntimeError) as error:
-            part.unlink(missing_ok=True)
             raise CatDogError(
                 f"checkpoint {target} cannot be written ({error}); the last complete one is kept, "
                 "make room and go on with --ckpt_path last"

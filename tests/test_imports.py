@@ -14,13 +14,14 @@ PACKAGE = Path(catdog_pl.__file__).parent
 
 MAY_IMPORT = {
     "errors": set[str](),
+    "complete_file": set[str](),
     "data": {"errors"},
-    "models": {"errors"},
+    "models": {"errors", "complete_file"},
     "runs": {"errors"},
     "arguments": {"errors"},
-    "training": {"errors"},
-    "reports": {"errors", "data", "models"},
-    "keras": {"errors", "models", "runs"},
+    "training": {"errors", "complete_file"},
+    "reports": {"errors", "complete_file", "data", "models"},
+    "keras": {"errors", "complete_file", "models", "runs"},
     "predict": {"errors", "data", "models", "runs"},
     "refusals": {"errors", "models", "training"},
     "cli": {"errors", "data", "models", "runs", "arguments", "training", "reports", "refusals"},

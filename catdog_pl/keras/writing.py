@@ -13,12 +13,12 @@ from zipfile import ZipFile, ZipInfo
 
 import h5py
 
+from catdog_pl.complete_file import complete_file
 from catdog_pl.errors import CatDogError, UsageError
 from catdog_pl.keras.config import numbered
 from catdog_pl.keras.layout import Layer, keras_layers
 from catdog_pl.keras.optimizer import RMSpropState
 from catdog_pl.models.classifier import Classifier
-from catdog_pl.models.complete_file import complete_file
 from catdog_pl.models.vgg16 import VGG16
 
 KERAS_VERSION = "3.15.1"

@@ -8,10 +8,10 @@ import lightning
 import torch
 from torch.optim import Optimizer
 
+from catdog_pl.complete_file import complete_file
 from catdog_pl.errors import CatDogError, UsageError
 from catdog_pl.models.basic import Basic
 from catdog_pl.models.classifier import FORMAT, NOTE, Classifier, DataSpec
-from catdog_pl.models.complete_file import complete_file
 from catdog_pl.models.vgg16 import VGG16
 
 MODELS: dict[str, type[Classifier]] = {cls.name: cls for cls in (Basic, VGG16)}

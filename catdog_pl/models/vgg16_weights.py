@@ -1,7 +1,6 @@
 """Where VGG16's pretrained weights come from: Keras' file, torchvision's, or a file of the user's."""
 
 import hashlib
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import is_zipfile
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, hub, nn
 from torchvision.models import VGG16_Weights
 
+from catdog_pl.complete_file import complete_file
 from catdog_pl.errors import CatDogError
 from catdog_pl.models.hdf5 import KerasFileError
 from catdog_pl.models.keras_h5 import conv_weights
@@ -182,21 +182,18 @@ def keras_file() -> Path:
 
 
 def download(url: str, target: Path) -> None:
-    """Download to a temporary name beside ``target``, verify, then rename.
+    """Download and verify; ``target`` appears when it is complete.
 
     Raises:
         OSError: no connection, or the server refuses.
         WeightsError: the bytes are not the published ones.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        part = Path(folder) / target.name
+    with complete_file(target) as part:
         hub.download_url_to_file(url, str(part), progress=True)
         with part.open("rb") as file:
             found = hashlib.file_digest(file, "md5").hexdigest()
         if found != KERAS_MD5:
             raise WeightsError(f"{url}: the checksum is {found}, published is {KERAS_MD5}; try again later")
-        part.replace(target)
 
 
 def offline(weights: str, url: str, target: Path, error: Exception) -> WeightsError:
