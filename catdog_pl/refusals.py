@@ -23,9 +23,7 @@ def changes(checkpoint: dict[str, Any], arguments: dict[str, Any], path: Path | 
     Raises:
         UsageError: it decides what the checkpoint's weights mean, and so cannot change.
     """
-    lines = [
-        f"From the checkpoint {path}: model {checkpoint[NOTE]['model']}, epoch {checkpoint['epoch'] + 1}"
-    ]
+    lines = [f"From the checkpoint {path}: model {checkpoint[NOTE]['model']}, {training_state(checkpoint)}"]
     for key, old in restore_arguments(checkpoint).items():
         new = arguments.get(key)
         if plain(new) == plain(old):
@@ -37,6 +35,15 @@ def changes(checkpoint: dict[str, Any], arguments: dict[str, Any], path: Path | 
             )
         lines.append(f"  {key}: {new} instead of the checkpoint's {old}")
     return lines
+
+
+def training_state(checkpoint: dict[str, Any]) -> str:
+    """How far a checkpoint's model was trained, such as ``epoch 3``.
+
+    Lightning counts from 0, so that the first epoch's checkpoint and one that was imported both say 0; only
+    the second was never stepped.
+    """
+    return f"epoch {checkpoint['epoch'] + 1}" if checkpoint["global_step"] else "not trained here yet"
 
 
 def plain(value: Any) -> Any:

@@ -138,6 +138,8 @@ def check_note(checkpoint: object, path: Path) -> None:
         image_size = data_spec(dict(checkpoint)).image_size
         if image_size != checkpoint["hyper_parameters"]["image_size"]:
             raise ValueError(f"image_size is both {image_size} and another")
+        if not all(isinstance(checkpoint[key], int) for key in ("epoch", "global_step")):
+            raise TypeError("epoch and global_step must be whole numbers")
     except (TypeError, KeyError, ValueError) as error:
         raise CheckpointError(f"checkpoint {path} does not say what it was trained on ({error})") from error
 
