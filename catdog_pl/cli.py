@@ -11,7 +11,7 @@ from typing import Any
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.cli import (
     ArgsType,
     LightningArgumentParser,
@@ -33,6 +33,7 @@ from catdog_pl.training import (
     EarlyStopping,
     EpochSeed,
     History,
+    ModelCheckpoint,
     SafeCheckpointIO,
     keep_memory,
     on_terminal,
@@ -241,8 +242,8 @@ class CatDogCLI(LightningCLI):
             raise self._interrupted() from None
         except MisconfigurationException as error:
             raise refusal(error) from error
-        except (CatDogError, RuntimeError) as error:
-            if isinstance(error, UsageError) or (message := failure(error)) is None:
+        except (CatDogError, RuntimeError, OSError) as error:
+            if isinstance(error, UsageError) or (message := failure(error, self.run_folder)) is None:
                 raise
             raise CatDogError(f"{message}{self._how_to_go_on()}") from error
 

@@ -9,13 +9,13 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping as LightningEarlyStopping
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint as LightningModelCheckpoint
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
@@ -121,6 +121,45 @@ class EarlyStopping(LightningEarlyStopping):
         self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
 
 
+class ModelCheckpoint(LightningModelCheckpoint):
+    """Lightning's keeper of the best; a run whose folder was moved keeps its best.
+
+    Lightning forgets the best score where the folder is not called as it was, and lets the next epoch replace
+    the best checkpoint, however bad it is. The name stays Lightning's: the state is found by it.
+    """
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let the state speak of the folder's new place, when the checkpoint lies in it."""
+        state = checkpoint["callbacks"].get(self.state_key)
+        folder = str(self.dirpath)
+        if state and trainer.ckpt_path and Path(trainer.ckpt_path).parent.resolve() == Path(folder).resolve():
+            checkpoint["callbacks"][self.state_key] = moved_state(state, folder)
+
+
+def moved_state(state: dict[str, Any], folder: str) -> dict[str, Any]:
+    """The state of a ``ModelCheckpoint`` in another folder; as it is where its checkpoints are not there."""
+
+    def moved(path: str) -> str:
+        return moved_path(path, str(state["dirpath"]), folder)
+
+    best = {moved(path): score for path, score in state["best_k_models"].items()}
+    if not all(Path(path).is_file() for path in best):
+        return state
+    paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+    return state | {"dirpath": folder, "best_k_models": best} | {key: moved(state[key]) for key in paths}
+
+
+def moved_path(path: str, old: str, new: str) -> str:
+    """A path in the folder ``old`` as it is in the folder ``new``; any other path as it is."""
+    # Windows' rules know both separators: the run may come from another system.
+    file = PureWindowsPath(path)
+    if not path or not file.is_relative_to(old) or ".." in file.parts:
+        return path
+    return os.path.join(new, *file.relative_to(old).parts)  # joined as Lightning does, which compares
+
+
 def epoch_line(row: Mapping[str, float], max_epochs: int | None) -> str:
     """``Epoch 3/25 - 31s - loss: 0.6405 - acc: 0.6343 - val_loss: 0.6078 - val_acc: 0.6805``."""
     of = f"/{max_epochs}" if max_epochs and max_epochs > 0 else ""
@@ -139,7 +178,7 @@ def closing_lines(rows: list[dict[str, float]], trainer: Trainer) -> list[str]:
         )
     lines.append(f"Stopped because {reason_to_stop(trainer)}")
     if (
-        isinstance(trainer.checkpoint_callback, ModelCheckpoint)
+        isinstance(trainer.checkpoint_callback, LightningModelCheckpoint)
         and trainer.checkpoint_callback.best_model_path
     ):
         lines.append("Next: python -m catdog_pl test")
@@ -223,6 +262,7 @@ def silence() -> None:
         r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # between Lightning and torch, not ours
         r"Checkpoint directory .* exists and is not empty",  # the run's own folder, which holds its config
         r"The '\w+_dataloader' does not have many workers",  # batches are copies from memory
+        r"The dirpath has changed from",  # a run that starts from another's checkpoint has a best of its own
     ):
         warnings.filterwarnings("ignore", message=message)
 
