@@ -8,6 +8,7 @@ A map of the rooms. Imports run one way, from the bottom of this list to the top
     data/          images, preparing a folder, the built-in sample, transforms, datamodule
     models/        the Keras defaults, the two networks, the registry of names and checkpoints
     runs           where a run's files are, and which run is the newest
+    process        the process that a command runs in: its memory, its messages, its terminal
     arguments      the short forms of the command line
     training       what surrounds a fit: epoch lines, history, seeds, checkpoints
     refusals       what the machine, the checkpoint and the libraries do not allow, in one line each

@@ -26,6 +26,7 @@ from catdog_pl.data.preparation.audit import quick_check
 from catdog_pl.errors import CatDogError, Interrupted, UsageError
 from catdog_pl.models.classifier import NOTE, Classifier
 from catdog_pl.models.registry import MODELS, data_spec, read_checkpoint, restore_arguments
+from catdog_pl.process import keep_memory, on_terminal, silence
 from catdog_pl.refusals import changes, check_accelerator, check_monitors, failure, refusal
 from catdog_pl.reports.evaluation import Evaluation
 from catdog_pl.reports.summary import totals
@@ -35,9 +36,6 @@ from catdog_pl.training import (
     History,
     ModelCheckpoint,
     SafeCheckpointIO,
-    keep_memory,
-    on_terminal,
-    silence,
 )
 
 SEED = 2018

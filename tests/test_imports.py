@@ -18,13 +18,14 @@ MAY_IMPORT = {
     "data": {"errors"},
     "models": {"errors", "complete_file"},
     "runs": {"errors"},
+    "process": set[str](),
     "arguments": {"errors"},
     "training": {"errors", "complete_file"},
     "reports": {"errors", "complete_file", "data", "models"},
     "keras": {"errors", "complete_file", "models", "runs"},
     "predict": {"errors", "data", "models", "runs"},
     "refusals": {"errors", "models", "training"},
-    "cli": {"errors", "data", "models", "runs", "arguments", "training", "reports", "refusals"},
+    "cli": {"errors", "data", "models", "runs", "process", "arguments", "training", "reports", "refusals"},
     "__main__": {"errors"},
 }
 """Room -> the rooms it may import besides itself; everything may import the version."""
