@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from catdog_pl import __version__
-from catdog_pl.errors import CatDogError, UsageError
+from catdog_pl.errors import CatDogError, UsageError, disk_line
 
 
 class Command(NamedTuple):
@@ -73,6 +73,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    return flushed(answer(words))
+
+
+def answer(words: Sequence[str]) -> int:
+    """Run the command; an error that the user can mend becomes a line on standard error."""
     if not words or words[0] in ("-h", "--help"):
         print(usage(), file=sys.stdout if words else sys.stderr)
         return 0 if words else 2
@@ -82,15 +87,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return load(words[0])(words[1:])
     except CatDogError as error:
-        print(f"{'[ERROR]':<10} {error}", file=sys.stderr)
-        return error.exit_code
+        return say(str(error), error.exit_code)
     except BrokenPipeError:
-        # The reader, such as head, has enough. Python would complain once more when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return 141  # the reader, such as head, has enough
+    except OSError as error:  # what a command asks of the disk may fail anywhere in the libraries below it
+        return say(disk_line(error), 1)
     except KeyboardInterrupt:
-        print(f"{'[ERROR]':<10} interrupted", file=sys.stderr)
-        return 130
+        return say("interrupted", 130)
+
+
+def say(message: str, code: int) -> int:
+    """Print an error; returns its exit code."""
+    print(f"{'[ERROR]':<10} {message}", file=sys.stderr)
+    return code
+
+
+def flushed(code: int) -> int:
+    """Write out what standard output still holds; returns the exit code, another one where that fails."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # What could not be written stays in the buffer, and Python would complain of it once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 141
+        return code or say(disk_line(error), 1)
+    return code
 
 
 if __name__ == "__main__":

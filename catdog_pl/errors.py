@@ -10,14 +10,42 @@ Rooms derive their own classes where a caller may want to tell them apart
 (``data.images.ImageError``, ``models.registry.CheckpointError``).
 """
 
+import argparse
+import re
+from pathlib import Path
+from typing import NoReturn
+
+_SCHEME = r"\b([a-z][a-z0-9+.-]{1,19}:/+)"  # bounded, so that long texts take no long time
+_PASSWORD = re.compile(_SCHEME + r"[^/]*@", re.IGNORECASE)
+_URL = re.compile(_SCHEME + r"[^\s'\"]*", re.IGNORECASE)
+
+
+def masked(text: str) -> str:
+    """The text with user, password and values of the query hidden in every URL that is in it.
+
+    For text that somebody else wrote, in which the end of a URL can only be guessed; ``data.urls.mask`` knows
+    its URL. A slash may be missing, because a URL that is taken for a path loses one.
+    """
+    return _URL.sub(lambda url: _without_query(url[0]), _PASSWORD.sub(r"\1***@", text))
+
+
+def _without_query(url: str) -> str:
+    address, mark, query = url.partition("?")
+    values = query.rstrip(":;,.)")  # what follows belongs to the sentence
+    return address + mark + re.sub(r"(^|&)([^=&]*=)?[^&]+", r"\1\2***", values) + query[len(values) :]
+
 
 class CatDogError(Exception):
     """A problem that the user can mend.
 
     The message is one line and names the thing, the value given, what would be valid, and what to do.
+    Secrets in URLs are masked.
     """
 
     exit_code: int = 1
+
+    def __str__(self) -> str:
+        return masked(super().__str__())
 
 
 class UsageError(CatDogError):
@@ -37,3 +65,34 @@ class Interrupted(CatDogError):  # noqa: N818  # not an error of anybody's
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signum
+
+
+def disk_line(error: OSError, place: object = "the output") -> str:
+    """One line for what cannot be read or written, and what to do.
+
+    Args:
+        error: names the file, unless the disk was full.
+        place: named where the error names none.
+    """
+    name = masked(str(error.filename or place))
+    reason = error.strerror or error
+    return f"{name} cannot be read or written ({reason}); look at its folder, its rights and the free disk"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's parser, for which a wrong word is a `UsageError` and not the whole of its help."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def local_path(word: str) -> Path:
+    """A path on the command line; a URL, of which ``pathlib`` would make folders, is refused."""
+    if re.match(r"\w\w+://", word):
+        raise argparse.ArgumentTypeError(f"{masked(word)} is a URL; give a path of this machine")
+    return Path(word)

@@ -8,7 +8,7 @@ import torch
 from jsonargparse import Namespace
 from lightning.pytorch.accelerators import AcceleratorRegistry
 
-from catdog_pl.errors import CatDogError, UsageError
+from catdog_pl.errors import CatDogError, UsageError, disk_line
 from catdog_pl.models.classifier import NOTE
 from catdog_pl.models.registry import first_line, restore_arguments
 from catdog_pl.training import METRICS
@@ -88,8 +88,15 @@ def refusal(error: Exception) -> CatDogError:
     return UsageError(first_line(error))
 
 
-def failure(error: Exception) -> str | None:
-    """One line for what can go wrong in the middle of a run; None for what is a fault of the program."""
+def failure(error: Exception, run: Path) -> str | None:
+    """One line for what can go wrong in the middle of a run; None for what is a fault of the program.
+
+    Args:
+        error: what ended the run.
+        run: its folder, which is named where a full disk names no file.
+    """
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        return disk_line(error, f"a file in {run}")
     text = str(error).strip()
     if isinstance(error, CatDogError):
         return text

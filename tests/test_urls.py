@@ -18,6 +18,7 @@ from PIL import Image
 from catdog_pl.data import connections
 from catdog_pl.data.images import ImageError
 from catdog_pl.data.urls import fetch, is_url, mask
+from catdog_pl.errors import CatDogError
 
 Piece = bytes | float | None  # sent, waited for, or None: the connection is reset
 
@@ -382,6 +383,10 @@ def test_bad_data_urls(url: str) -> None:
         ("https://me:word@host:8/b.jpg", "https://***@host:8/b.jpg"),
         ("https://me:w@rd@host/b.jpg", "https://***@host/b.jpg"),
         ("https://me:w?rd@host/b.jpg", "https://***@host/b.jpg"),
+        ("https://me:w/rd@host/b.jpg", "https://***@host/b.jpg"),
+        ("https://host/@me/b.jpg", "https://host/@me/b.jpg"),
+        ("https://host:80/@me/b.jpg", "https://host:80/@me/b.jpg"),
+        ("https://[::1]:80/@me/b.jpg", "https://[::1]:80/@me/b.jpg"),
         ("https://host/b.jpg?token=abc&size=3#key=7", "https://host/b.jpg?token=***&size=***"),
         ("https://host/?abc", "https://host/?***"),
         ("data:image/png;base64,iVBORw0K", "data:image/png;base64,... (30 characters)"),
@@ -396,6 +401,39 @@ def test_masks_secrets(url: str, masked: str) -> None:
 def test_masks_anything(text: str) -> None:
     assert "sesame" not in mask(f"https://me:sesame@host/{text.replace('sesame', '')}")
     assert "sesame" not in mask(f"https://host/a?{text.replace('sesame', '')}=sesame")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "checkpoint http://me:word@host/a?key=word: no file",
+            "checkpoint http://***@host/a?key=***: no file",
+        ),
+        (
+            "'s3://me:wo rd@host/a?word' is none, ftp://b?c=1&d",
+            "'s3://***@host/a?***' is none, ftp://b?c=***&***",
+        ),
+        ("http:/me:word@host/a: as pathlib has it", "http:/***@host/a: as pathlib has it"),
+        ("https://host/b.jpg?key=***: masked before", "https://host/b.jpg?key=***: masked before"),
+        ("C:/a?b=1 me@home", "C:/a?b=1 me@home"),
+    ],
+)
+def test_errors_mask_the_urls_that_they_tell_of(text: str, shown: str) -> None:
+    assert str(CatDogError(text)) == shown
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text("ab:/?@.&= '", max_size=200))
+def test_masking_again_changes_nothing(text: str) -> None:
+    once = str(CatDogError(text))
+    assert str(CatDogError(once)) == once
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("piece", ["a", "a.", "ab:/", "ab:/x?y=", "a@"])
+def test_masking_long_texts_takes_no_long_time(piece: str) -> None:
+    assert str(CatDogError(piece * 50_000))
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ def mask(url: str) -> str:
     """The URL as it may be printed and stored: user, password and values of the query hidden, data cut."""
     if _is_data(url):
         return f"{url.partition(',')[0][:40]},... ({len(url)} characters)"
-    url = re.sub(r"(?<=//)[^/]*@", "***@", url)  # first of all: a password may hold any character
+    # First of all, because a password may hold any character: what has no port behind its colon is one, too.
+    url = re.sub(r"(?<=//)([^/]*|[^/\[:]*:(?!\d*(/|$)).*)@", "***@", url, flags=re.DOTALL)
     address, mark, query = url.partition("#")[0].partition("?")
     parts = (part.partition("=") for part in query.split("&"))
     hidden = "&".join(f"{key}=***" if equals else "***" for key, equals, _ in parts)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catdog_pl import runs
-from catdog_pl.errors import CatDogError
+from catdog_pl.errors import CatDogError, Parser, local_path
 
 if TYPE_CHECKING:
     from catdog_pl.keras.reading import Imported
@@ -32,13 +32,15 @@ def main(argv: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="python -m catdog_pl keras", description="Exchange weights with Keras.", allow_abbrev=False
     )
     actions = top.add_subparsers(dest="action", required=True)
     reading = actions.add_parser("import", description=IMPORT_HELP, help=IMPORT_HELP, allow_abbrev=False)
-    reading.add_argument("file", type=Path, help="the Keras file")
-    reading.add_argument("--output", type=Path, help="checkpoint to write; by default best.ckpt of a new run")
+    reading.add_argument("file", type=local_path, help="the Keras file")
+    reading.add_argument(
+        "--output", type=local_path, help="checkpoint to write; by default best.ckpt of a new run"
+    )
     reading.add_argument(
         "--image_size", type=int, help="side of the images in pixels, where the file does not tell it"
     )
@@ -52,7 +54,10 @@ def parser() -> argparse.ArgumentParser:
     writing = actions.add_parser("export", description=EXPORT_HELP, help=EXPORT_HELP, allow_abbrev=False)
     writing.add_argument("checkpoint", help="a checkpoint, or best or last of the newest run")
     writing.add_argument(
-        "--output", type=Path, required=True, help="file to write: model.keras, model.h5 or model.weights.h5"
+        "--output",
+        type=local_path,
+        required=True,
+        help="file to write: model.keras, model.h5 or model.weights.h5",
     )
     for action in (reading, writing):
         action.add_argument("--overwrite", action="store_true", help="replace a file that is there")

@@ -11,7 +11,7 @@ from typing import TextIO
 
 from catdog_pl.data.images import silence_pillow
 from catdog_pl.data.urls import SECONDS
-from catdog_pl.errors import CatDogError, UsageError
+from catdog_pl.errors import CatDogError, Parser, UsageError, local_path
 from catdog_pl.predict.formats import FORMATS, SINGLE, error_line, write
 from catdog_pl.predict.inputs import is_single
 from catdog_pl.predict.predictor import ACCELERATORS, BATCH_SIZE, Prediction, predict
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m catdog_pl predict",
         description="Tell cats from dogs.",
         epilog=EPILOG,
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         help="best (default) or last of the newest run, or a file",
     )
     add("--format", default="text", choices=FORMATS, help="default text")
-    add("--output", type=Path, metavar="FILE", help="write there instead of standard output")
+    add("--output", type=local_path, metavar="FILE", help="write there instead of standard output")
     add("--overwrite", action="store_true", help="replace FILE when it exists")
     add("--accelerator", default="auto", choices=ACCELERATORS, help="default auto: a GPU where there is one")
     add("--batch_size", type=_positive(int), default=BATCH_SIZE, metavar="N", help=f"default {BATCH_SIZE}")
@@ -120,10 +120,12 @@ def _output(path: Path | None, overwrite: bool) -> Iterator[TextIO]:
             with path.open("w" if overwrite else "x", encoding="utf-8", newline="") as file:
                 yield file
     except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its exit
-        sys.exit(1)
+        raise
     except OSError as error:
-        raise CatDogError(f"{path or 'standard output'} cannot be written ({error.strerror})") from error
+        name = path or "standard output"
+        raise CatDogError(
+            f"{name} cannot be written ({error.strerror}); make room, or give another --output"
+        ) from error
 
 
 def _standard_output() -> TextIO:

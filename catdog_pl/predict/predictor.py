@@ -197,8 +197,7 @@ def device(accelerator: str) -> "torch.device":
     """The device of an accelerator's name.
 
     Raises:
-        UsageError: there is no such name.
-        CatDogError: there is no GPU.
+        UsageError: there is no such name, or no GPU.
     """
     import torch
 
@@ -206,7 +205,7 @@ def device(accelerator: str) -> "torch.device":
         raise UsageError(f"accelerator {accelerator!r} is unknown; valid are {', '.join(ACCELERATORS)}")
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if accelerator == "gpu" and found is None:
-        raise CatDogError("accelerator gpu: PyTorch finds no GPU on this machine; use auto or cpu")
+        raise UsageError("accelerator gpu: PyTorch finds no GPU on this machine; give cpu or auto")
     return found if found is not None and accelerator != "cpu" else torch.device("cpu")
 
 

@@ -10,7 +10,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from sklearn.metrics import accuracy_score
 from torch import Tensor
 
+from catdog_pl.complete_file import complete_file
 from catdog_pl.data.datamodule import CatDogDataModule
+from catdog_pl.errors import CatDogError
 
 
 def predicted_labels(probabilities: Sequence[float]) -> list[int]:
@@ -62,7 +64,11 @@ class Evaluation(Callback):
         self._outputs.append(torch.stack([outputs["indices"].double(), outputs["probabilities"].double()]))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Bring the devices' answers into file order, print the report, write the CSV."""
+        """Bring the devices' answers into file order, print the report, write the CSV.
+
+        Raises:
+            CatDogError: the CSV cannot be written.
+        """
         collected = gather(torch.cat(self._outputs, dim=1), trainer)
         if not trainer.is_global_zero:
             return
@@ -72,9 +78,18 @@ class Evaluation(Callback):
         datamodule: CatDogDataModule = trainer.datamodule  # type: ignore[attr-defined]
         self.table = evaluation_table(datamodule, order.sort().values.tolist(), probabilities.tolist())
         print_report(self.table, datamodule)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.table.to_csv(self.path, index=False)
+        self._write()
         print(f"Predictions written to {self.path}")
+
+    def _write(self) -> None:
+        try:
+            with complete_file(self.path) as part:
+                self.table.to_csv(part, index=False)
+        except OSError as error:
+            raise CatDogError(
+                f"{self.path} cannot be written ({error.strerror or error}); the figures above are complete, "
+                "for the file make room there and test again"
+            ) from error
 
 
 def gather(columns: Tensor, trainer: Trainer) -> Tensor:

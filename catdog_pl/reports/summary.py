@@ -1,8 +1,9 @@
 """``python -m catdog_pl summary``: a model's layer table as Keras prints it."""
 
-import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
+
+from catdog_pl.errors import Parser
 
 if TYPE_CHECKING:  # importing torch takes seconds, which --help and a wrong word must not
     from torch import Tensor, nn
@@ -104,7 +105,7 @@ def totals(model: "Classifier") -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Print the table and the totals of one model."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m catdog_pl summary",
         description="Print a model's layers with output shapes and parameter counts.",
         allow_abbrev=False,

@@ -11,7 +11,7 @@ from catdog_pl.data.preparation.looking import processors
 from catdog_pl.data.preparation.sources import PETS, SAMPLE, check_source, identity, is_archive
 from catdog_pl.data.preparation.splits import SPLITS, WORKSHOP, Fractions, Sizes
 from catdog_pl.data.urls import mask
-from catdog_pl.errors import UsageError
+from catdog_pl.errors import Parser, UsageError, local_path
 
 SEED = 2018
 MIN_SIDE = 32
@@ -61,7 +61,7 @@ class Order:
 
 def parser() -> argparse.ArgumentParser:
     """The command line of ``prepare``."""
-    words = argparse.ArgumentParser(
+    words = Parser(
         prog="python -m catdog_pl prepare",
         description="Make ROOT/{train,validation,test}/<class>/ from photographs. Each is decoded and"
         " checked; what is bad is left out and listed in ROOT/manifest.csv. Sources are never changed.",
@@ -75,7 +75,9 @@ def parser() -> argparse.ArgumentParser:
         f" Kaggle's file names (cat.0.jpg, dog.0.jpg); {SAMPLE!r}, which is drawn; {PETS!r}, which is"
         " downloaded (0.8 GB)",
     )
-    words.add_argument("--root", type=Path, default=Path("data"), help="folder to prepare (default: data)")
+    words.add_argument(
+        "--root", type=local_path, default=Path("data"), help="folder to prepare (default: data)"
+    )
     words.add_argument(
         "--overwrite",
         action="store_true",
@@ -83,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
         " photographs that are there already keep their split",
     )
     words.add_argument(
-        "--check", metavar="ROOT", type=Path, help="only check a prepared folder; changes nothing"
+        "--check", metavar="ROOT", type=local_path, help="only check a prepared folder; changes nothing"
     )
     _add_split_options(words.add_argument_group("splits"))
     _add_check_options(words.add_argument_group("checks"))

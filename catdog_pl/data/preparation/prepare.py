@@ -58,7 +58,10 @@ def main(argv: Sequence[str]) -> int:
         prepare(wanted)
     except OSError as error:
         where = one_line(str(error.filename or options.root))
-        raise CatDogError(f"{where}: {error.strerror or error}") from error
+        raise CatDogError(
+            f"{where} cannot be read or written ({error.strerror or error}); look at its rights and the free"
+            " disk, or give another --root"
+        ) from error
     root = "" if wanted.root == Path("data") else f" --root {wanted.root}"
     print(f"Next: python -m catdog_pl fit --model basic{root}")
     return 0
