@@ -29,7 +29,7 @@ from catdog_pl.data.preparation.contents import Content
 from catdog_pl.data.preparation.duplicates import mark_duplicates
 from catdog_pl.data.preparation.looking import processors
 from catdog_pl.data.preparation.manifest import write_manifest
-from catdog_pl.data.preparation.photo import Photo
+from catdog_pl.data.preparation.photo import Look, Photo
 from catdog_pl.data.preparation.splits import Fractions, assign_splits
 
 CHUNK = 32
@@ -177,10 +177,7 @@ def records(count: int) -> Iterator[Photo]:
             Content(f"/data/photographs/train/cat.{number}.jpg", ".jpg"),
             False,
             ("cat", "dog")[number // 100 % 2],
-            sha256=rng.bytes(32).hex(),
-            size=25_000,
-            extension=".jpg",
-            likeness=likeness,
+            seen=Look(sha256=rng.bytes(32).hex(), size=25_000, extension=".jpg", likeness=likeness),
         )
 
 

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from catdog_pl.data.preparation import duplicates, looking
-from catdog_pl.data.preparation.checks import HASH_SIDE, Look, look, perceptual_hash
+from catdog_pl.data.preparation.checks import HASH_SIDE, look, perceptual_hash
 from catdog_pl.data.preparation.contents import Content, Packed, file_content, read
 from catdog_pl.data.preparation.duplicates import NEAR_BITS, mark_duplicates, near_pairs
 from catdog_pl.data.preparation.looking import look_at, looks
-from catdog_pl.data.preparation.photo import Photo, Verdict, mark_too_small
+from catdog_pl.data.preparation.photo import Look, Photo, Verdict, mark_too_small
 from catdog_pl.errors import CatDogError
 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -102,7 +102,7 @@ def test_a_sound_photograph_is_described(tmp_path: Path) -> None:
     picture().convert("L").save(path)
     seen = look(file_content(str(path)))
     assert (seen.width, seen.height, seen.mode, seen.extension) == (320, 240, "L", ".png")
-    assert len(bytes.fromhex(seen.likeness)) * 8 == HASH_SIDE**2
+    assert len(seen.likeness) * 8 == HASH_SIDE**2
 
 
 def test_what_is_no_file_is_unreadable(tmp_path: Path) -> None:
@@ -143,8 +143,8 @@ def test_a_member_is_read_out_of_a_zip(tmp_path: Path, method: int) -> None:
 
 def test_too_small_is_judged_by_the_shorter_side() -> None:
     photos = [
-        Photo("a", None, False, "cat", width=32, height=32),
-        Photo("b", None, False, "cat", width=900, height=31),
+        Photo("a", None, False, "cat", seen=Look(width=32, height=32)),
+        Photo("b", None, False, "cat", seen=Look(width=900, height=31)),
     ]
     mark_too_small(photos, 32)
     assert [photo.verdict for photo in photos] == [Verdict.OK, Verdict.TOO_SMALL]
@@ -161,7 +161,7 @@ def test_the_perceptual_hash_is_that_of_imagehash() -> None:
 def likeness(image: Image.Image, tmp_path: Path) -> np.ndarray:
     path = tmp_path / "likeness.png"
     image.save(path)
-    return np.frombuffer(bytes.fromhex(look(file_content(str(path))).likeness), np.uint8)
+    return np.frombuffer(look(file_content(str(path))).likeness, np.uint8)
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> int:
@@ -237,7 +237,7 @@ def seen(name: str, label: str, sha256: str, bits: int, group_seed: int = 0) -> 
     """A photograph that was looked at, so many bits away from those of its seed."""
     base = np.random.default_rng(group_seed).integers(0, 256, 32, dtype=np.uint8)
     flips = np.packbits(np.arange(256) < bits)
-    return Photo(name, None, False, label, sha256=sha256, likeness=(base ^ flips).tobytes())
+    return Photo(name, None, False, label, seen=Look(sha256=sha256, likeness=(base ^ flips).tobytes()))
 
 
 def test_the_same_file_again_is_left_out_but_the_first() -> None:
@@ -352,7 +352,7 @@ def test_the_journal_spares_a_second_look_and_survives_a_cut(
     look_at(photos, 1, journal)
     assert looked == ["2.jpg", "5.jpg"]
     assert [photo.verdict for photo in photos] == 2 * [Verdict.OK] + [Verdict.NOT_AN_IMAGE] + 3 * [Verdict.OK]
-    assert all(photo.sha256 and photo.likeness for photo in photos if photo.usable)
+    assert all(photo.seen.sha256 and photo.seen.likeness for photo in photos if photo.usable)
     looked.clear()
     look_at(photos_of(contents), 1, journal)
     assert looked == []

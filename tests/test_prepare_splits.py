@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from catdog_pl.data.preparation.contents import Content
 from catdog_pl.data.preparation.labels import labels
 from catdog_pl.data.preparation.names import safe_label, safe_name
-from catdog_pl.data.preparation.photo import Photo, Verdict
+from catdog_pl.data.preparation.photo import Look, Photo, Verdict
 from catdog_pl.data.preparation.splits import (
     SPLITS,
     WORKSHOP,
@@ -27,11 +27,11 @@ TENTHS = Fractions(0.8, 0.1, 0.1)
 def photo(number: int, group: int | None = None) -> Photo:
     sha256 = hashlib.sha256(str(number).encode()).hexdigest()
     content = Content(f"{number}.jpg", ".jpg")
-    return Photo(f"{number}.jpg", content, False, "cat", sha256=sha256, group=group)
+    return Photo(f"{number}.jpg", content, False, "cat", seen=Look(sha256=sha256), group=group)
 
 
 def splits(photos: list[Photo]) -> dict[str, str | None]:
-    return {photo.sha256: photo.split for photo in photos}
+    return {photo.seen.sha256: photo.split for photo in photos}
 
 
 def assigned(
@@ -132,7 +132,7 @@ def test_with_fractions_a_photograph_keeps_its_split_whatever_is_added() -> None
 def test_with_fractions_a_new_look_alike_follows_the_one_that_was_there() -> None:
     old, new = photo(1, 7), photo(2, 7)
     for split in SPLITS:
-        assign_splits([old, new], TENTHS, 2018, {old.sha256: split})
+        assign_splits([old, new], TENTHS, 2018, {old.seen.sha256: split})
         assert (old.split, new.split) == (split, split)
 
 
@@ -152,7 +152,7 @@ def test_with_sizes_an_earlier_run_is_kept_exactly_when_photographs_are_added() 
 
 
 def test_a_photograph_of_an_earlier_run_is_left_out_rather_than_moved() -> None:
-    earlier = {photo(number).sha256: "train" for number in range(30)}
+    earlier = {photo(number).seen.sha256: "train" for number in range(30)}
     photos = assigned(range(40), Sizes(20, 10, 5), earlier)
     assert {earlier_photo.split for earlier_photo in photos[:30]} == {"train", None}
     assert count(photos)[0] == 20
@@ -168,7 +168,7 @@ def test_photographs_that_look_alike_share_a_split() -> None:
 
 def test_a_photograph_that_looks_like_two_splits_tears_nothing_and_moves_nothing() -> None:
     family = [photo(1, 7), photo(2, 7), photo(3, 7)]
-    earlier = {family[0].sha256: "train", family[1].sha256: "test"}
+    earlier = {family[0].seen.sha256: "train", family[1].seen.sha256: "test"}
     assign_splits([*family, *(photo(number) for number in range(10, 60))], TENTHS, 2018, earlier)
     assert [member.split for member in family] == ["train", None, "train"]
     assert family[1].verdict is Verdict.DUPLICATE

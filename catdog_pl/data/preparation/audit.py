@@ -85,7 +85,7 @@ def manifest_faults(root: Path, photos: Iterable[Photo]) -> Iterator[str]:
         sha256 = listed.pop(photo.origin, None)
         if sha256 is None:
             yield f"{photo.origin} is not in the manifest"
-        elif photo.sha256 and sha256 != photo.sha256:
+        elif photo.seen.sha256 and sha256 != photo.seen.sha256:
             yield f"{photo.origin} is another file than the one in the manifest"
     yield from (f"{file} of the manifest is missing" for file in listed)
 

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from catdog_pl.data.images import FORMATS, MAX_PIXELS, MAX_SIDE, ImageError, open_rgb
 from catdog_pl.data.preparation.contents import Content, ContentError, TooLargeError, read
-from catdog_pl.data.preparation.photo import Verdict
+from catdog_pl.data.preparation.photo import Look, Verdict
 
 HASH_SIDE = 16
 """The perceptual hash has this many bits along each side: 256 in all."""
@@ -41,31 +41,6 @@ _EXTENSIONS = {
     "HEIF": (".heic", ".heif"),
 }
 _IMAGE_STARTS = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"RIFF", b"II*\x00", b"MM\x00*", b"BM")
-
-
-class Look(NamedTuple):
-    """What one look at a photograph tells, in plain values that can travel between processes and into a file.
-
-    Attributes:
-        verdict: the first fault found, or ok.
-        reason: the fault in words.
-        sha256: of the file's bytes, in hexadecimal; empty where they could not be read.
-        size: bytes.
-        width: pixels, 0 where the header could not be read; height likewise.
-        mode: Pillow's word for its pixels.
-        extension: the ending that its content asks for; empty where it could not be decoded.
-        likeness: perceptual hash in hexadecimal; empty where it could not be decoded.
-    """
-
-    verdict: str
-    reason: str
-    sha256: str = ""
-    size: int = 0
-    width: int = 0
-    height: int = 0
-    mode: str = ""
-    extension: str = ""
-    likeness: str = ""
 
 
 def look(content: Content) -> Look:
@@ -107,7 +82,7 @@ def _judged(pixels: Image.Image, header: "_Header", seen: Look, extension: str) 
     small = points.reduce(_POINTS)
     endings = _EXTENSIONS[header.format]
     right = extension if extension in endings else endings[0]
-    seen = seen._replace(extension=right, likeness=perceptual_hash(small.convert("L")).hex())
+    seen = seen._replace(extension=right, likeness=perceptual_hash(small.convert("L")))
     channels = cast(tuple[tuple[int, int], ...], small.getextrema())
     if all(highest - lowest < _PLAIN_LEVELS for lowest, highest in channels):
         return seen._replace(verdict=Verdict.ONE_COLOUR, reason="all of it is one colour")

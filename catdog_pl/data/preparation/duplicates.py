@@ -47,7 +47,7 @@ def mark_duplicates(photos: Sequence[Photo]) -> None:
     same: dict[str, list[Photo]] = defaultdict(list)
     for photo in photos:
         if photo.usable and photo.label:
-            same[photo.sha256].append(photo)
+            same[photo.seen.sha256].append(photo)
     for copies in same.values():
         _mark_copies(copies)
     # A file that lies in both classes stands for its class here, to find pictures that look like it.
@@ -58,7 +58,7 @@ def mark_duplicates(photos: Sequence[Photo]) -> None:
 
 def alike(photos: Sequence[Photo]) -> list[list[Photo]]:
     """Groups of photographs that look alike; one that looks like no other is in none."""
-    hashes = np.frombuffer(b"".join(photo.likeness for photo in photos), dtype=np.uint8).reshape(-1, 32)
+    hashes = np.frombuffer(b"".join(photo.seen.likeness for photo in photos), dtype=np.uint8).reshape(-1, 32)
     parent: dict[int, int] = {}
 
     def find(index: int) -> int:

@@ -19,9 +19,9 @@ from typing import Any
 from tqdm import tqdm
 
 from catdog_pl.data.images import silence_pillow
-from catdog_pl.data.preparation.checks import Look, look
+from catdog_pl.data.preparation.checks import look
 from catdog_pl.data.preparation.contents import Content
-from catdog_pl.data.preparation.photo import Photo, Verdict, stamp
+from catdog_pl.data.preparation.photo import Look, Photo, Verdict, stamp
 from catdog_pl.errors import CatDogError
 
 OneLook = Callable[[Content], Look]
@@ -55,7 +55,7 @@ def look_at(photos: Sequence[Photo], jobs: int, journal: Path | None = None) -> 
         if journal is None:
             seen = looks([content for _, content in readable], jobs)
             for (photo, _), one in zip(readable, seen, strict=True):
-                _note(photo, one)
+                photo.note(one)
                 bar.update()
         else:
             _with_journal(readable, jobs, journal, bar)
@@ -141,13 +141,6 @@ def _chunk(contents: Sequence[Content], one_look: OneLook) -> list[Look]:
     return [one_look(content) for content in contents]
 
 
-def _note(photo: Photo, seen: Look) -> None:
-    photo.verdict, photo.reason = Verdict(seen.verdict), seen.reason
-    photo.sha256, photo.size = seen.sha256, seen.size
-    photo.width, photo.height, photo.mode = seen.width, seen.height, seen.mode
-    photo.extension, photo.likeness = seen.extension, bytes.fromhex(seen.likeness)
-
-
 def _with_journal(
     photos: Sequence[tuple[Photo, Content]], jobs: int, journal: Path, bar: "tqdm[Any]"
 ) -> None:
@@ -157,7 +150,7 @@ def _with_journal(
     for photo, content in photos:
         seen = known.get(_key(content, stamps))
         if seen:
-            _note(photo, seen)
+            photo.note(seen)
             bar.update()
         else:
             new.append((photo, content))
@@ -165,8 +158,8 @@ def _with_journal(
         lines.write("\n")  # ends a line that a killed run has left half written
         seen_now = looks([content for _, content in new], jobs)
         for (photo, content), seen in zip(new, seen_now, strict=True):
-            _note(photo, seen)
-            lines.write(json.dumps([*_key(content, stamps), *seen]) + "\n")
+            photo.note(seen)
+            lines.write(json.dumps([*_key(content, stamps), *seen[:-1], seen.likeness.hex()]) + "\n")
             bar.update()
 
 
@@ -185,8 +178,9 @@ def _read_journal(journal: Path) -> dict[_Key, Look]:
         with journal.open(encoding="utf-8") as lines:
             for line in lines:
                 try:
-                    path, when, offset, *seen = json.loads(line)
-                    known[path, when, offset] = Look(*seen)
+                    path, when, offset, verdict, *seen, likeness = json.loads(line)
+                    values = Verdict(verdict), *seen, bytes.fromhex(likeness)
+                    known[path, when, offset] = Look._make(values)
                 except (ValueError, TypeError):
                     continue
     return known

@@ -101,8 +101,9 @@ def read_receipt(root: Path) -> dict[str, Any]:
 
 
 def _row(photo: Photo) -> Row:
-    numbers = (str(photo.size), str(photo.width), str(photo.height))
+    seen = photo.seen
+    numbers = (str(seen.size), str(seen.width), str(seen.height))
     return Row(
-        photo.file, photo.origin, photo.split or "", photo.label or "", photo.sha256, *numbers, photo.mode,
+        photo.file, photo.origin, photo.split or "", photo.label or "", seen.sha256, *numbers, seen.mode,
         photo.verdict, photo.reason,
     )  # fmt: skip

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from catdog_pl.data.preparation.contents import Content
 
@@ -40,6 +41,36 @@ FAULTS = frozenset(Verdict) - {Verdict.OK, Verdict.NEAR_DUPLICATE, Verdict.NOT_N
 """The verdicts that ``--strict`` refuses."""
 
 
+class Look(NamedTuple):
+    """What one look at a photograph tells, in values that can travel between processes.
+
+    Attributes:
+        verdict: the first fault found, or ok.
+        reason: the fault in words.
+        sha256: of the file's bytes, in hexadecimal; empty where they could not be read.
+        size: bytes.
+        width: pixels, 0 where the header could not be read; height likewise.
+        mode: Pillow's word for its pixels, such as RGB.
+        extension: the file name's ending that its content asks for, such as ``.jpg``; empty where it could
+            not be decoded.
+        likeness: its perceptual hash, 256 bits; empty where it could not be decoded.
+    """
+
+    verdict: Verdict = Verdict.OK
+    reason: str = ""
+    sha256: str = ""
+    size: int = 0
+    width: int = 0
+    height: int = 0
+    mode: str = ""
+    extension: str = ""
+    likeness: bytes = b""
+
+
+NOTHING_SEEN = Look()
+"""What is known before the look."""
+
+
 @dataclass(slots=True)
 class Photo:
     """One photograph.
@@ -49,15 +80,9 @@ class Photo:
         content: where its bytes are; None where nothing could be taken from an archive.
         ours: they are in a file that was unpacked, downloaded or drawn by us, and may be linked.
         label: its class, or None where nothing tells.
-        verdict: what the checks say.
+        verdict: what all checks say: where it was found, the look at it, and what others there are.
         reason: the verdict in words, for the manifest.
-        sha256: of its bytes, in hexadecimal.
-        size: bytes.
-        width: pixels.
-        height: pixels.
-        mode: Pillow's word for its pixels, such as RGB.
-        extension: the file name's ending that its content asks for, such as ``.jpg``.
-        likeness: its perceptual hash, 256 bits; empty where it could not be decoded.
+        seen: the look at it.
         group: photographs that look alike have the same number here, and must share a split.
         split: where it goes; None leaves it out.
         file: its path under ROOT, with ``/``; empty where it is left out.
@@ -69,13 +94,7 @@ class Photo:
     label: str | None
     verdict: Verdict = Verdict.OK
     reason: str = ""
-    sha256: str = ""
-    size: int = 0
-    width: int = 0
-    height: int = 0
-    mode: str = ""
-    extension: str = ""
-    likeness: bytes = b""
+    seen: Look = NOTHING_SEEN
     group: int | None = None
     split: str | None = None
     file: str = ""
@@ -84,6 +103,10 @@ class Photo:
     def usable(self) -> bool:
         """Whether the checks found nothing that keeps it out of a split."""
         return self.verdict in USABLE
+
+    def note(self, seen: Look) -> None:
+        """Record a look, whose verdict is this photograph's until it is held against others."""
+        self.verdict, self.reason, self.seen = seen.verdict, seen.reason, seen
 
     def leave_out(self, verdict: Verdict, reason: str) -> None:
         """Record why this photograph gets no split."""
@@ -102,6 +125,7 @@ def stamp(path: str) -> str:
 def mark_too_small(photos: Iterable[Photo], min_side: int) -> None:
     """Leave out photographs with a side of fewer pixels than ``min_side``."""
     for photo in photos:
-        if photo.usable and min(photo.width, photo.height) < min_side:
-            reason = f"{photo.width} x {photo.height}, with a side of fewer than {min_side} pixels"
+        width, height = photo.seen.width, photo.seen.height
+        if photo.usable and min(width, height) < min_side:
+            reason = f"{width} x {height}, with a side of fewer than {min_side} pixels"
             photo.leave_out(Verdict.TOO_SMALL, reason)

@@ -28,7 +28,7 @@ def place(photos: Sequence[Photo], folder: Path, free_bytes: int, link: bool) ->
         CatDogError: there is too little room, or a photograph has vanished meanwhile.
     """
     chosen = [photo for photo in photos if photo.split]
-    needed = sum(photo.size for photo in chosen if not _can_link(photo, link))
+    needed = sum(photo.seen.size for photo in chosen if not _can_link(photo, link))
     if needed > free_bytes:
         raise CatDogError(
             f"{needed:,} bytes of photographs do not fit on the disk, which has {free_bytes:,} free; make"
@@ -49,10 +49,10 @@ def _name(photos: Sequence[Photo]) -> None:
     for photo in photos:
         folder = f"{photo.split}/{photo.label}"
         stem = PurePosixPath(photo.origin.rpartition("/")[2]).stem
-        file = f"{folder}/{safe_name(stem, photo.extension)}"
+        file = f"{folder}/{safe_name(stem, photo.seen.extension)}"
         if file.casefold() in taken:  # as macOS and Windows compare names
             stem, ending = os.path.splitext(file)
-            file = f"{stem}-{photo.sha256[:16]}{ending}"
+            file = f"{stem}-{photo.seen.sha256[:16]}{ending}"
         taken.add(file.casefold())
         photo.file = file
 
@@ -82,6 +82,6 @@ def _copy(photo: Photo, content: Content, target: Path) -> None:
         data = read(content)
     except ContentError as error:
         raise CatDogError(f"{photo.origin}: {error}; it could be read before. Prepare again") from error
-    if len(data) != photo.size:
+    if len(data) != photo.seen.size:
         raise CatDogError(f"{photo.origin} has changed since it was checked; prepare again")
     target.write_bytes(data)

@@ -151,7 +151,7 @@ def assign_splits(
     """
     families: dict[int | str, list[Photo]] = defaultdict(list)
     for photo in photos:
-        families[photo.sha256 if photo.group is None else photo.group].append(photo)
+        families[photo.seen.sha256 if photo.group is None else photo.group].append(photo)
     members = [_of_one_split(family, earlier) for family in families.values()]
     groups = [_group(family, seed, earlier) for family in members]
     if isinstance(amounts, Sizes):
@@ -171,18 +171,20 @@ def _of_one_split(family: list[Photo], earlier: Mapping[str, str]) -> list[Photo
     That happens when a new photograph looks like two that did not look like each other. None of them may
     move to another split, and they may not stay in two.
     """
-    splits = Counter(earlier[photo.sha256] for photo in family if photo.sha256 in earlier)
+    if len(family) == 1:  # nearly every family is; no counting for them
+        return family
+    splits = Counter(earlier[photo.seen.sha256] for photo in family if photo.seen.sha256 in earlier)
     if len(splits) < 2:
         return family
     kept = max(SPLITS, key=lambda split: splits[split])
     for photo in family:
-        if earlier.get(photo.sha256, kept) != kept:
+        if earlier.get(photo.seen.sha256, kept) != kept:
             photo.leave_out(Verdict.DUPLICATE, f"looks like photographs that are in {kept}")
     return [photo for photo in family if photo.usable]
 
 
 def _group(family: Sequence[Photo], seed: int, earlier: Mapping[str, str]) -> Group:
     """A group of the split functions: its place is that of its member with the smallest hash."""
-    known = [earlier[photo.sha256] for photo in family if photo.sha256 in earlier]
-    smallest = min(photo.sha256 for photo in family)
+    known = [earlier[photo.seen.sha256] for photo in family if photo.seen.sha256 in earlier]
+    smallest = min(photo.seen.sha256 for photo in family)
     return Group(draw(smallest, seed), len(family), known[0] if known else None)
