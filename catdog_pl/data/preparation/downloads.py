@@ -1,12 +1,10 @@
 """One archive from the web onto the disk: resumed, retried, verified, complete or not there.
 
-The bytes gather in ``TARGET.part``, beside a note of which version of the file they are from
-(``TARGET.part.json``). A new attempt, in this run or a later one, asks for the rest of that version; where
-the server has another by now, or cannot give a part, it starts again.
+The bytes gather in a `Part`. A new attempt, in this run or a later one, asks for the rest of its version;
+where the server has another by now, or cannot give a part, it starts again.
 """
 
 import hashlib
-import json
 import re
 import sys
 import time
@@ -19,9 +17,9 @@ import requests
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError, IncompleteRead
 
-from catdog_pl.data.images import one_line
+from catdog_pl.data.preparation.part import Part
 from catdog_pl.data.urls import HEADERS, mask
-from catdog_pl.errors import CatDogError
+from catdog_pl.errors import CatDogError, one_line
 
 _CHUNK = 2**18
 # A server that drips must give this much in each stretch of `Patience.stall_seconds`.
@@ -62,34 +60,6 @@ class _AttemptError(Exception):
         self.wait = min(wait, _LONGEST_WAIT)
 
 
-class _Part:
-    """The bytes that are here already, and which version of the file they are from."""
-
-    def __init__(self, target: Path) -> None:
-        self.path = target.with_name(f"{target.name}.part")
-        self.note = target.with_name(f"{target.name}.part.json")
-
-    @property
-    def size(self) -> int:
-        return self.path.stat().st_size if self.path.exists() else 0
-
-    @property
-    def version(self) -> str:
-        """The ETag or date to ask for the rest of, or the empty string."""
-        try:
-            return str(json.loads(self.note.read_text(encoding="utf-8")))
-        except (OSError, ValueError):
-            return ""
-
-    def start(self, version: str) -> None:
-        self.path.write_bytes(b"")
-        self.note.write_text(json.dumps(version), encoding="utf-8")
-
-    def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
-        self.note.unlink(missing_ok=True)
-
-
 def download(
     url: str, target: Path, free_bytes: int, sha256: str | None = None, patience: Patience | None = None
 ) -> None:
@@ -106,16 +76,15 @@ def download(
         DownloadError: it cannot be had; what has come stays beside the target for the next run, unless it
             is wrong.
     """
-    part = _Part(target)
+    part = Part(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     _attempts(url, part, free_bytes, patience or Patience(), bool(sha256))
     if sha256:
         _verify(url, part, sha256)
-    part.path.replace(target)
-    part.note.unlink(missing_ok=True)
+    part.complete()
 
 
-def _attempts(url: str, part: _Part, free_bytes: int, patience: Patience, verified: bool) -> None:
+def _attempts(url: str, part: Part, free_bytes: int, patience: Patience, verified: bool) -> None:
     """Try until the file is here, or nothing more comes."""
     most, waits = part.size, iter(patience.waits)
     while failure := _failure(url, part, free_bytes, patience.stall_seconds, verified):
@@ -132,7 +101,7 @@ def _attempts(url: str, part: _Part, free_bytes: int, patience: Patience, verifi
 
 
 def _failure(
-    url: str, part: _Part, free_bytes: int, stall_seconds: float, verified: bool
+    url: str, part: Part, free_bytes: int, stall_seconds: float, verified: bool
 ) -> _AttemptError | None:
     """One attempt; why another is needed, or None when the file is complete."""
     try:
@@ -148,7 +117,7 @@ def _failure(
     return None
 
 
-def _attempt(url: str, part: _Part, free_bytes: int, stall_seconds: float, verified: bool) -> None:
+def _attempt(url: str, part: Part, free_bytes: int, stall_seconds: float, verified: bool) -> None:
     """Ask for what is missing and write it."""
     headers = HEADERS | {"Accept": "*/*"}
     if part.size and part.version:
@@ -180,7 +149,7 @@ def _check_status(response: requests.Response, url: str) -> None:
     raise _AttemptError(answer, float(after) if after.isdecimal() else 0.0)
 
 
-def _beyond_the_end(response: requests.Response, part: _Part) -> None:
+def _beyond_the_end(response: requests.Response, part: Part) -> None:
     """The server has nothing after the bytes that are here: they are all, or of another file."""
     match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if not match or match[2] != str(part.size):
@@ -188,7 +157,7 @@ def _beyond_the_end(response: requests.Response, part: _Part) -> None:
         raise _AttemptError("the file has changed on the server")
 
 
-def _begin(response: requests.Response, part: _Part) -> int:
+def _begin(response: requests.Response, part: Part) -> int:
     """Make the part ready for the bytes that come; the size of the whole file, 0 where it is not told."""
     length = response.headers.get("Content-Length", "")
     if response.status_code == HTTPStatus.OK:
@@ -208,7 +177,7 @@ def _version(response: requests.Response) -> str:
 
 
 def _receive(
-    response: requests.Response, part: _Part, total: int, free_bytes: int, stall_seconds: float, name: str
+    response: requests.Response, part: Part, total: int, free_bytes: int, stall_seconds: float, name: str
 ) -> None:
     bar = tqdm(
         total=total or None, initial=part.size, desc="downloading", unit="B", unit_scale=True, disable=None
@@ -242,7 +211,7 @@ def _chunks(response: requests.Response, stall_seconds: float) -> Iterator[bytes
             since, received = time.monotonic(), 0
 
 
-def _verify(url: str, part: _Part, sha256: str) -> None:
+def _verify(url: str, part: Part, sha256: str) -> None:
     with part.path.open("rb") as file:
         actual = hashlib.file_digest(file, "sha256").hexdigest()
     if actual != sha256.lower():
