@@ -20,6 +20,15 @@ _PASSWORD = re.compile(_SCHEME + r"[^/]*@", re.IGNORECASE)
 _URL = re.compile(_SCHEME + r"[^\s'\"]*", re.IGNORECASE)
 
 
+def one_line(text: str) -> str:
+    """The text with line breaks, control characters and undecodable bytes written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )
+
+
 def masked(text: str) -> str:
     """The text with user, password and values of the query hidden in every URL that is in it.
 
@@ -39,13 +48,14 @@ class CatDogError(Exception):
     """A problem that the user can mend.
 
     The message is one line and names the thing, the value given, what would be valid, and what to do.
-    Secrets in URLs are masked.
+    Whatever is put into it, a file's own words among it: control characters are escaped, and secrets in URLs
+    masked.
     """
 
     exit_code: int = 1
 
     def __str__(self) -> str:
-        return masked(super().__str__())
+        return masked(one_line(super().__str__()))
 
 
 class UsageError(CatDogError):
@@ -74,7 +84,7 @@ def disk_line(error: OSError, place: object = "the output") -> str:
         error: names the file, unless the disk was full.
         place: named where the error names none.
     """
-    name = masked(str(error.filename or place))
+    name = masked(one_line(str(error.filename or place)))
     reason = error.strerror or error
     return f"{name} cannot be read or written ({reason}); look at its folder, its rights and the free disk"
 

@@ -3,6 +3,7 @@
 import io
 import pickle
 import struct
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from catdog_pl.errors import CatDogError
 from catdog_pl.models import VGG16, Basic, load_checkpoint
 from catdog_pl.models.classifier import NOTE, Classifier
 from catdog_pl.models.registry import CheckpointError, read_checkpoint
+from catdog_pl.predict import predict
 from catdog_pl.training import SafeCheckpointIO
 from tests.conftest import Run
 
@@ -122,6 +124,24 @@ def checkpoint(tmp_path: Path) -> dict[str, Any]:
     return save(Basic(**SMALL), tmp_path / "x.ckpt")  # type: ignore[arg-type]
 
 
+def refused_everywhere(file: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command that takes a checkpoint, and the Python function, refuses this one in one line."""
+    for line in (
+        f"fit --ckpt_path {file}",
+        f"validate --ckpt_path {file}",
+        f"test --ckpt_path {file}",
+        f"predict x.jpg --ckpt_path {file}",
+        f"keras export {file} --output x.keras",
+    ):
+        assert run(line) == 1
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1), line
+        assert err.startswith("[ERROR]    checkpoint ")
+    with pytest.raises(CatDogError):
+        predict("x.jpg", ckpt_path=file)
+    assert not Path("x.keras").exists()
+
+
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_checkpoints_are_refused_in_one_line(
     kind: str, checkpoint: dict[str, Any], tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
@@ -132,15 +152,29 @@ def test_hostile_checkpoints_are_refused_in_one_line(
         load_checkpoint(file)
     assert "\n" not in str(error.value)
     assert "x.ckpt" in str(error.value)
-    for command in ("fit", "validate", "test"):
-        assert run(f"{command} --ckpt_path", file) == 1
-        assert capsys.readouterr().err.count("\n") == 1
+    refused_everywhere(file, run, capsys)
     assert not Path("executed").exists()
 
 
 def make_folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
+
+
+def repickle(path: Path, change: Callable[[bytes], bytes]) -> None:
+    """Change the pickle in a checkpoint, and keep its checksums right."""
+    with zipfile.ZipFile(path) as source:
+        entries = [(entry.filename, source.read(entry)) for entry in source.infolist()]
+    with zipfile.ZipFile(path, "w") as target:
+        for name, content in entries:
+            target.writestr(name, change(content) if name.endswith("data.pkl") else content)
+
+
+def rename_member(path: Path) -> None:
+    """Give a member a name that says it is UTF-8 and is not."""
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("\xe9", b"")
+    path.write_bytes(path.read_bytes().replace("\xe9".encode(), b"\xdf\xdf"))
 
 
 DAMAGED: dict[str, Callable[[Path], object]] = {
@@ -151,19 +185,30 @@ DAMAGED: dict[str, Callable[[Path], object]] = {
     "one bit flipped": flip_bit,
     "compressed": deflate,
     "bare pickle": lambda path: path.write_bytes(pickle.dumps(Payload())),
+    "control characters": lambda path: repickle(path, lambda data: data.replace(b"torch", b"to\x1b\nh")),
+    "a name that is no text": rename_member,
     "a list": lambda path: torch.save([1, 2], path),
     "a folder": make_folder,
 }
 
 
 @pytest.mark.parametrize("kind", DAMAGED)
-def test_damaged_checkpoints_are_refused_in_one_line(kind: str, checkpoint: object, tmp_path: Path) -> None:
+def test_damaged_checkpoints_are_refused_in_one_line(
+    kind: str, checkpoint: object, tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "x.ckpt"
     DAMAGED[kind](file)
     with pytest.raises(CheckpointError) as error:
         load_checkpoint(file)
-    assert "\n" not in str(error.value)
+    assert str(error.value).isprintable()
+    refused_everywhere(file, run, capsys)
     assert not Path("executed").exists()
+
+
+def test_an_odd_pickle_that_harms_nobody_is_read_without_a_word(checkpoint: object, tmp_path: Path) -> None:
+    repickle(tmp_path / "x.ckpt", lambda data: b"\x80\x3a" + data[2:])  # protocol 58
+    with warnings.catch_warnings(action="error"):
+        load_checkpoint(tmp_path / "x.ckpt")
 
 
 def test_a_zip_that_lies_about_its_sizes_is_refused(tmp_path: Path) -> None:

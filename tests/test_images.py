@@ -24,11 +24,10 @@ from catdog_pl.data.images import (
     ImageError,
     is_image_name,
     load_pixels,
-    one_line,
     open_rgb,
     resize,
 )
-from catdog_pl.errors import CatDogError
+from catdog_pl.errors import CatDogError, one_line
 
 WHITE = (255, 255, 255)
 

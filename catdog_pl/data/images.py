@@ -24,7 +24,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from catdog_pl.data.rgb import Colour, to_rgb
-from catdog_pl.errors import CatDogError
+from catdog_pl.errors import CatDogError, one_line
 
 MAX_PIXELS = 89_478_485
 """Pillow's own alarm level: 0.36 GB once decoded, and above what cameras write by default."""
@@ -78,15 +78,6 @@ class ImageError(CatDogError):
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"
-
-
-def one_line(text: str) -> str:
-    """The text with line breaks, control characters and undecodable bytes written as escapes."""
-    if text.isprintable():
-        return text
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
-    )
 
 
 def is_image_name(name: str) -> bool:

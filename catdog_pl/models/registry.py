@@ -1,5 +1,6 @@
 """The one table of model names, and the one way to read a checkpoint."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
@@ -62,7 +63,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     check_archive(path)
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of odd pickles, which the checks below judge
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen types for a broken or hostile file
         raise CheckpointError(
             f"checkpoint {path} cannot be read: {first_line(error)}; give a file written by fit"
@@ -114,7 +116,7 @@ def check_archive(path: Path) -> None:
             if any(entry.compress_type != ZIP_STORED for entry in archive.infolist()):
                 raise CheckpointError(f"checkpoint {path} is compressed, which fit never does; it is refused")
             damaged = archive.testzip()
-    except (BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+    except (BadZipFile, OSError, EOFError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"checkpoint {path} is not a checkpoint, or cut short ({error})") from error
     if damaged:
         raise CheckpointError(f"checkpoint {path} is damaged at {damaged}; use another copy")

@@ -9,7 +9,7 @@ from typing import TextIO
 
 import numpy as np
 
-from catdog_pl.data.images import one_line
+from catdog_pl.errors import one_line
 from catdog_pl.predict.predictor import Prediction
 
 

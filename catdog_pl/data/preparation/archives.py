@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from catdog_pl.data.images import is_image_name, one_line
+from catdog_pl.data.images import is_image_name
 from catdog_pl.data.preparation.contents import Content, Packed
 from catdog_pl.data.preparation.members import Fault, Member, members
 from catdog_pl.data.preparation.photo import Verdict
-from catdog_pl.errors import CatDogError
+from catdog_pl.errors import CatDogError, one_line
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2")
 """File names that are taken for archives."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from catdog_pl.data.images import is_image_name, one_line
+from catdog_pl.data.images import is_image_name
 from catdog_pl.data.preparation.contents import file_content
 from catdog_pl.data.preparation.duplicates import mark_duplicates
 from catdog_pl.data.preparation.looking import look_at
@@ -14,6 +14,7 @@ from catdog_pl.data.preparation.manifest import read_manifest, read_receipt
 from catdog_pl.data.preparation.photo import FAULTS, Photo, Verdict, mark_too_small
 from catdog_pl.data.preparation.splits import SPLITS
 from catdog_pl.data.preparation.staging import FOLDER
+from catdog_pl.errors import one_line
 
 
 def quick_check(root: Path, seconds: float = 0.5) -> str | None:

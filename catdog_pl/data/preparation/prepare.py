@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from catdog_pl.data.images import one_line
 from catdog_pl.data.preparation.audit import audit, audit_faults, layout_faults, manifest_faults, quick_check
 from catdog_pl.data.preparation.contact_sheet import contact_sheet
 from catdog_pl.data.preparation.duplicates import mark_duplicates
@@ -31,7 +30,7 @@ from catdog_pl.data.preparation.sources import PETS, Intake
 from catdog_pl.data.preparation.splits import SPLITS, Fractions, Sizes, assign_splits, scaled
 from catdog_pl.data.preparation.staging import Staging, refuse_existing
 from catdog_pl.data.urls import mask
-from catdog_pl.errors import CatDogError, UsageError
+from catdog_pl.errors import CatDogError, UsageError, one_line
 
 _RESULT = (*SPLITS, MANIFEST, RECEIPT, REPORT, CONTACT_SHEET)
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from catdog_pl.data.images import is_image_name, one_line
+from catdog_pl.data.images import is_image_name
 from catdog_pl.data.preparation.archives import ArchiveError, Limits, is_archive_name, stem, unpack, unpacked
 from catdog_pl.data.preparation.contents import Content, file_content
 from catdog_pl.data.preparation.downloads import download
@@ -18,7 +18,7 @@ from catdog_pl.data.preparation.pets import NEEDED_BYTES, download_pets, pet_fil
 from catdog_pl.data.preparation.photo import Photo, Verdict, stamp
 from catdog_pl.data.preparation.staging import Staging
 from catdog_pl.data.urls import is_url, mask
-from catdog_pl.errors import CatDogError, UsageError
+from catdog_pl.errors import CatDogError, UsageError, one_line
 
 SAMPLE = "sample"
 PETS = "oxford-pets"
