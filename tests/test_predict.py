@@ -231,6 +231,37 @@ def test_reads_no_further_than_a_window_ahead() -> None:
     assert max(ahead) <= 8 + 2 * 2 + 8 + 1
 
 
+RESIDENT = """
+import sys
+from pathlib import Path
+import torch
+from catdog_pl.models import Basic
+from catdog_pl.predict import predict
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+torch.manual_seed(0)
+torch.set_num_threads(1)
+model = Basic(image_size=64, filters=(2, 2), dense_units=2)
+sizes = []
+for count, answer in enumerate(predict([sys.argv[1]] * 10_000, model=model, batch_size=64), 1):
+    assert answer.error is None
+    if count in (2_000, 10_000):
+        sizes.append(resident())
+print(count, sizes[1] - sizes[0])
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_is_flat_over_ten_thousand_pictures(tmp_path: Path) -> None:
+    """A model of our own and pictures of 12 kB once decoded: kept, 8,000 of them were 98 MB."""
+    (tmp_path / "x.png").write_bytes(picture(50))
+    result = python(RESIDENT, str(tmp_path / "x.png"))
+    assert result.returncode == 0, result.stderr
+    count, growth = map(int, result.stdout.split())
+    assert count == 10_000
+    assert growth < 20_000_000
+
+
 class Site(http.server.ThreadingHTTPServer):
     """A red picture at every path; those under /slow/ wait until they may."""
 
