@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from catdog_pl.data.datamodule import CatDogDataModule
 from catdog_pl.models import load_checkpoint
 from catdog_pl.runs import find_checkpoint
 from tests.conftest import Run, draw_layout
@@ -80,14 +82,43 @@ def test_a_changed_patience_is_obeyed_on_resume(photos: Path, run: Run) -> None:
     assert len(rows) == 4  # the first epoch is the best, three more do not improve
 
 
+def become_a_pipe(path: Path) -> None:
+    """Reading it would wait for ever."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+LOST: dict[str, Callable[[Path], object]] = {
+    "overwritten": lambda path: path.write_bytes(b"overwritten"),
+    "deleted": Path.unlink,
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:-500]),
+}
+if hasattr(os, "mkfifo"):
+    LOST["a pipe"] = become_a_pipe
+
+
+def after_the_folders_were_listed(lose: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let something happen between the start of a fit and its first batch."""
+    original = CatDogDataModule.setup
+
+    def setup(datamodule: CatDogDataModule, stage: str) -> None:
+        original(datamodule, stage)
+        lose()
+
+    monkeypatch.setattr(CatDogDataModule, "setup", setup)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", LOST)
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_photograph_lost_during_training_is_named_in_one_line(
-    num_workers: int, tmp_path: Path, run: Run, capsys: Capture
+    kind: str, num_workers: int, tmp_path: Path, run: Run, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = draw_layout(tmp_path / "data", {"train": 4, "validation": 2})
     line = f"fit --image_size 32 --data.cache_gib 0 --num_workers {num_workers} --max_epochs"
     assert run(f"{line} 1", "--root", data) == 0
-    (data / "train" / "cat" / "cat.1.jpg").write_bytes(b"overwritten")
+    photo = data / "train" / "cat" / "cat.1.jpg"
+    after_the_folders_were_listed(lambda: LOST[kind](photo), monkeypatch)
     capsys.readouterr()
     assert run(f"{line} 2 --ckpt_path last", "--root", data) == 1
     error = capsys.readouterr().err
