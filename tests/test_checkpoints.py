@@ -95,6 +95,13 @@ def weight(value: object) -> Callable[[dict[str, Any]], None]:
     return lambda checkpoint: checkpoint["state_dict"].update({"head.dense_2.bias": value})
 
 
+def optimizer(mean_square: torch.Tensor) -> Callable[[dict[str, Any]], None]:
+    """The state of an optimizer as ``Basic``'s, but for the first weight's."""
+    groups = [{"lr": 0.001, "rho": 0.9, "epsilon": 1e-7, "params": list(range(8))}]
+    state = {"state": {0: {"mean_square": mean_square}}, "param_groups": groups}
+    return lambda checkpoint: checkpoint.update(optimizer_states=[state])
+
+
 HOSTILE: dict[str, Callable[[dict[str, Any]], object]] = {
     "pickled code": lambda c: c.update(extra=Payload()),
     "no note": lambda c: c.pop(NOTE),
@@ -116,6 +123,20 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], object]] = {
     "sparse weight": weight(torch.zeros(1).to_sparse()),
     "text for a weight": weight("zero"),
     "no state": lambda c: c.pop("state_dict"),
+    "complex weight": weight(torch.zeros(1, dtype=torch.complex64)),
+    "a billion elements in four bytes": weight(torch.zeros(1).expand(10**9)),
+    "a repeated weight": lambda c: c["state_dict"].update(
+        {"head.dense_1.weight": torch.zeros(1).expand(c["state_dict"]["head.dense_1.weight"].shape)}
+    ),
+    "version of Lightning": lambda c: c.update({"pytorch-lightning_version": "x"}),
+    "no version of Lightning": lambda c: c.pop("pytorch-lightning_version"),
+    "callbacks of another kind": lambda c: c.update(callbacks=[1]),
+    "loops of another kind": lambda c: c.update(loops="x"),
+    "history of another kind": lambda c: c.update(callbacks={"History": {"rows": "abc"}}),
+    "optimizer of another kind": lambda c: c.update(optimizer_states=["x"]),
+    "optimizer without groups": lambda c: c.update(optimizer_states=[{"state": {}, "param_groups": []}]),
+    "optimizer of other shapes": optimizer(torch.zeros(2)),
+    "optimizer of a billion elements": optimizer(torch.zeros(1, dtype=torch.float64).expand(10**9)),
 }
 
 
@@ -154,6 +175,19 @@ def test_hostile_checkpoints_are_refused_in_one_line(
     assert "x.ckpt" in str(error.value)
     refused_everywhere(file, run, capsys)
     assert not Path("executed").exists()
+
+
+def test_optimizers_that_keep_other_things_are_taken_over(checkpoint: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "x.ckpt"
+    first = checkpoint["state_dict"]["features.conv2d_1.weight"]
+    changed(checkpoint, file, optimizer(torch.zeros_like(first)))
+    read_checkpoint(file)
+    model = Basic(**SMALL)  # type: ignore[arg-type]
+    adafactor = torch.optim.Adafactor(model.parameters())
+    model(torch.zeros(1, 3, 32, 32)).sum().backward()
+    adafactor.step()  # type: ignore[no-untyped-call]
+    changed(checkpoint, file, lambda c: c.update(optimizer_states=[adafactor.state_dict()]))
+    read_checkpoint(file)
 
 
 def make_folder(path: Path) -> None:

@@ -13,6 +13,7 @@ from catdog_pl.complete_file import complete_file
 from catdog_pl.errors import CatDogError, UsageError
 from catdog_pl.models.basic import Basic
 from catdog_pl.models.classifier import FORMAT, NOTE, Classifier, DataSpec
+from catdog_pl.models.training_state import state_fault
 from catdog_pl.models.vgg16 import VGG16
 
 MODELS: dict[str, type[Classifier]] = {cls.name: cls for cls in (Basic, VGG16)}
@@ -148,7 +149,8 @@ def check_note(checkpoint: object, path: Path) -> None:
 
 def check_shapes(checkpoint: dict[str, Any], path: Path) -> None:
     """Hold the weights against the network that the hyper-parameters describe, without its memory."""
-    expected = {key: value.shape for key, value in build(checkpoint, path).state_dict().items()}
+    model = build(checkpoint, path)
+    expected = {key: value.shape for key, value in model.state_dict().items()}
     state = checkpoint.get("state_dict")
     if not isinstance(state, dict) or state.keys() != expected.keys():
         raise CheckpointError(f"checkpoint {path} does not hold the layers of its model; use another copy")
@@ -157,6 +159,14 @@ def check_shapes(checkpoint: dict[str, Any], path: Path) -> None:
         if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.shape != shape:
             found = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
             raise CheckpointError(f"checkpoint {path}: {key} is {found}, its model needs {tuple(shape)}")
+        if not tensor.is_floating_point():
+            raise CheckpointError(
+                f"checkpoint {path}: {key} is {tensor.dtype}, its model needs floating point"
+            )
+    if fault := state_fault(checkpoint, [p for p in model.parameters() if p.requires_grad]):
+        raise CheckpointError(
+            f"checkpoint {path} has a state of training that fit does not write: {fault}; use another copy"
+        )
 
 
 def build(checkpoint: dict[str, Any], path: Path) -> Classifier:
