@@ -28,6 +28,7 @@ from catdog_pl.data.images import ResizeRule, open_rgb, resize
 from catdog_pl.errors import CatDogError, UsageError
 from catdog_pl.models.basic import Basic
 from catdog_pl.models.classifier import Classifier, DataSpec
+from catdog_pl.models.registry import save_checkpoint
 from catdog_pl.predict import Prediction, Predictor, formats, predict, predictor
 from catdog_pl.predict.inputs import Source, expand, is_single
 
@@ -622,10 +623,7 @@ def test_whole_way_from_a_checkpoint(folder: Path, tmp_path_factory: pytest.Temp
     run = tmp_path_factory.mktemp("home") / "checkpoints" / "basic" / "2018-08-01_12-00-00"
     run.mkdir(parents=True)
     torch.manual_seed(1)
-    model = Basic(image_size=32).eval()
-    checkpoint = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}
-    model.on_save_checkpoint(checkpoint)
-    torch.save(checkpoint, run / "best.ckpt")
+    save_checkpoint(Basic(image_size=32), run / "best.ckpt")
     code = """
 import sys
 from catdog_pl.__main__ import main
