@@ -159,6 +159,8 @@ class CatDogCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Hold the configuration against the machine and the checkpoint; choose the run's folder."""
         self._check_model()
+        if views := self.config.model.init_args.get("cached_views"):
+            self.config.data.views = views  # the model keeps what the datamodule repeats
         check_accelerator(self.config.trainer.accelerator)
         check_monitors(self.config)
         if self.config.trainer.enable_progress_bar is None:

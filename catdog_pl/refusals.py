@@ -13,7 +13,7 @@ from catdog_pl.models.classifier import NOTE
 from catdog_pl.models.registry import first_line, restore_arguments
 from catdog_pl.training import METRICS
 
-TUNABLE = ("learning_rate", "optimizer_args", "dropout")
+TUNABLE = ("learning_rate", "optimizer_args", "dropout", "bf16_backbone", "cached_views")
 """Hyper-parameters that may differ from the checkpoint's; the others decide what its weights mean."""
 
 

@@ -10,6 +10,7 @@ from torchvision.models import vgg16 as torchvision_vgg16
 
 from catdog_pl.errors import CatDogError, UsageError
 from catdog_pl.models import VGG16, Basic, vgg16_weights
+from catdog_pl.models.conv_relu import ConvReLU
 from catdog_pl.models.feature_cache import FeatureCache
 from catdog_pl.models.keras_defaults import KerasRMSprop
 from catdog_pl.models.vgg16_weights import WeightsError
@@ -321,10 +322,59 @@ def test_the_feature_cache_keeps_to_its_limit() -> None:
         return torch.zeros(20)
 
     for _ in range(3):
-        cache.get(0, lambda: answer(0))
-        cache.get(1, lambda: answer(1))
+        cache.batch(0, lambda: answer(0))
+        cache.batch(1, lambda: answer(1))
     assert counts == [1, 3]
     cache.clear()
-    cache.get(1, lambda: answer(1))
-    cache.get(1, lambda: answer(1))
+    cache.batch(1, lambda: answer(1))
+    cache.batch(1, lambda: answer(1))
     assert counts == [1, 4]
+
+
+def test_the_feature_cache_knows_samples_in_any_batch() -> None:
+    cache = FeatureCache(limit=4 * 8)  # four samples of two float32
+    computed: list[list[int]] = []
+
+    def ask(keys: list[int]) -> torch.Tensor:
+        def compute() -> torch.Tensor:
+            computed.append(keys)
+            return torch.tensor([[key, -key] for key in keys], dtype=torch.float32)
+
+        return cache.samples(keys, compute)
+
+    for keys in ([1, 2], [3, 4], [4, 1], [2, 5], [3, 2]):
+        assert ask(keys).tolist() == [[key, -key] for key in keys]
+    assert computed == [[1, 2], [3, 4], [2, 5]]  # the fifth sample does not fit
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_a_convolution_with_its_relu_gives_the_numbers_of_both(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    fused = ConvReLU(3, 8, kernel_size=3, padding=1).to(dtype)
+    plain = torch.nn.Conv2d(3, 8, kernel_size=3, padding=1).to(dtype)
+    plain.load_state_dict(fused.state_dict())
+    x = torch.randn(2, 3, 16, 16, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        assert torch.equal(fused(x), plain(x).relu())
+    assert torch.equal(fused(x), plain(x).relu())  # with gradients, the usual way
+    fused(x).sum().backward()
+    assert fused.weight.grad is not None
+
+
+def test_a_convolution_with_its_relu_obeys_autocast() -> None:
+    layer = ConvReLU(3, 8, kernel_size=3)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert layer(torch.rand(1, 3, 8, 8)).dtype is torch.bfloat16
+
+
+def test_a_bf16_backbone_is_near_the_exact_one_and_the_head_is_in_float32() -> None:
+    torch.manual_seed(0)
+    exact = VGG16(image_size=32, weights="none").eval()
+    coarse = VGG16(image_size=32, weights="none", bf16_backbone=True).eval()
+    coarse.load_state_dict(exact.state_dict())
+    pixels = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    expected, found = exact.backbone(pixels), coarse.backbone(pixels)
+    assert found.dtype is torch.float32
+    assert not torch.equal(found, expected)
+    assert (found - expected).norm() < 0.02 * expected.norm()
+    assert all(parameter.dtype is torch.float32 for parameter in coarse.parameters())

@@ -42,6 +42,8 @@ class CatDogDataModule(LightningDataModule):
         height_shift: augmentation, largest shift as a fraction of the image; as in Keras 3, of the columns.
         zoom: augmentation, each axis is scaled by its own factor in 1 - zoom .. 1 + zoom.
         horizontal_flip: augmentation, whether half of the images are mirrored.
+        views: augmentation, number of different views of each photograph; after so many epochs they come
+            again. 0 draws a new one in every epoch, as Keras does.
         seed: of the shuffling and the augmentation; both depend on it, the epoch and the sample alone.
         cache_gib: memory that decoded photographs may take, in GiB. A larger data set is decoded anew
             in every epoch.
@@ -63,6 +65,7 @@ class CatDogDataModule(LightningDataModule):
         height_shift: float = 0.2,
         zoom: float = 0.2,
         horizontal_flip: bool = True,
+        views: int = 0,
         seed: int = 2018,
         cache_gib: float = 4.0,
         num_workers: int | None = None,
@@ -73,12 +76,14 @@ class CatDogDataModule(LightningDataModule):
         check_range("num_workers", num_workers or 0, 0)
         check_range("cache_gib", cache_gib, 0)
         check_range("seed", seed, 0)
+        check_range("views", views, 0)
         check_range("zoom", zoom, 0, 1)
         self.root = Path(root)
         self.image_size = image_size
         self.batch_size = batch_size
         self.resize = resize
         self.ranges = AffineRanges(rotation, width_shift, height_shift, zoom, horizontal_flip)
+        self.views = views
         self.seed = seed
         self.cache_bytes = int(cache_gib * 2**30)
         self.num_workers = num_workers
@@ -154,12 +159,17 @@ class CatDogDataModule(LightningDataModule):
         pixels, labels, indices = batch
         pixels = pixels.permute(0, 3, 1, 2)
         if self.trainer is not None and self.trainer.training:
-            pixels = warp(pixels, self._parameters(self.trainer.current_epoch)[indices.cpu()])
+            drawn = self._parameters(self.trainer.current_epoch, indices.device)
+            pixels = warp(pixels, drawn[indices.to(drawn.device)])
         return pixels, labels, indices
 
-    def _parameters(self, epoch: int) -> Tensor:
-        if self._drawn is None or self._drawn[0] != epoch:
-            self._drawn = (epoch, draw(self.ranges, self.seed, epoch, len(self.folders["train"])))
+    def _parameters(self, epoch: int, device: torch.device) -> Tensor:
+        """The epoch's draws for every training photograph, on the device: no step waits for the host."""
+        view = epoch % self.views if self.views else epoch
+        if self._drawn is None or self._drawn[0] != view:
+            drawn = draw(self.ranges, self.seed, view, len(self.folders["train"]))
+            # Apple's GPUs know no float64, in which the draws are kept.
+            self._drawn = (view, drawn if device.type == "mps" else drawn.to(device))
         return self._drawn[1]
 
     def _in_order(self, split: Split) -> DataLoader[Batch]:
