@@ -623,7 +623,8 @@ def test_whole_way_from_a_checkpoint(folder: Path, tmp_path_factory: pytest.Temp
     run = tmp_path_factory.mktemp("home") / "checkpoints" / "basic" / "2018-08-01_12-00-00"
     run.mkdir(parents=True)
     torch.manual_seed(1)
-    save_checkpoint(Basic(image_size=32), run / "best.ckpt")
+    model = Basic(image_size=32).eval()
+    save_checkpoint(model, run / "best.ckpt")
     code = """
 import sys
 from catdog_pl.__main__ import main
