@@ -5,10 +5,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from catdog_pl import __version__
 from catdog_pl.errors import CatDogError, UsageError, disk_line
+from catdog_pl.process import leave, uncollected
 
 
 class Command(NamedTuple):
@@ -54,7 +55,8 @@ def load(name: str) -> Callable[[Sequence[str]], int]:
     if name not in COMMANDS:
         raise UsageError(f"there is no command {name!r}; valid are {', '.join(COMMANDS)}, or --help")
     module, function = COMMANDS[name].target.split(":")
-    target: Callable[[Sequence[str]], int] = getattr(import_module(module), function)
+    with uncollected():
+        target: Callable[[Sequence[str]], int] = getattr(import_module(module), function)
     return target
 
 
@@ -115,5 +117,16 @@ def flushed(code: int) -> int:
     return code
 
 
+def run() -> NoReturn:
+    """Run the process's command and end the process with its exit code."""
+    try:
+        code = main()
+    except SystemExit as end:  # argparse's way to end after --help and after a wrong word
+        if not isinstance(end.code, int):
+            raise
+        code = flushed(end.code)
+    leave(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

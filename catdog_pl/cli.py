@@ -28,7 +28,6 @@ from catdog_pl.models.classifier import NOTE, Classifier
 from catdog_pl.models.registry import MODELS, data_spec, read_checkpoint, restore_arguments
 from catdog_pl.process import keep_memory, on_terminal, silence
 from catdog_pl.refusals import changes, check_accelerator, check_monitors, failure, refusal
-from catdog_pl.reports.evaluation import Evaluation
 from catdog_pl.reports.summary import totals
 from catdog_pl.training import (
     EarlyStopping,
@@ -266,7 +265,12 @@ class CatDogCLI(LightningCLI):
         return f"; the epochs before are saved, go on with: python -m catdog_pl fit --ckpt_path {last}"
 
     def _report(self) -> Callback:
-        return Evaluation(self.run_folder / "test.csv") if self.stage == "test" else History(self.run_folder)
+        if self.stage != "test":
+            return History(self.run_folder)
+        # Only a test waits for pandas and scikit-learn, which take as long to import as half of torch.
+        from catdog_pl.reports.evaluation import Evaluation
+
+        return Evaluation(self.run_folder / "test.csv")
 
 
 def last_checkpoint(folder: str) -> ModelCheckpoint:

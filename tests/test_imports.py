@@ -23,10 +23,10 @@ MAY_IMPORT = {
     "training": {"errors", "complete_file"},
     "reports": {"errors", "complete_file", "data", "models"},
     "keras": {"errors", "complete_file", "models", "runs"},
-    "predict": {"errors", "data", "models", "runs"},
+    "predict": {"errors", "data", "models", "process", "runs"},
     "refusals": {"errors", "models", "training"},
     "cli": {"errors", "data", "models", "runs", "process", "arguments", "training", "reports", "refusals"},
-    "__main__": {"errors"},
+    "__main__": {"errors", "process"},
 }
 """Room -> the rooms it may import besides itself; everything may import the version."""
 

@@ -15,6 +15,7 @@ from catdog_pl.errors import CatDogError, Parser, UsageError, local_path
 from catdog_pl.predict.formats import FORMATS, SINGLE, error_line, write
 from catdog_pl.predict.inputs import is_single
 from catdog_pl.predict.predictor import ACCELERATORS, BATCH_SIZE, Prediction, predict
+from catdog_pl.process import keep_memory, wait_passively
 
 EPILOG = """\
 exit codes: 0 every picture was answered, 1 some could not be read, 2 wrong usage, 130 interrupted.
@@ -39,6 +40,8 @@ def main(argv: Sequence[str]) -> int:
     if options.output and os.path.lexists(options.output) and not options.overwrite:
         raise UsageError(f"{options.output} exists; give another --output, or --overwrite")
     silence_pillow()
+    keep_memory()
+    wait_passively()
     predictions = predict(
         options.sources,
         ckpt_path=options.ckpt_path,

@@ -15,6 +15,7 @@ from catdog_pl.data.images import ImageError, resize, resize_rule
 from catdog_pl.data.urls import SECONDS
 from catdog_pl.errors import CatDogError, UsageError
 from catdog_pl.predict.inputs import Input, Source, expand
+from catdog_pl.process import uncollected
 from catdog_pl.runs import find_checkpoint
 
 if TYPE_CHECKING:  # importing torch takes seconds, which --help and errors of usage must not
@@ -187,7 +188,8 @@ def load(ckpt_path: str | Path, accelerator: str) -> "Classifier":
         CatDogError: the checkpoint or the accelerator cannot be used.
     """
     path = find_checkpoint(str(ckpt_path))  # before torch is imported: a wrong path is answered at once
-    from catdog_pl.models.registry import load_checkpoint
+    with uncollected():
+        from catdog_pl.models.registry import load_checkpoint
 
     chosen = device(accelerator)
     return load_checkpoint(path).to(chosen)

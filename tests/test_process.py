@@ -1,0 +1,45 @@
+"""How a command's process starts and ends."""
+
+import gc
+import subprocess
+import sys
+
+import pytest
+
+from catdog_pl.process import uncollected
+
+
+def test_a_process_that_leaves_loses_nothing_and_keeps_its_code() -> None:
+    program = (
+        "import atexit, sys; from catdog_pl.process import leave\n"
+        "atexit.register(print, 'registered')\n"
+        "print('printed'); print('wrong', end='', file=sys.stderr)\n"
+        "leave(3)\nprint('never')"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (answer.returncode, answer.stdout, answer.stderr) == (3, "printed\nregistered\n", "wrong")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(["--help"], 0), (["predict", "--help"], 0), (["predict"], 2), (["frobnicate"], 2)]
+)
+def test_every_way_to_end_has_its_exit_code(words: list[str], code: int) -> None:
+    command = [sys.executable, "-m", "catdog_pl", *words]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    assert answer.returncode == code
+    assert ("usage" in answer.stdout) == (code == 0)
+    assert answer.stderr.startswith("[ERROR]") == (code == 2)
+
+
+def test_garbage_is_collected_again_after_an_import() -> None:
+    assert gc.isenabled()
+    with uncollected():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with uncollected():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
