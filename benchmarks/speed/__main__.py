@@ -1,0 +1,116 @@
+"""``python -m benchmarks.speed --photos FOLDER``: measure everything, write JSON, print tables.
+
+    pip install -e ".[bench]"
+    python -m benchmarks.speed --photos dogs-vs-cats.zip                # all of it: most of an hour
+    python -m benchmarks.speed --photos dogs-vs-cats.zip --only basic   # one section
+
+Without --photos the drawn sample is used. The contestants run in turn, each as a process of its own on the
+same files, and the whole round is repeated, so that a machine whose speed drifts is unfair to nobody.
+"""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.speed import commands, training
+from benchmarks.speed.process import REPOSITORY, run
+from benchmarks.speed.records import Records
+from benchmarks.speed.report import tables
+
+SECTIONS = ("commands", "limits", "basic", "vgg16", "growth")
+VERSIONS = ("torch", "torchvision", "lightning", "keras", "tensorflow", "fastai", "pillow", "numpy")
+
+
+def main() -> None:
+    """Measure the sections that are asked for."""
+    options = parse()
+    about = {"date": date.today().isoformat(), "machine": machine(), "versions": versions()}
+    about["options"] = {"photos": options.photos.name if options.photos else "sample"}
+    about["options"] |= {"count": options.count, "vgg16_count": options.vgg16_count}
+    records = Records(options.output, about)
+    with tempfile.TemporaryDirectory() as folder:
+        for section in SECTIONS:
+            if section in options.only:
+                measure(section, records, options, Path(folder))
+    print(f"\n{tables(records)}\n\nWritten to {options.output}")
+
+
+def parse() -> argparse.Namespace:
+    """The options of the command."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument(
+        "--photos", type=Path, help="a folder or archive that prepare takes; default: the sample"
+    )
+    words.add_argument("--count", type=int, default=1200, help="training photographs of basic, default 1200")
+    words.add_argument(
+        "--vgg16_count", type=int, default=400, help="training photographs of vgg16, default 400"
+    )
+    words.add_argument("--repeats", type=int, default=3, help="rounds, default 3")
+    words.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
+    words.add_argument("--output", type=Path, default=REPOSITORY / "benchmarks" / "results" / "speed.json")
+    return words.parse_args()
+
+
+def measure(section: str, records: Records, options: argparse.Namespace, folder: Path) -> None:
+    """One section in a folder of its own."""
+    place = folder / section
+    place.mkdir()
+    if section == "vgg16":
+        data = prepared(options.photos, options.vgg16_count, folder)
+        training.measure(records, "vgg16", data, place, 5, options.repeats)
+    elif section == "growth":
+        counts = [options.count // 4, options.count // 2, options.count]
+        training.growth(records, {n: prepared(options.photos, n, folder) for n in counts}, place, 4)
+    else:
+        data = prepared(options.photos, options.count, folder)
+        if section == "basic":
+            training.measure(records, "basic", data, place, 4, options.repeats)
+        elif section == "commands":
+            commands.measure(records, data, place, options.repeats)
+        else:
+            from benchmarks.speed import limits  # here, so that only this section holds torch in memory
+
+            limits.measure(records, data, options.repeats)
+
+
+def prepared(photos: Path | None, count: int, folder: Path) -> Path:
+    """A data folder with so many training photographs, half as many for validation, and 200 for testing."""
+    root = folder / f"data-{count}"
+    if not root.exists():
+        source = str(photos.resolve()) if photos else "sample"
+        sizes = map(str, (count // 2, count // 4, 100))
+        run(["-m", "catdog_pl", "prepare", source, "--root", str(root), "--sizes", *sizes], folder)
+    return root
+
+
+def machine() -> dict[str, Any]:
+    """The processor, its cores, the memory and the system."""
+    flags = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+    info = Path("/proc/cpuinfo").read_text(encoding="utf-8") if sys.platform == "linux" else ""
+    names = [line.split(":", 1)[1].strip() for line in info.splitlines() if line.startswith("model name")]
+    words = set(info.split())
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "features": [flag for flag in flags if flag in words],
+        "system": platform.platform(terse=True),
+        "commit": subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True
+        ).stdout.strip(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Python's and the libraries' versions."""
+    return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}
+
+
+if __name__ == "__main__":
+    main()

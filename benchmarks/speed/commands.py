@@ -1,0 +1,45 @@
+"""What a user waits for: help, one picture, a thousand pictures, a test; each as a whole process."""
+
+import shutil
+from pathlib import Path
+
+from benchmarks.speed.contestants import KERAS, OURS
+from benchmarks.speed.process import run
+from benchmarks.speed.records import Records
+
+HELP = ("--help", "prepare --help", "predict --help", "summary --help", "keras --help", "fit --help")
+KERAS_PREDICT = ["-m", "benchmarks.speed.peers.keras_predict"]
+THOUSAND = 1000
+
+
+def measure(records: Records, data: Path, folder: Path, repeats: int) -> None:
+    """All commands in turn, the whole round several times, on a basic model trained for one epoch."""
+    run(["-m", "catdog_pl", "fit", "--root", str(data), "--max_epochs", "1"], folder)
+    run(["-m", "catdog_pl", "keras", "export", "best", "--output", "model.keras"], folder)
+    one, thousand = folder / "one", folder / "thousand"
+    gather(data, one, 1)
+    gather(data, thousand, THOUSAND)
+    rounds = {
+        "import torch": ["-c", "import torch"],
+        "import torch, torchvision": ["-c", "import torch, torchvision"],
+        **{f"{OURS}, {words}": ["-m", "catdog_pl", *words.split()] for words in HELP},
+        f"{OURS}, predict one picture": ["-m", "catdog_pl", "predict", *map(str, one.iterdir())],
+        f"{OURS}, predict {THOUSAND} pictures": ["-m", "catdog_pl", "predict", str(thousand)],
+        f"{OURS}, test": ["-m", "catdog_pl", "test", "--root", str(data)],
+        f"{KERAS}, predict one picture": [*KERAS_PREDICT, "model.keras", str(one)],
+        f"{KERAS}, predict {THOUSAND} pictures": [*KERAS_PREDICT, "model.keras", str(thousand)],
+        f"{KERAS}, test": [*KERAS_PREDICT, "model.keras", str(data / "test"), "--labelled"],
+    }
+    for _ in range(repeats):
+        for who, words in rounds.items():
+            done = run(words, folder, KERAS_BACKEND="tensorflow")
+            records.add("commands", who, "whole process, s", done.seconds)
+            records.add("commands", who, "processor time, s", done.cpu)
+
+
+def gather(data: Path, target: Path, count: int) -> None:
+    """So many photographs of a prepared folder in one folder; where there are fewer, again."""
+    target.mkdir()
+    photos = sorted(data.rglob("*.jpg"))
+    for i in range(count):
+        shutil.copy(photos[i % len(photos)], target / f"{i}.jpg")

@@ -1,0 +1,45 @@
+"""Trainings end to end, from files on disk: every contestant in turn, the whole round several times."""
+
+from pathlib import Path
+
+from benchmarks.speed.contestants import CONTESTANTS, OURS
+from benchmarks.speed.process import run
+from benchmarks.speed.records import Records
+
+
+def measure(records: Records, model: str, data: Path, folder: Path, epochs: int, repeats: int) -> None:
+    """Whole trainings, their first and later epochs (training and validation), and their memory.
+
+    Args:
+        records: where the figures go.
+        model: ``basic`` or ``vgg16``.
+        data: a prepared folder.
+        folder: where the contestants may write.
+        epochs: at least 2.
+        repeats: rounds; in each, every contestant runs once.
+    """
+    for _ in range(repeats):
+        for who in CONTESTANTS[model]:
+            done = run(who.command(model, data, epochs), folder, **who.environment)
+            later = [b - a for a, b in zip(done.epochs, done.epochs[1:], strict=False)]
+            records.add(model, who.name, "later epochs, s", *later)
+            records.add(model, who.name, "start to end of first epoch, s", done.epochs[0])
+            records.add(model, who.name, f"whole training of {epochs} epochs, s", done.seconds)
+            records.add(model, who.name, "memory, MB", done.megabytes)
+
+
+def growth(records: Records, sizes: dict[int, Path], folder: Path, epochs: int) -> None:
+    """How an epoch of the basic model and its memory grow with the number of photographs.
+
+    Args:
+        records: where the figures go.
+        sizes: number of training photographs -> prepared folder.
+        folder: where the runs may write.
+        epochs: at least 2.
+    """
+    ours = CONTESTANTS["basic"][0]
+    for count, data in sizes.items():
+        done = run(ours.command("basic", data, epochs), folder)
+        later = [b - a for a, b in zip(done.epochs, done.epochs[1:], strict=False)]
+        records.add("growth", f"{OURS}, {count:,} photographs", "later epochs, s", *later)
+        records.add("growth", f"{OURS}, {count:,} photographs", "memory, MB", done.megabytes)
