@@ -113,6 +113,8 @@ def parse_message(error: str, known: Sequence[str]) -> str:
         return f"--model.{nested[1]} is no option of this model{nearest(nested[1], known)}; see --help"
     if union := re.match(r'Parser key "([^"]+)": .*Subtypes: \[(.*?)\] .*Given value: (.*)', text):
         return f"--{union[1]} {union[3]}: not a valid {readable(union[2])}"
+    if single := re.match(r'Parser key "([^"]+)": Expected an? (.*?)\. Got value: (.*)', text):
+        return f"--{single[1]} {single[3]}: not a valid {readable(single[2])}"
     return text.replace('Parser key "', "--").replace('":', ":")
 
 

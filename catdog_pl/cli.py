@@ -27,7 +27,7 @@ from catdog_pl.errors import CatDogError, Interrupted, UsageError
 from catdog_pl.models.classifier import NOTE, Classifier
 from catdog_pl.models.registry import MODELS, data_spec, read_checkpoint, restore_arguments
 from catdog_pl.process import keep_memory, on_terminal, silence
-from catdog_pl.refusals import changes, check_accelerator, check_monitors, failure, refusal
+from catdog_pl.refusals import changes, check_accelerator, check_local, check_monitors, failure, refusal
 from catdog_pl.reports.summary import totals
 from catdog_pl.training import (
     EarlyStopping,
@@ -186,6 +186,8 @@ class CatDogCLI(LightningCLI):
             print(line)
 
     def _enter_run(self) -> None:
+        for key in ("trainer.default_root_dir", "checkpoint.dirpath"):
+            check_local(key, self.config[key])
         root = Path(self.config.trainer.default_root_dir)
         resumed = runs.run_of(self.checkpoint_path) if self.checkpoint_path else None
         self.run_folder = resumed or runs.new_run(NAMES[self.config.model.class_path], root)

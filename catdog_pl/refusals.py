@@ -78,6 +78,16 @@ def check_monitors(config: Namespace) -> None:
             raise UsageError(f"--{group}.monitor {monitor} is no metric; valid are {', '.join(METRICS)}")
 
 
+def check_local(key: str, folder: Any) -> None:
+    """Hold that a folder to write to is none of another machine, whose name would become folders here.
+
+    Raises:
+        UsageError: it is a URL.
+    """
+    if re.match(r"\w\w+://", str(folder)):
+        raise UsageError(f"--{key} {folder} is a URL; give a folder of this machine")
+
+
 def refusal(error: Exception) -> CatDogError:
     """The project's own error behind a library's, or the library's first line as one."""
     cause: BaseException | None = error

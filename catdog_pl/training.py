@@ -116,6 +116,12 @@ class EarlyStopping(LightningEarlyStopping):
         self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
 
 
+def retry(trainer: Trainer) -> str:
+    """How to go on from the best epoch of a training that went astray."""
+    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+    return f": python -m catdog_pl fit --ckpt_path {best} --learning_rate RATE" if best else ""
+
+
 class ModelCheckpoint(LightningModelCheckpoint):
     """Lightning's keeper of the best; a run whose folder was moved keeps its best.
 
@@ -187,7 +193,8 @@ def reason_to_stop(trainer: Trainer) -> str:
         if stopper.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
             return f"{stopper.monitor} had not improved for {stopper.patience} epochs"
         if stopper.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
-            return f"{stopper.monitor} is no number any more; a smaller --learning_rate may help"
+            advice = f"a smaller --learning_rate may help{retry(trainer)}"
+            return f"{stopper.monitor} is no number any more; {advice}"
         if stopper.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
             return str(stopper.stopping_reason_message)
     return f"{trainer.current_epoch} epochs were done (max_epochs)"

@@ -78,6 +78,10 @@ def test_wrong_words_are_named(words: str, message: str) -> None:
             "... NestedArg(key='dropuot', val='0.2') ...",
             "--model.dropuot is no option of this model (did you mean --model.dropout?); see --help",
         ),
+        (
+            "Parser key \"data.batch_size\": Expected a <class 'int'>. Got value: many",
+            "--data.batch_size many: not a valid int",
+        ),
         ("... NestedArg(key='dropout', val='x') ...", "--model.dropout x: not a valid value; see --help"),
     ],
 )

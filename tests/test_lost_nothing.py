@@ -65,7 +65,8 @@ def test_a_number_that_is_none_ends_the_fit_and_keeps_the_best(
     assert run("fit --image_size 32 --max_epochs 1", "--root", photos) == 0
     assert run("fit --ckpt_path last --max_epochs 9 --learning_rate 1e30", "--root", photos) == 0
     assert (
-        "Stopped because val_loss is no number any more; a smaller --learning_rate may help"
+        "Stopped because val_loss is no number any more; a smaller --learning_rate may help: "
+        f"python -m catdog_pl fit --ckpt_path {find_checkpoint('best')} --learning_rate RATE"
         in capsys.readouterr().out
     )
     load_checkpoint(find_checkpoint("best"))

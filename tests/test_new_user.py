@@ -330,6 +330,8 @@ URL = "http://me:sesame@127.0.0.1:9/x.keras?token=sesame"
         "fit --ckpt_path URL",
         "fit --root URL",
         "fit --config URL",
+        "fit --root data --trainer.default_root_dir URL",
+        "fit --root data --checkpoint.dirpath URL",
         "fit --model vgg16 --weights URL",
         "validate --ckpt_path URL",
         "test --ckpt_path URL",

@@ -364,6 +364,15 @@ def test_a_full_disk_is_seen_before_it_is_full(
     assert not any((Path("data") / split).exists() for split in SPLITS)
 
 
+def test_a_folder_may_be_called_like_the_sample(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw(folder: Path, progress: bool) -> None:
+        kaggle(folder, 5)
+
+    monkeypatch.setattr("catdog_pl.data.sample.draw_sample", draw)
+    assert run("prepare sample --root sample") == 0
+    assert all((Path("sample") / split).is_dir() for split in SPLITS)
+
+
 @pytest.mark.parametrize("inside", ["data", "data/train", "data/train/cat"])
 def test_the_splits_are_never_their_own_source(run: Run, capsys: Capture, inside: str) -> None:
     kaggle(Path("photos"), 5)

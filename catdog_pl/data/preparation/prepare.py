@@ -26,7 +26,7 @@ from catdog_pl.data.preparation.pets import LICENCE
 from catdog_pl.data.preparation.photo import Photo, mark_too_small
 from catdog_pl.data.preparation.placing import place
 from catdog_pl.data.preparation.report import CONTACT_SHEET, REPORT, count_table, page, summary
-from catdog_pl.data.preparation.sources import PETS, Intake
+from catdog_pl.data.preparation.sources import PETS, Intake, is_path
 from catdog_pl.data.preparation.splits import SPLITS, Fractions, Sizes, assign_splits, scaled
 from catdog_pl.data.preparation.staging import Staging, refuse_existing
 from catdog_pl.data.urls import mask
@@ -124,6 +124,8 @@ def _refuse_to_eat_the_source(wanted: Order) -> None:
     """A source that lies where the splits go would be replaced by them."""
     root = wanted.root.resolve()
     for source in wanted.sources:
+        if not is_path(source):
+            continue
         path = Path(source).resolve()
         places = (root, *(root / split for split in SPLITS))
         if path == root or any(place in (path, *path.parents) for place in places[1:]):

@@ -26,6 +26,11 @@ PETS = "oxford-pets"
 _FORMS = f"a folder, a zip or tar archive or the URL of one, {SAMPLE!r} or {PETS!r}"
 
 
+def is_path(source: str) -> bool:
+    """Whether a source is a folder or file of this machine."""
+    return source not in (SAMPLE, PETS) and not is_url(source)
+
+
 class Found(NamedTuple):
     """One photograph of one source, before its class is known.
 
