@@ -47,7 +47,7 @@ def run(words: Sequence[str], folder: Path, **environment: str) -> Run:
         lines, epochs = [], []
         for line in process.stdout:
             lines.append(line)
-            if re.match(r"Epoch \d", line):
+            if re.match(r"Epoch \d+[ /]", line):
                 epochs.append(time.perf_counter() - start)
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start

@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,15 @@ class Records:
     Args:
         path: the JSON file that is written after each figure.
         about: what else the file says: machine, versions, options.
+        anew: the sections that are measured now; of the others, what the file holds is kept.
     """
 
-    def __init__(self, path: Path, about: dict[str, Any]) -> None:
+    def __init__(self, path: Path, about: dict[str, Any], anew: Sequence[str]) -> None:
         self.path = path
         self.about = about
-        self._records: dict[tuple[str, str, str], Record] = {}
+        before = json.loads(path.read_text(encoding="utf-8"))["records"] if path.exists() else []
+        kept = [Record(**record) for record in before if record["section"] not in anew]
+        self._records = {(record.section, record.who, record.figure): record for record in kept}
 
     def add(self, section: str, who: str, figure: str, *values: float) -> None:
         """Take values of one repeat; print and save them."""

@@ -75,7 +75,9 @@ def main() -> None:
     train = ImageFolder(options.data / "train", v2.Compose([resize, *augmentation, *to_tensor]))
     validation = ImageFolder(options.data / "validation", v2.Compose([resize, *to_tensor]))
     workers: dict[str, Any] = {"num_workers": os.cpu_count() or 1, "persistent_workers": True}
-    trainer = Trainer(max_epochs=options.epochs, logger=False, enable_checkpointing=False)
+    trainer = Trainer(
+        max_epochs=options.epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False
+    )
     trainer.fit(
         Port({"basic": basic, "vgg16": vgg16}[options.model]()),
         DataLoader(train, batch_size=50, shuffle=True, **workers),
