@@ -27,7 +27,15 @@ from catdog_pl.errors import CatDogError, Interrupted, UsageError
 from catdog_pl.models.classifier import NOTE, Classifier
 from catdog_pl.models.registry import MODELS, data_spec, read_checkpoint, restore_arguments
 from catdog_pl.process import keep_memory, on_terminal, silence
-from catdog_pl.refusals import changes, check_accelerator, check_local, check_monitors, failure, refusal
+from catdog_pl.refusals import (
+    changes,
+    check_accelerator,
+    check_local,
+    check_monitors,
+    failure,
+    refusal,
+    unrestorable,
+)
 from catdog_pl.reports.summary import totals
 from catdog_pl.training import (
     EarlyStopping,
@@ -209,8 +217,8 @@ class CatDogCLI(LightningCLI):
         config = self.config_init
         config.checkpoint.dirpath = config.checkpoint.dirpath or str(self.run_folder)
         trainer_config = config.trainer
-        seed = EpochSeed(int(config.seed_everything))
-        callbacks = [*(trainer_config.callbacks or []), self._report(), seed]
+        self.epoch_seed = EpochSeed(int(config.seed_everything))
+        callbacks = [*(trainer_config.callbacks or []), self._report(), self.epoch_seed]
         if trainer_config.enable_progress_bar:
             callbacks.append(TQDMProgressBar(refresh_rate=10, leave=False))
         # Lightning appends these behind the configured callbacks: last.ckpt must hold what they know by then.
@@ -243,6 +251,10 @@ class CatDogCLI(LightningCLI):
             raise self._interrupted() from None
         except MisconfigurationException as error:
             raise refusal(error) from error
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            if self.stage != "fit" or self.checkpoint_path is None or self.epoch_seed.has_begun:
+                raise
+            raise unrestorable(error, self.checkpoint_path) from error
         except (CatDogError, RuntimeError, OSError) as error:
             if isinstance(error, UsageError) or (message := failure(error, self.run_folder)) is None:
                 raise

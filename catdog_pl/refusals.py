@@ -98,6 +98,14 @@ def refusal(error: Exception) -> CatDogError:
     return UsageError(first_line(error))
 
 
+def unrestorable(error: Exception, path: Path) -> CatDogError:
+    """What Lightning meant that stumbled over the progress that a checkpoint tells of."""
+    return CatDogError(
+        f"checkpoint {path} cannot be gone on with: its record of epochs and steps is not as fit writes it "
+        f"({type(error).__name__}: {first_line(error)}); use another copy, or start without --ckpt_path"
+    )
+
+
 def failure(error: Exception, run: Path) -> str | None:
     """One line for what can go wrong in the middle of a run; None for what is a fault of the program.
 

@@ -27,13 +27,18 @@ class EpochSeed(Callback):
 
     Args:
         seed: with the epoch's number it gives the seed of the epoch.
+
+    Attributes:
+        has_begun: whether an epoch was begun, so that whatever there was to restore is restored.
     """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
+        self.has_begun = False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seed by the seed and the epoch."""
+        self.has_begun = True
         torch.manual_seed(self.seed + trainer.current_epoch)
 
 

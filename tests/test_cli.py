@@ -181,6 +181,22 @@ def test_the_frozen_backbone_is_bit_identical_after_a_fit_and_the_head_moved(pho
         assert torch.equal(value, after[key]) == key.startswith("features."), key
 
 
+@pytest.mark.parametrize("progress", ["epoch_progress", "epoch_loop.batch_progress"])
+def test_a_record_of_epochs_that_fit_did_not_write_is_one_line(
+    progress: str, photos: Path, run: Run, capsys: Capture
+) -> None:
+    assert run(f"fit {TINY} --max_epochs 1", "--root", photos) == 0
+    last = find_checkpoint("last")
+    checkpoint = state(last)
+    checkpoint["loops"]["fit_loop"][progress] = "all of it"
+    torch.save(checkpoint, last)
+    capsys.readouterr()
+    assert run(f"fit {TINY} --max_epochs 2 --ckpt_path {last}", "--root", photos) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"checkpoint {last} cannot be gone on with" in error
+
+
 def test_cached_views_give_the_numbers_of_views_that_come_again(
     photos: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
