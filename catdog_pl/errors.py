@@ -101,8 +101,13 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
+def is_remote(path: str) -> bool:
+    """Whether what is given as a path is a URL; one letter before the colon is a drive of Windows."""
+    return re.match(r"\w\w+://", path) is not None
+
+
 def local_path(word: str) -> Path:
     """A path on the command line; a URL, of which ``pathlib`` would make folders, is refused."""
-    if re.match(r"\w\w+://", word):
+    if is_remote(word):
         raise argparse.ArgumentTypeError(f"{masked(word)} is a URL; give a path of this machine")
     return Path(word)

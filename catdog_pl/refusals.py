@@ -8,7 +8,7 @@ import torch
 from jsonargparse import Namespace
 from lightning.pytorch.accelerators import AcceleratorRegistry
 
-from catdog_pl.errors import CatDogError, UsageError, disk_line
+from catdog_pl.errors import CatDogError, UsageError, disk_line, is_remote
 from catdog_pl.models.classifier import NOTE
 from catdog_pl.models.registry import first_line, restore_arguments
 from catdog_pl.training import METRICS
@@ -84,7 +84,7 @@ def check_local(key: str, folder: Any) -> None:
     Raises:
         UsageError: it is a URL.
     """
-    if re.match(r"\w\w+://", str(folder)):
+    if is_remote(str(folder)):
         raise UsageError(f"--{key} {folder} is a URL; give a folder of this machine")
 
 

@@ -1,10 +1,9 @@
 """Where a run's files are: ``checkpoints/<model>/<run>/``, and which run is the newest."""
 
-import re
 from datetime import datetime
 from pathlib import Path
 
-from catdog_pl.errors import CatDogError
+from catdog_pl.errors import CatDogError, is_remote
 
 ROOT = Path("checkpoints")
 BEST = "best.ckpt"
@@ -74,7 +73,7 @@ def existing(path: str) -> Path:
     Raises:
         CatDogError: it is none.
     """
-    if re.match(r"\w\w+://", path):
+    if is_remote(path):
         raise CatDogError(f"checkpoint {path}: only local files are read; download it first")
     if not Path(path).is_file():
         raise CatDogError(f"checkpoint {path}: there is no such file; give a path, best or last")
