@@ -14,9 +14,9 @@ class ConvReLU(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, H', W'), >= 0."""
-        if not self._can_fuse(x):
-            return functional.relu(super().forward(x), inplace=True)
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+        if torch.is_grad_enabled() or x.device.type != "cpu" or not fuses(dtype):
+            return functional.relu(super().forward(x), inplace=True)
         weight, bias = self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype)
         shape = self.padding, self.stride, self.dilation, self.groups
         fused: Tensor = torch.ops.mkldnn._convolution_pointwise(
@@ -24,13 +24,11 @@ class ConvReLU(nn.Conv2d):
         )
         return fused
 
-    def _can_fuse(self, x: Tensor) -> bool:
-        """Whether oneDNN takes these tensors; it knows no gradients, no float64 and no other device."""
-        if torch.is_grad_enabled() or x.device.type != "cpu":
-            return False
-        if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-            return False
-        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-        if dtype is torch.bfloat16:
-            return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-        return dtype is torch.float32
+
+def fuses(dtype: torch.dtype) -> bool:
+    """Whether oneDNN computes in this dtype on this processor; it knows neither gradients nor float64."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    if dtype is torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype is torch.float32
