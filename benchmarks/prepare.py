@@ -1,9 +1,9 @@
 """How long ``prepare`` takes beside decoding alone, how much memory, and how both grow.
 
-    python benchmarks/prepare.py --photos FOLDER          # real photographs, repeated up to --count
-    python benchmarks/prepare.py                          # drawn ones of the same size
-    python benchmarks/prepare.py --tiny 10000 100000      # what is left when decoding costs nothing
-    python benchmarks/prepare.py --records 1000000        # duplicates, splits and manifest, without files
+    python -m benchmarks.prepare --photos FOLDER          # real photographs, repeated up to --count
+    python -m benchmarks.prepare                          # drawn ones of the same size
+    python -m benchmarks.prepare --tiny 10000 100000      # what is left when decoding costs nothing
+    python -m benchmarks.prepare --records 1000000        # duplicates, splits and manifest, without files
 
 Decoding is timed in as many processes as ``prepare`` uses, without the time that they take to start; the
 whole ``prepare`` is timed as a user sees it, from the start of Python to its end.
@@ -12,8 +12,6 @@ whole ``prepare`` is timed as a user sees it, from the start of Python to its en
 import argparse
 import multiprocessing
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks.speed.process import megabytes, run
 from catdog_pl.data.images import open_rgb
 from catdog_pl.data.preparation.contents import Content
 from catdog_pl.data.preparation.duplicates import mark_duplicates
@@ -92,21 +91,14 @@ def write(folder: Path, files: Iterator[bytes]) -> None:
 def measure(folder: Path, count: int, jobs: int) -> None:
     paths = [path for path in (folder / "photos").rglob("*") if path.is_file()]
     decoding, decoding_cpu = time_decoding(paths, jobs)
-    words = [
-        sys.executable,
-        "-m",
-        "catdog_pl",
-        "prepare",
-        str(folder / "photos"),
-        "--root",
-        str(folder / "data"),
-    ]
+    words = ["-m", "catdog_pl", "prepare", str(folder / "photos"), "--root", str(folder / "data")]
     words += ["--fractions", "0.8", "0.1", "0.1", "--min-side", "1", "--jobs", str(jobs)]
-    seconds, cpu, megabytes = time_command(words)
+    done = run(words, folder)
     print(
         f"{count:>9,} photographs: decoding {decoding:.1f} s ({decoding_cpu:.1f} s of processors),"
-        f" prepare {seconds:.1f} s ({cpu:.1f} s), ratio {seconds / decoding:.2f} ({cpu / decoding_cpu:.2f}),"
-        f" largest process {megabytes:.0f} MB",
+        f" prepare {done.seconds:.1f} s ({done.cpu:.1f} s), ratio {done.seconds / decoding:.2f}"
+        f" ({done.cpu / decoding_cpu:.2f}),"
+        f" largest process {done.megabytes:.0f} MB",
         flush=True,
     )
 
@@ -127,22 +119,6 @@ def decode(paths: list[Path]) -> float:
     return time.process_time() - start
 
 
-def time_command(words: list[str]) -> tuple[float, float, float]:
-    """Seconds, seconds of processor time, and the megabytes of the largest of its processes."""
-    program = (
-        "import resource, subprocess, sys\n"
-        "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n"
-        "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
-        "print(used.ru_utime + used.ru_stime, used.ru_maxrss)"
-    )
-    start = time.perf_counter()
-    command = [sys.executable, "-c", program, *words]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True)
-    seconds = time.perf_counter() - start
-    cpu, largest = map(float, answer.stdout.split())
-    return seconds, cpu, largest / (2**20 if sys.platform == "darwin" else 2**10)
-
-
 def measure_records(count: int, path: Path) -> None:
     """What is done in one process between looking at the photographs and placing them."""
     photos = list(records(count))
@@ -155,9 +131,7 @@ def measure_records(count: int, path: Path) -> None:
     after_splits = time.perf_counter()
     write_manifest(photos, path)
     end = time.perf_counter()
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-        2**20 if sys.platform == "darwin" else 2**10
-    )
+    largest = megabytes(resource.getrusage(resource.RUSAGE_SELF))
     print(
         f"{count:>9,} records: duplicates {after_duplicates - start:.1f} s, splits"
         f" {after_splits - after_duplicates:.1f} s, manifest {end - after_splits:.1f} s, {largest:.0f} MB",
