@@ -68,6 +68,8 @@ def silence() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         # "GPU available: ...", the seed and an advertisement; History says what runs where.
         logging.getLogger(name).setLevel(logging.WARNING)
+    # --trainer.profiler simple prints its table in this way, and only who asks for it sees one.
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)
     for message in (
         r".*callbacks used to create the checkpoint need to be provided",  # a test writes no history
         r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # between Lightning and torch, not ours

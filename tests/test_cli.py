@@ -341,6 +341,16 @@ def test_no_gpu_is_one_line(run: Run, capsys: Capture) -> None:
     assert "PyTorch sees no GPU on this machine; give cpu or auto" in capsys.readouterr().err
 
 
+def test_a_profiler_that_is_asked_for_is_heard(
+    photos: Path, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = f"fit {TINY} --max_epochs 1"
+    assert run(line, "--root", photos) == 0
+    assert not caplog.messages  # what Lightning says at each start is not
+    assert run(f"{line} --trainer.profiler simple", "--root", photos) == 0
+    assert "run_training_batch" in caplog.text
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_fit_says_how_to_go_on(signum: int, code: int, photos: Path) -> None:
