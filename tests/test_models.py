@@ -10,7 +10,7 @@ from torchvision.models import vgg16 as torchvision_vgg16
 
 from catdog_pl.errors import CatDogError, UsageError
 from catdog_pl.models import VGG16, Basic, vgg16_weights
-from catdog_pl.models.conv_relu import ConvReLU
+from catdog_pl.models.convolution import Conv2d, ConvReLU
 from catdog_pl.models.feature_cache import FeatureCache
 from catdog_pl.models.keras_defaults import KerasRMSprop
 from catdog_pl.models.vgg16_weights import WeightsError
@@ -345,6 +345,39 @@ def test_the_feature_cache_knows_samples_in_any_batch() -> None:
     for keys in ([1, 2], [3, 4], [4, 1], [2, 5], [3, 2]):
         assert ask(keys).tolist() == [[key, -key] for key in keys]
     assert computed == [[1, 2], [3, 4], [2, 5]]  # the fifth sample does not fit
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_a_convolution_trains_as_pytorchs(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    ours = Conv2d(3, 8, kernel_size=3, stride=2, padding=1).to(dtype)
+    plain = nn.Conv2d(3, 8, kernel_size=3, stride=2, padding=1).to(dtype)
+    plain.load_state_dict(ours.state_dict())
+    pixels = torch.randn(5, 3, 33, 33, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    scale = torch.randn(5, 8, 17, 17, dtype=dtype)
+
+    def gradients(layer: nn.Conv2d) -> list[torch.Tensor]:
+        x = pixels.clone().requires_grad_()
+        output = layer(x)
+        return [output, *torch.autograd.grad((output * scale).sum(), [x, *layer.parameters()])]
+
+    *found, bias = gradients(ours)
+    *expected, _ = gradients(plain)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    exact = scale.double().sum((0, 2, 3))
+    assert (bias - exact).abs().max() < 8 * torch.finfo(dtype).eps * scale.abs().sum((0, 2, 3)).max()
+    assert bias.dtype is dtype
+
+
+def test_a_convolution_obeys_autocast() -> None:
+    layer = Conv2d(3, 8, kernel_size=3)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = layer(torch.rand(1, 3, 8, 8))
+    assert output.dtype is torch.bfloat16
+    output.sum().backward()
+    assert layer.bias is not None
+    assert layer.bias.grad is not None
+    assert layer.bias.grad.tolist() == [36] * 8
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from catdog_pl.errors import UsageError
 from catdog_pl.models.classifier import Batch, Classifier, FlattenKeras
-from catdog_pl.models.conv_relu import ConvReLU
+from catdog_pl.models.convolution import ConvReLU
 from catdog_pl.models.feature_cache import FeatureCache
 from catdog_pl.models.keras_defaults import glorot_uniform_
 from catdog_pl.models.vgg16_weights import Normalization, load_backbone, normalization
