@@ -71,7 +71,7 @@ def measure(section: str, records: Records, options: argparse.Namespace, folder:
     else:
         data = prepared(options.photos, options.count, folder)
         if section == "basic":
-            training.measure(records, "basic", data, place, 3, options.repeats)
+            training.measure(records, "basic", data, place, 5, options.repeats)
         elif section == "commands":
             commands.measure(records, data, place, options.repeats)
         else:

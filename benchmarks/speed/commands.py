@@ -3,12 +3,16 @@
 import shutil
 from pathlib import Path
 
-from benchmarks.speed.contestants import KERAS, OURS
+from benchmarks.speed.contestants import FASTAI, KERAS, OURS, PEERS, PORT
 from benchmarks.speed.process import run
 from benchmarks.speed.records import Records
 
 HELP = ("--help", "prepare --help", "predict --help", "summary --help", "keras --help", "fit --help")
-KERAS_PREDICT = ["-m", "benchmarks.speed.peers.keras_predict"]
+PREDICTIONS = {
+    KERAS: ["-m", f"{PEERS}.keras_predict", "model.keras"],
+    PORT: ["-m", f"{PEERS}.plain_lightning_predict", "model.ckpt"],
+    FASTAI: ["-m", f"{PEERS}.fastai_predict", "model.pkl"],
+}
 THOUSAND = 1000
 
 
@@ -16,6 +20,9 @@ def measure(records: Records, data: Path, folder: Path, repeats: int) -> None:
     """All commands in turn, the whole round several times, on a basic model trained for one epoch."""
     run(["-m", "catdog_pl", "fit", "--root", str(data), "--max_epochs", "1"], folder)
     run(["-m", "catdog_pl", "keras", "export", "best", "--output", "model.keras"], folder)
+    for script, model in (("plain_lightning", "model.ckpt"), ("fastai_learner", "model.pkl")):
+        words = ["--model", "basic", "--data", str(data), "--epochs", "1", "--save", model]
+        run(["-m", f"{PEERS}.{script}", *words], folder)
     one, thousand = folder / "one", folder / "thousand"
     gather(data, one, 1)
     gather(data, thousand, THOUSAND)
@@ -26,10 +33,11 @@ def measure(records: Records, data: Path, folder: Path, repeats: int) -> None:
         f"{OURS}, predict one picture": ["-m", "catdog_pl", "predict", *map(str, one.iterdir())],
         f"{OURS}, predict {THOUSAND} pictures": ["-m", "catdog_pl", "predict", str(thousand)],
         f"{OURS}, test": ["-m", "catdog_pl", "test", "--root", str(data)],
-        f"{KERAS}, predict one picture": [*KERAS_PREDICT, "model.keras", str(one)],
-        f"{KERAS}, predict {THOUSAND} pictures": [*KERAS_PREDICT, "model.keras", str(thousand)],
-        f"{KERAS}, test": [*KERAS_PREDICT, "model.keras", str(data / "test"), "--labelled"],
     }
+    for who, words in PREDICTIONS.items():
+        rounds[f"{who}, predict one picture"] = [*words, str(one)]
+        rounds[f"{who}, predict {THOUSAND} pictures"] = [*words, str(thousand)]
+        rounds[f"{who}, test"] = [*words, str(data / "test"), "--labelled"]
     for _ in range(repeats):
         for who, words in rounds.items():
             done = run(words, folder, KERAS_BACKEND="tensorflow")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 OURS = "catdog_pl"
 KERAS = "Keras on TensorFlow"
+PORT = "plain Lightning port"
+FASTAI = "fastai"
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ FIT = ("-m", "catdog_pl", "fit")
 PEERS = "benchmarks.speed.peers"
 OTHERS = [
     Contestant(KERAS, ("-m", f"{PEERS}.keras_workshop"), {"KERAS_BACKEND": "tensorflow"}),
-    Contestant("plain Lightning port", ("-m", f"{PEERS}.plain_lightning")),
-    Contestant("fastai", ("-m", f"{PEERS}.fastai_learner")),
+    Contestant(PORT, ("-m", f"{PEERS}.plain_lightning")),
+    Contestant(FASTAI, ("-m", f"{PEERS}.fastai_learner")),
     Contestant("Keras on PyTorch", ("-m", f"{PEERS}.keras_workshop"), {"KERAS_BACKEND": "torch"}),
 ]
 CONTESTANTS = {

@@ -4,10 +4,20 @@ import argparse
 from pathlib import Path
 
 
-def parse() -> argparse.Namespace:
-    """``--model basic|vgg16 --data FOLDER --epochs N``."""
+def training() -> argparse.Namespace:
+    """``--model basic|vgg16 --data FOLDER --epochs N [--save FILE]``."""
     words = argparse.ArgumentParser()
     words.add_argument("--model", choices=("basic", "vgg16"), required=True)
     words.add_argument("--data", type=Path, required=True)
     words.add_argument("--epochs", type=int, required=True)
+    words.add_argument("--save", type=Path, help="where the trained model goes")
+    return words.parse_args()
+
+
+def prediction() -> argparse.Namespace:
+    """``MODEL FOLDER [--labelled]``: print each picture's answer, or the accuracy."""
+    words = argparse.ArgumentParser()
+    words.add_argument("model", type=Path)
+    words.add_argument("folder", type=Path)
+    words.add_argument("--labelled", action="store_true", help="a folder for each class: print the accuracy")
     return words.parse_args()

@@ -11,7 +11,7 @@ from fastai.vision.learner import vision_learner
 from torch import nn
 from torchvision import models
 
-from benchmarks.speed.peers.arguments import parse
+from benchmarks.speed.peers.arguments import training
 from benchmarks.speed.peers.plain_lightning import basic_features
 
 
@@ -33,7 +33,7 @@ def learner(name: str, data: ImageDataLoaders) -> Learner:
 
 
 def main() -> None:
-    options = parse()
+    options = training()
     data = ImageDataLoaders.from_folder(
         options.data,
         train="train",
@@ -45,6 +45,8 @@ def main() -> None:
     learn = learner(options.model, data)
     learn.remove_cb(learn.progress) if hasattr(learn, "progress") else None
     learn.fit(options.epochs, lr=1e-3, cbs=Say())
+    if options.save:
+        learn.export(options.save.absolute())
 
 
 if __name__ == "__main__":

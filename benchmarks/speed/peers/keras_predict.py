@@ -1,12 +1,13 @@
 """The workshop's test and prediction in Keras 3: ``keras_predict.py MODEL.keras FOLDER [--labelled]``."""
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 from keras.models import load_model
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 from PIL import Image
+
+from benchmarks.speed.peers.arguments import prediction
 
 SIZE = (150, 150)
 
@@ -16,11 +17,7 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def main() -> None:
-    words = argparse.ArgumentParser()
-    words.add_argument("model")
-    words.add_argument("folder", type=Path)
-    words.add_argument("--labelled", action="store_true", help="a folder for each class: print the accuracy")
-    options = words.parse_args()
+    options = prediction()
     model = load_model(options.model)
     if options.labelled:
         flow = ImageDataGenerator(rescale=1.0 / 255).flow_from_directory(

@@ -4,7 +4,7 @@ from keras import Sequential, callbacks, layers, optimizers
 from keras.applications import VGG16
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-from benchmarks.speed.peers.arguments import parse
+from benchmarks.speed.peers.arguments import training
 
 SHAPE = (150, 150, 3)
 
@@ -43,8 +43,8 @@ def vgg16() -> Sequential:
 
 
 def main() -> None:
-    options = parse()
-    training = ImageDataGenerator(
+    options = training()
+    augmented = ImageDataGenerator(
         rescale=1.0 / 255,
         rotation_range=30,
         width_shift_range=0.2,
@@ -53,7 +53,7 @@ def main() -> None:
         horizontal_flip=True,
     )
     flow = {"target_size": SHAPE[:2], "batch_size": 50, "class_mode": "binary"}
-    train = training.flow_from_directory(options.data / "train", **flow)
+    train = augmented.flow_from_directory(options.data / "train", **flow)
     validation = ImageDataGenerator(rescale=1.0 / 255).flow_from_directory(
         options.data / "validation", **flow
     )
@@ -65,6 +65,8 @@ def main() -> None:
         on_epoch_end=lambda epoch, logs: print(f"Epoch {epoch + 1} {logs}", flush=True)
     )
     model.fit(train, epochs=options.epochs, validation_data=validation, callbacks=[say], verbose=0)
+    if options.save:
+        model.save(options.save)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,9 @@ from torchvision import models
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from benchmarks.speed.peers.arguments import parse
+from benchmarks.speed.peers.arguments import training
+
+WORKERS: dict[str, Any] = {"num_workers": os.cpu_count() or 1, "persistent_workers": True}
 
 
 def basic_features() -> nn.Sequential:
@@ -53,6 +55,12 @@ class Port(LightningModule):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._loss(batch, "val")
 
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._loss(batch, "test")
+
+    def predict_step(self, pixels: Tensor, batch_idx: int) -> Tensor:
+        return self.network(pixels).squeeze(1).sigmoid()  # type: ignore[no-any-return]
+
     def on_train_epoch_end(self) -> None:
         metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
         print(f"Epoch {self.current_epoch + 1} {metrics}", flush=True)
@@ -62,27 +70,32 @@ class Port(LightningModule):
         return torch.optim.RMSprop(trainable, lr=1e-3, alpha=0.9, eps=1e-7)
 
 
-def main() -> None:
-    options = parse()
-    to_tensor = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
+def transform(*augmentation: nn.Module) -> v2.Compose:
+    """What a photograph goes through, to (3, 150, 150) in 0..1."""
     resize = v2.Resize((150, 150), v2.InterpolationMode.NEAREST)
+    return v2.Compose([resize, *augmentation, v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+
+
+def main() -> None:
+    options = training()
     augmentation = [
         v2.RandomAffine(
             30, translate=(0.2, 0.2), scale=(0.8, 1.2), interpolation=v2.InterpolationMode.BILINEAR
         ),
         v2.RandomHorizontalFlip(),
     ]
-    train = ImageFolder(options.data / "train", v2.Compose([resize, *augmentation, *to_tensor]))
-    validation = ImageFolder(options.data / "validation", v2.Compose([resize, *to_tensor]))
-    workers: dict[str, Any] = {"num_workers": os.cpu_count() or 1, "persistent_workers": True}
+    train = ImageFolder(options.data / "train", transform(*augmentation))
+    validation = ImageFolder(options.data / "validation", transform())
     trainer = Trainer(
         max_epochs=options.epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False
     )
     trainer.fit(
         Port({"basic": basic, "vgg16": vgg16}[options.model]()),
-        DataLoader(train, batch_size=50, shuffle=True, **workers),
-        DataLoader(validation, batch_size=50, **workers),
+        DataLoader(train, batch_size=50, shuffle=True, **WORKERS),
+        DataLoader(validation, batch_size=50, **WORKERS),
     )
+    if options.save:
+        trainer.save_checkpoint(options.save)
 
 
 if __name__ == "__main__":
