@@ -28,9 +28,10 @@ STAGES: dict[str, tuple[Split, ...]] = {
 class CatDogDataModule(LightningDataModule):
     """The folders ``root/{train,validation,test}/<class>/``, as the workshop's generators read them.
 
-    Each photograph is decoded and resized once and kept as bytes. A batch is pixels (N, 3, S, S) in 0..255,
-    labels (N,) and sample indices (N,); training pixels come augmented as float32, the others as uint8.
-    Training is shuffled, validation and test come in file order, and the short last batch is kept.
+    Each photograph is decoded and resized once and kept as bytes, on the GPU where that has room. A batch is
+    pixels (N, 3, S, S) in 0..255, labels (N,) and sample indices (N,); training pixels come augmented as
+    float32, the others as uint8. Training is shuffled, validation and test come in file order, and the short
+    last batch is kept.
 
     Args:
         root: folder that holds the train, validation and test folders.
@@ -108,6 +109,15 @@ class CatDogDataModule(LightningDataModule):
         if sum(self.folders[split].nbytes for split in STAGES[stage]) <= self.cache_bytes:
             for split in STAGES[stage]:
                 self.folders[split].decode(progress=self._speaks)
+            if not self.num_workers:  # processes beside this one cannot read what lies on its GPU
+                self._place([self.folders[split] for split in STAGES[stage]])
+
+    def _place(self, folders: list[PhotoFolder]) -> None:
+        """Keep decoded photographs on a GPU that has room, so that a step neither copies nor waits."""
+        missing = sum(folder.nbytes for folder in folders if folder.device != self._device)
+        device = self._device if has_room(self._device, missing) else torch.device("cpu")
+        for folder in folders:
+            folder.to(device)
 
     @property
     def data_spec(self) -> dict[str, Any]:
@@ -189,7 +199,7 @@ class CatDogDataModule(LightningDataModule):
             sampler=sampler,
             num_workers=workers,
             collate_fn=as_it_is,
-            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+            pin_memory=self._device.type == "cuda" and folder.device.type == "cpu",
             persistent_workers=workers > 0,
             # A loader draws a number per epoch, and Lightning starts the first epoch's before the epoch's
             # seed is set: from the global generator, a resumed run would drop other hidden units.
@@ -218,6 +228,10 @@ class CatDogDataModule(LightningDataModule):
         return self.trainer is None or self.trainer.is_global_zero
 
     @property
+    def _device(self) -> torch.device:
+        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+
+    @property
     def _world_size(self) -> int:
         return 1 if self.trainer is None else self.trainer.world_size
 
@@ -235,6 +249,11 @@ def check_range(name: str, value: float, low: float, below: float = float("inf")
     if not low <= value < below:
         above = f" and below {below:g}" if below < float("inf") else ""
         raise UsageError(f"{name} is {value:g}; it must be at least {low:g}{above}")
+
+
+def has_room(device: torch.device, nbytes: int) -> bool:
+    """Whether a GPU holds so many bytes in a quarter of its free memory; the rest is for the training."""
+    return device.type == "cuda" and 4 * nbytes <= torch.cuda.mem_get_info(device)[0]
 
 
 def as_it_is(batch: Any) -> Any:

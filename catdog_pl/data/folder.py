@@ -51,6 +51,11 @@ class PhotoFolder(ImageFolder):  # type: ignore[misc]  # torchvision has no type
         return len(self) * self.size * self.size * 3
 
     @property
+    def device(self) -> torch.device:
+        """Where batches are put together: the CPU, unless the decoded photographs were moved."""
+        return torch.device("cpu") if self.pixels is None else self.pixels.device
+
+    @property
     def default_workers(self) -> int:
         """Processes worth having: none when a batch is a copy from memory, else one per processor."""
         return 0 if self.pixels is not None else (os.cpu_count() or 1)
@@ -125,14 +130,25 @@ class PhotoFolder(ImageFolder):  # type: ignore[misc]  # torchvision has no type
             pool.shutdown(cancel_futures=True)
         self.pixels = pixels
 
+    def to(self, device: torch.device) -> None:
+        """Keep the decoded photographs and the labels on a device; batches are put together there."""
+        assert self.pixels is not None, "decode first"
+        self.pixels = self.pixels.to(device)
+        self.labels = self.labels.to(device)
+
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """The batch of these samples, from memory when decoded; what a DataLoader asks for."""
         index = torch.as_tensor(indices)
         if self.pixels is None:
-            pixels = torch.from_numpy(np.stack([self._load(int(i)) for i in indices]))
-        else:
-            pixels = self.pixels[index]
-        return pixels, self.labels[index], index
+            return (
+                torch.from_numpy(np.stack([self._load(int(i)) for i in indices])),
+                self.labels[index],
+                index,
+            )
+        if self.device.type == "cuda":
+            index = index.pin_memory()  # from pageable memory, the host would wait until the GPU is idle
+        index = index.to(self.device, non_blocking=True)
+        return self.pixels[index], self.labels[index], index
 
     def _load(self, i: int) -> "np.ndarray":
         return load_pixels(Path(self.samples[i][0]), self.size, self.resize)
