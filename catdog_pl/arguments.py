@@ -120,11 +120,13 @@ def parse_message(error: str, known: Sequence[str]) -> str:
 
 def nearest(key: str, known: Sequence[str]) -> str:
     """`` (did you mean --batch_size?)`` for the known key most like this one, or nothing."""
-    known = [name.replace(".init_args.", ".") for name in known]
-    candidates = {name.rpartition(".")[2]: name for name in known} | {name: name for name in known}
-    candidates |= {name: name for name in SHORT_FORMS}
-    close = difflib.get_close_matches(key, candidates, n=1)
-    return f" (did you mean --{candidates[close[0]]}?)" if close else ""
+    whole = [*SHORT_FORMS, *(name.replace(".init_args.", ".") for name in known)]
+    last = {name.rpartition(".")[2]: name for name in whole}
+    # What a user types comes first: --modle is nearer to the mode of --checkpoint.mode than to --model.
+    if close := difflib.get_close_matches(key, whole, n=1, cutoff=0.75):
+        return f" (did you mean --{close[0]}?)"
+    close = difflib.get_close_matches(key, last, n=1)
+    return f" (did you mean --{last[close[0]]}?)" if close else ""
 
 
 def readable(subtypes: str) -> str:

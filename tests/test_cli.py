@@ -306,6 +306,7 @@ def test_other_classes_than_the_checkpoints_are_refused(
 WRONG = {
     "fit --model resnet": "model 'resnet' is unknown; valid are basic, vgg16",
     "fit --max_epochs abc": "--trainer.max_epochs abc: not a valid int or null",
+    "fit --modle basic": "did you mean --model?",
     "fit --batchsize 4": "did you mean --batch_size",
     "fit --data.batch_siz 4": "did you mean --data.batch_size",
     "fit --model.dropout 0.2 --model basic": "--model.dropout is no option of this model",
