@@ -9,8 +9,9 @@ from torch import nn
 from torchvision.models import vgg16 as torchvision_vgg16
 
 from catdog_pl.errors import CatDogError, UsageError
-from catdog_pl.models import VGG16, Basic, vgg16_weights
-from catdog_pl.models.convolution import Conv2d, ConvReLU
+from catdog_pl.models import VGG16, Basic, convolution, vgg16_weights
+from catdog_pl.models.basic import blocks as basic_blocks
+from catdog_pl.models.convolution import ConvBlocks, ConvReLU, TrainingBlock
 from catdog_pl.models.feature_cache import FeatureCache
 from catdog_pl.models.keras_defaults import KerasRMSprop
 from catdog_pl.models.vgg16_weights import WeightsError
@@ -347,37 +348,57 @@ def test_the_feature_cache_knows_samples_in_any_batch() -> None:
     assert computed == [[1, 2], [3, 4], [2, 5]]  # the fifth sample does not fit
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-def test_a_convolution_trains_as_pytorchs(dtype: torch.dtype) -> None:
+def layers_and_gradients(blocks: nn.Sequential, pixels: torch.Tensor) -> list[torch.Tensor]:
+    """The output of blocks, and the gradients of their input and parameters under uneven weights."""
+    pixels = pixels.clone().requires_grad_()
+    output = blocks(pixels)
+    weights = torch.linspace(-1, 1, output.numel()).view_as(output)
+    return [output, *torch.autograd.grad((output * weights).sum(), [pixels, *blocks.parameters()])]
+
+
+@pytest.mark.parametrize("size", [(32, 32), (35, 30)])
+@pytest.mark.parametrize("kind", ["noise", "one colour"])
+def test_a_block_in_pieces_gives_the_numbers_of_its_layers(
+    kind: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convolution, "CACHE_BYTES", 0)  # two images for each thread
     torch.manual_seed(0)
-    ours = Conv2d(3, 8, kernel_size=3, stride=2, padding=1).to(dtype)
-    plain = nn.Conv2d(3, 8, kernel_size=3, stride=2, padding=1).to(dtype)
-    plain.load_state_dict(ours.state_dict())
-    pixels = torch.randn(5, 3, 33, 33, dtype=dtype).contiguous(memory_format=torch.channels_last)
-    scale = torch.randn(5, 8, 17, 17, dtype=dtype)
-
-    def gradients(layer: nn.Conv2d) -> list[torch.Tensor]:
-        x = pixels.clone().requires_grad_()
-        output = layer(x)
-        return [output, *torch.autograd.grad((output * scale).sum(), [x, *layer.parameters()])]
-
-    *found, bias = gradients(ours)
-    *expected, _ = gradients(plain)
-    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-    exact = scale.double().sum((0, 2, 3))
-    assert (bias - exact).abs().max() < 8 * torch.finfo(dtype).eps * scale.abs().sum((0, 2, 3)).max()
-    assert bias.dtype is dtype
+    blocks = ConvBlocks(basic_blocks((8, 4)))
+    images = 4 * torch.get_num_threads() + 1
+    noise = (
+        torch.rand(images, 3, *size) if kind == "noise" else torch.rand(images, 3, 1, 1).expand(-1, -1, *size)
+    )
+    pixels = noise.contiguous(memory_format=torch.channels_last)
+    assert len(convolution.parts(pixels, blocks[0].weight)) == 3  # type: ignore[arg-type]
+    found = layers_and_gradients(blocks, pixels)
+    expected = layers_and_gradients(nn.Sequential(*blocks), pixels)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * theirs.abs().max().item())
+    assert found[0].is_contiguous(memory_format=torch.channels_last)
 
 
-def test_a_convolution_obeys_autocast() -> None:
-    layer = Conv2d(3, 8, kernel_size=3)
+def test_the_gradients_of_a_block_are_those_of_its_numbers() -> None:
+    torch.manual_seed(0)
+    pixels, weight = torch.rand(5, 2, 7, 8).double(), torch.randn(3, 2, 3, 3).double()
+    inputs = [tensor.requires_grad_() for tensor in (pixels, weight, torch.randn(3).double())]
+    assert torch.autograd.gradcheck(TrainingBlock.apply, inputs)
+
+
+def test_hooks_on_the_layers_of_a_block_are_called_in_evaluation() -> None:
+    model = Basic(image_size=32)
+    called = []
+    model.features[3].register_forward_hook(lambda *call: called.append(call))
+    pixels = torch.zeros(1, 3, 32, 32)
+    model(pixels)
+    assert not called
+    model.eval()(pixels)
+    assert len(called) == 1
+
+
+def test_a_block_obeys_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
-        output = layer(torch.rand(1, 3, 8, 8))
+        output = Basic(image_size=32).features(torch.rand(1, 3, 32, 32))
     assert output.dtype is torch.bfloat16
-    output.sum().backward()
-    assert layer.bias is not None
-    assert layer.bias.grad is not None
-    assert layer.bias.grad.tolist() == [36] * 8
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from catdog_pl.errors import UsageError
 from catdog_pl.models.classifier import Classifier, FlattenKeras
-from catdog_pl.models.convolution import Conv2d
+from catdog_pl.models.convolution import ConvBlocks
 from catdog_pl.models.keras_defaults import glorot_uniform_
 
 
@@ -44,7 +44,7 @@ class Basic(Classifier):
         super().__init__(image_size, learning_rate, optimizer, optimizer_args)
         self.save_hyperparameters()
         side = output_side(image_size, len(filters))
-        self.features = nn.Sequential(blocks(filters))
+        self.features = ConvBlocks(blocks(filters))
         self.head = nn.Sequential(
             OrderedDict(
                 flatten_1=FlattenKeras(),  # (N, C, h, w) -> (N, h * w * C)
@@ -90,7 +90,7 @@ def blocks(filters: tuple[int, ...]) -> "OrderedDict[str, nn.Module]":
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for i, (n_in, n_out) in enumerate(zip((3, *filters), filters, strict=False), start=1):
-        layers[f"conv2d_{i}"] = Conv2d(n_in, n_out, kernel_size=3)
+        layers[f"conv2d_{i}"] = nn.Conv2d(n_in, n_out, kernel_size=3)
         layers[f"max_pooling2d_{i}"] = nn.MaxPool2d(2)
         layers[f"relu_{i}"] = nn.ReLU(inplace=True)
     return layers

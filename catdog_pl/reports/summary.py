@@ -35,10 +35,10 @@ def keras_kinds() -> "dict[type[nn.Module], str]":
     from torch import nn
 
     from catdog_pl.models.classifier import FlattenKeras
-    from catdog_pl.models.convolution import Conv2d, ConvReLU
+    from catdog_pl.models.convolution import ConvReLU
 
     return {
-        Conv2d: "Conv2D",
+        nn.Conv2d: "Conv2D",
         ConvReLU: "Conv2D",
         nn.MaxPool2d: "MaxPooling2D",
         FlattenKeras: "Flatten",
