@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.speed.contestants import CONTESTANTS, KERAS, OURS
 from benchmarks.speed.limits import forward_gflop, training_gflop
-from benchmarks.speed.process import run
+from benchmarks.speed.process import LIMITS, figures, run
 from benchmarks.speed.records import Records
 from benchmarks.speed.report import tables
 from catdog_pl.__main__ import main
@@ -26,6 +26,14 @@ def test_a_process_is_timed_with_its_epochs(tmp_path: Path) -> None:
     assert first >= 0.2
     assert first + 0.1 < second <= done.seconds  # 0.2, less what the reader of the first line came late
     assert done.megabytes > 50
+
+
+def test_a_measuring_process_prints_its_figures(photos: Path, tmp_path: Path) -> None:
+    program = """print('["a, b", "s", 0.5]\\n["c", "GB/s", 2]')"""
+    assert list(figures(["-c", program], tmp_path)) == [("a, b", "s", 0.5), ("c", "GB/s", 2)]
+    rates = {who: rate for who, _, rate in figures(["-m", LIMITS, str(photos), "--prediction"], tmp_path)}
+    decoding, model, both = rates.values()
+    assert 1 / both == pytest.approx(1 / decoding + 1 / model)
 
 
 def test_a_process_that_fails_ends_the_benchmark(tmp_path: Path) -> None:

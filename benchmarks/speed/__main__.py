@@ -20,13 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed import commands, training
-from benchmarks.speed.process import REPOSITORY, run
+from benchmarks.speed.process import LIMITS, REPOSITORY, figures, run
 from benchmarks.speed.records import Records
 from benchmarks.speed.report import tables
 
-# The limits come last: they are measured in this process, and Linux counts the memory of a process that
-# starts another one as the other's.
-SECTIONS = ("commands", "basic", "vgg16", "growth", "limits")
+SECTIONS = ("commands", "limits", "basic", "vgg16", "growth")
 VERSIONS = ("torch", "torchvision", "lightning", "keras", "tensorflow", "fastai", "pillow", "numpy")
 
 
@@ -77,9 +75,9 @@ def measure(section: str, records: Records, options: argparse.Namespace, folder:
         elif section == "commands":
             commands.measure(records, data, place, options.repeats)
         else:
-            from benchmarks.speed import limits  # here, so that only this section holds torch in memory
-
-            limits.measure(records, data, options.repeats)
+            for _ in range(options.repeats):
+                for who, figure, value in figures(["-m", LIMITS, str(data)], place):
+                    records.add("limits", who, figure, value)
 
 
 def prepared(photos: Path | None, count: int, folder: Path) -> Path:

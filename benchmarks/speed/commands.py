@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from benchmarks.speed.contestants import FASTAI, KERAS, OURS, PEERS, PORT
-from benchmarks.speed.process import run
+from benchmarks.speed.process import LIMITS, figures, run
 from benchmarks.speed.records import Records
 
 HELP = ("--help", "prepare --help", "predict --help", "summary --help", "keras --help", "fit --help")
@@ -43,6 +43,8 @@ def measure(records: Records, data: Path, folder: Path, repeats: int) -> None:
             done = run(words, folder, KERAS_BACKEND="tensorflow")
             records.add("commands", who, "whole process, s", done.seconds)
             records.add("commands", who, "processor time, s", done.cpu)
+        for who, figure, value in figures(["-m", LIMITS, str(data), "--prediction"], folder):
+            records.add("commands", f"limit of predict: {who}", figure, value)
 
 
 def gather(data: Path, target: Path, count: int) -> None:

@@ -1,8 +1,14 @@
-"""What the machine can do at all, and how near the training comes to it."""
+"""What the machine can do at all, and how near we come to it: ``python -m benchmarks.speed.limits FOLDER``.
 
+Prints one round of figures, as ``benchmarks.speed.process.figures`` reads them; ``--prediction`` those of
+``predict`` alone.
+"""
+
+import argparse
+import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -13,50 +19,64 @@ from PIL import Image
 from torch import Tensor, nn
 
 from benchmarks.speed.contestants import OURS
-from benchmarks.speed.records import Records
 from catdog_pl.data.folder import PhotoFolder
 from catdog_pl.data.images import open_rgb, resize, resize_rule
 from catdog_pl.data.transforms import AffineRanges, draw, warp
 from catdog_pl.models import VGG16, Basic, Classifier
 from catdog_pl.process import keep_memory
 
+Figure = tuple[str, str, float]
+"""Who, what with its unit, and how much."""
+
 BATCH = 50
 SIDE = 4096
 """Of the square matrices whose product shows the peak."""
 
 
-def measure(records: Records, data: Path, repeats: int) -> None:
-    """Peaks, steps and decoding in turn, the whole round several times."""
+def main() -> None:
+    """Measure one round."""
+    words = argparse.ArgumentParser()
+    words.add_argument("data", type=Path, help="a prepared folder")
+    words.add_argument("--prediction", action="store_true")
+    options = words.parse_args()
     keep_memory()
     torch.manual_seed(0)
-    networks = {False: Basic(), True: Basic()}
-    backbone = VGG16(weights="none").eval()
-    drawn = draw(AffineRanges(), 0, 0, BATCH)
+    for figure in prediction(options.data) if options.prediction else training(options.data):
+        print(json.dumps(figure), flush=True)
+
+
+def training(data: Path) -> Iterator[Figure]:
+    """The peaks, the networks' share of them, and how fast photographs are decoded and augmented."""
     pixels = torch.randint(0, 256, (BATCH, 3, 150, 150), dtype=torch.uint8)
-    for _ in range(repeats):
-        for bf16 in (False, True):
-            kind = "bfloat16" if bf16 else "float32"
-            peak = matmul_peak(torch.bfloat16 if bf16 else torch.float32)
-            records.add("limits", f"matrix product, {kind}", "GFLOP/s", peak)
-            seconds = fastest(training_step(networks[bf16], pixels, bf16))
-            rate = BATCH * training_gflop(networks[bf16]) / seconds
-            records.add("limits", f"{OURS}, basic training step, {kind}", "ms", 1e3 * seconds)
-            records.add("limits", f"{OURS}, basic training step, {kind}", "GFLOP/s", rate)
-            convolutions, gflop = convolutions_alone(networks[bf16], bf16)
-            rate = gflop / convolutions
-            records.add("limits", f"its convolutions alone, {kind}", "ms", 1e3 * convolutions)
-            records.add("limits", f"its convolutions alone, {kind}", "GFLOP/s", rate)
-            backbone.bf16_backbone = bf16
-            seconds = fastest(lambda: backbone.backbone(pixels))
-            rate = BATCH * forward_gflop(backbone.features, pixels[:1]) / seconds
-            records.add("limits", f"{OURS}, vgg16 backbone, {kind}", "GFLOP/s", rate)
-        seconds = fastest(lambda: warp(pixels, drawn))
-        records.add("limits", f"{OURS}, augmentation of a batch", "ms", 1e3 * seconds)
-        records.add("limits", "memory, copy", "GB/s", copy_rate())
-        for name, rate in decoding_rates(data).items():
-            records.add("limits", name, "photographs/s", rate)
-        for name, rate in prediction_rates(networks[False], data).items():
-            records.add("limits", name, "photographs/s", rate)
+    for dtype in (torch.float32, torch.bfloat16):
+        yield from steps(pixels, dtype)
+    drawn = draw(AffineRanges(), 0, 0, BATCH)
+    yield f"{OURS}, augmentation of a batch", "ms", 1e3 * fastest(lambda: warp(pixels, drawn))
+    yield "memory, copy", "GB/s", copy_rate()
+    for name, rate in decoding_rates(data).items():
+        yield name, "photographs/s", rate
+
+
+def steps(pixels: Tensor, dtype: torch.dtype) -> Iterator[Figure]:
+    """The peak in a dtype, a step of the basic model, its convolutions alone, and VGG16's backbone."""
+    kind, bf16 = str(dtype).removeprefix("torch."), dtype is torch.bfloat16
+    yield f"matrix product, {kind}", "GFLOP/s", matmul_peak(dtype)
+    model = Basic()
+    seconds = fastest(training_step(model, pixels, bf16))
+    yield f"{OURS}, basic training step, {kind}", "ms", 1e3 * seconds
+    yield f"{OURS}, basic training step, {kind}", "GFLOP/s", BATCH * training_gflop(model) / seconds
+    seconds, gflop = convolutions_alone(model, bf16)
+    yield f"its convolutions alone, {kind}", "ms", 1e3 * seconds
+    yield f"its convolutions alone, {kind}", "GFLOP/s", gflop / seconds
+    backbone = VGG16(weights="none", bf16_backbone=bf16).eval()
+    gflop = BATCH * forward_gflop(backbone.features, pixels[:1])
+    yield f"{OURS}, vgg16 backbone, {kind}", "GFLOP/s", gflop / fastest(lambda: backbone.backbone(pixels))
+
+
+def prediction(data: Path) -> Iterator[Figure]:
+    """What ``predict`` cannot be faster than: decoding, the model, and both on the same processors."""
+    for name, rate in prediction_rates(Basic(), data).items():
+        yield name, "photographs/s", rate
 
 
 def fastest(work: Callable[[], object], times: int = 7) -> float:
@@ -178,3 +198,7 @@ def prediction_rates(model: Classifier, data: Path) -> dict[str, float]:
         f"{OURS}, basic model": 1 / answer,
         "both, sharing the processors": 1 / (read / len(paths) + answer),
     }
+
+
+if __name__ == "__main__":
+    main()

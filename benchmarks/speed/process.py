@@ -1,5 +1,6 @@
 """A command as a process of its own: its time, its processor time, its memory, and when its epochs ended."""
 
+import json
 import os
 import re
 import resource
@@ -7,11 +8,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
+LIMITS = "benchmarks.speed.limits"
+"""What measures the machine, in a process of its own: Linux counts the memory of a process that starts
+another one as the other's, so the benchmark itself must stay small."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,14 @@ class Run:
         cpu: seconds of processor time, of it and of the processes that it waited for.
         megabytes: resident memory of the largest of its processes.
         epochs: seconds from its start to each line that begins with ``Epoch N``.
+        output: the lines of its standard output.
     """
 
     seconds: float
     cpu: float
     megabytes: float
     epochs: list[float] = field(default_factory=list)
+    output: list[str] = field(default_factory=list)
 
 
 def run(words: Sequence[str], folder: Path, **environment: str) -> Run:
@@ -56,7 +62,14 @@ def run(words: Sequence[str], folder: Path, **environment: str) -> Run:
             errors.seek(0)
             tail = "".join(lines[-5:]) + errors.read().decode(errors="replace")[-2000:]
             raise RuntimeError(f"{' '.join(words)} ended with {process.returncode}: {tail}")
-    return Run(seconds, used.ru_utime + used.ru_stime, megabytes(used), epochs)
+    return Run(seconds, used.ru_utime + used.ru_stime, megabytes(used), epochs, lines)
+
+
+def figures(words: Sequence[str], folder: Path) -> Iterator[tuple[str, str, float]]:
+    """What a measuring Python command prints, a JSON list a line: who, the figure and its value."""
+    for line in run(words, folder).output:
+        who, figure, value = json.loads(line)
+        yield who, figure, value
 
 
 def megabytes(used: resource.struct_rusage) -> float:
