@@ -384,6 +384,14 @@ def test_the_gradients_of_a_block_are_those_of_its_numbers() -> None:
     assert torch.autograd.gradcheck(TrainingBlock.apply, inputs)
 
 
+def test_a_block_trains_where_only_deterministic_algorithms_are_allowed() -> None:
+    torch.use_deterministic_algorithms(True)
+    try:
+        Basic(image_size=32)(torch.zeros(1, 3, 32, 32)).sum().backward()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_hooks_on_the_layers_of_a_block_are_called_in_evaluation() -> None:
     model = Basic(image_size=32)
     called = []

@@ -72,14 +72,17 @@ class TrainingBlock(torch.autograd.Function):
         gradient = torch.ops.aten.threshold_backward(gradient, output, 0)
         x_gradient = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         weight_gradient = torch.zeros_like(weight)
-        convolved_sides = [side - 2 for side in x.shape[2:]]
+        sides = [side - 2 for side in x.shape[2:]]
         for part in parts(x, weight):
-            spread = functional.max_unpool2d(
-                gradient[part], winners[part], [2, 2], output_size=convolved_sides
+            images = x[part]
+            # Of the convolution's output, the pooling's gradient needs the shape alone.
+            convolved = x.new_empty((len(images), *sides, len(weight))).permute(0, 3, 1, 2)
+            spread = torch.ops.aten.max_pool2d_with_indices_backward(
+                gradient[part], convolved, [2, 2], [2, 2], [0, 0], [1, 1], False, winners[part]
             )
             wanted = [x_gradient is not None, True, False]
             for_x, for_weight, _ = torch.ops.aten.convolution_backward(
-                spread, x[part], weight, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, wanted
+                spread, images, weight, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, wanted
             )
             weight_gradient += for_weight
             if x_gradient is not None:
