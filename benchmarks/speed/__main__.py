@@ -24,7 +24,7 @@ from benchmarks.speed.process import LIMITS, REPOSITORY, figures, run
 from benchmarks.speed.records import Records
 from benchmarks.speed.report import tables
 
-SECTIONS = ("commands", "limits", "basic", "vgg16", "growth")
+SECTIONS = ("commands", "limits", "levers", "basic", "vgg16", "growth")
 VERSIONS = ("torch", "torchvision", "lightning", "keras", "tensorflow", "fastai", "pillow", "numpy")
 
 
@@ -72,6 +72,8 @@ def measure(section: str, records: Records, options: argparse.Namespace, folder:
         data = prepared(options.photos, options.count, folder)
         if section == "basic":
             training.measure(records, "basic", data, place, 5, options.repeats)
+        elif section == "levers":
+            training.levers(records, data, place, options.repeats)
         elif section == "commands":
             commands.measure(records, data, place, options.repeats)
         else:

@@ -19,14 +19,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from benchmarks.speed.contestants import OURS
+from benchmarks.speed.records import Figure
 from catdog_pl.data.folder import PhotoFolder
 from catdog_pl.data.images import open_rgb, resize, resize_rule
 from catdog_pl.data.transforms import AffineRanges, draw, warp
 from catdog_pl.models import VGG16, Basic, Classifier
 from catdog_pl.process import keep_memory
-
-Figure = tuple[str, str, float]
-"""Who, what with its unit, and how much."""
 
 BATCH = 50
 SIDE = 4096

@@ -12,10 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.speed.records import Figure
+
 REPOSITORY = Path(__file__).parents[2]
 LIMITS = "benchmarks.speed.limits"
-"""What measures the machine, in a process of its own: Linux counts the memory of a process that starts
-another one as the other's, so the benchmark itself must stay small."""
+LEVERS = "benchmarks.speed.levers"
+"""What measures in a process of its own: Linux counts the memory of a process that starts another one as the
+other's, so the benchmark itself must stay small."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def run(words: Sequence[str], folder: Path, **environment: str) -> Run:
     return Run(seconds, used.ru_utime + used.ru_stime, megabytes(used), epochs, lines)
 
 
-def figures(words: Sequence[str], folder: Path) -> Iterator[tuple[str, str, float]]:
+def figures(words: Sequence[str], folder: Path) -> Iterator[Figure]:
     """What a measuring Python command prints, a JSON list a line: who, the figure and its value."""
     for line in run(words, folder).output:
         who, figure, value = json.loads(line)

@@ -7,13 +7,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+Figure = tuple[str, str, float]
+"""One value as a measuring process gives it: who, what with its unit, and how much."""
+
 
 @dataclass
 class Record:
     """One figure of one contestant, once for each repeat.
 
     Attributes:
-        section: what was measured: ``basic``, ``vgg16``, ``commands``, ``limits``, ``growth``.
+        section: what was measured: ``basic``, ``vgg16``, ``commands``, ``limits``, ``levers``, ``growth``.
         who: the contestant.
         figure: the quantity with its unit, such as ``later epoch, s``.
         values: in the order of the repeats.

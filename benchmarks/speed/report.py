@@ -9,7 +9,7 @@ TRAINING_FIGURES = ("later epochs, s", "start to end of first epoch, s", "memory
 def tables(records: Records) -> str:
     """All tables, one behind the other."""
     parts = [training(records, "basic"), training(records, "vgg16")]
-    parts += [plain(records, name) for name in ("commands", "limits", "growth")]
+    parts += [plain(records, name) for name in ("commands", "limits", "levers", "growth")]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from benchmarks.speed.contestants import CONTESTANTS, OURS
-from benchmarks.speed.process import run
+from benchmarks.speed.process import LEVERS, figures, run
 from benchmarks.speed.records import Records
 
 
@@ -26,6 +26,26 @@ def measure(records: Records, model: str, data: Path, folder: Path, epochs: int,
             records.add(model, who.name, "start to end of first epoch, s", done.epochs[0])
             records.add(model, who.name, f"whole training of {epochs} epochs, s", done.seconds)
             records.add(model, who.name, "memory, MB", done.megabytes)
+
+
+def levers(records: Records, data: Path, folder: Path, repeats: int) -> None:
+    """A step with and without each lever, and an epoch with and without the decoded photographs in memory.
+
+    Args:
+        records: where the figures go.
+        data: a prepared folder.
+        folder: where the runs may write.
+        repeats: rounds.
+    """
+    ours = CONTESTANTS["basic"][0].command("basic", data, 3)
+    for _ in range(repeats):
+        for words in ([], ["--return_memory"]):
+            for who, figure, value in figures(["-m", LEVERS, *words], folder):
+                records.add("levers", who, figure, value)
+        for name, words in {"ours": [], "decoded in every epoch": ["--data.cache_gib", "0"]}.items():
+            done = run([*ours, *words], folder)
+            seconds = [b - a for a, b in zip(done.epochs, done.epochs[1:], strict=False)]
+            records.add("levers", f"basic epoch, float32, {name}", "later epochs, s", *seconds)
 
 
 def growth(records: Records, sizes: dict[int, Path], folder: Path, epochs: int) -> None:
