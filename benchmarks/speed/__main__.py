@@ -78,8 +78,8 @@ def measure(section: str, records: Records, options: argparse.Namespace, folder:
             commands.measure(records, data, place, options.repeats)
         else:
             for _ in range(options.repeats):
-                for who, figure, value in figures(["-m", LIMITS, str(data)], place):
-                    records.add("limits", who, figure, value)
+                for figure in figures(["-m", LIMITS, str(data)], place):
+                    records.add("limits", *figure)
 
 
 def prepared(photos: Path | None, count: int, folder: Path) -> Path:

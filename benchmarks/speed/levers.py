@@ -12,7 +12,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from benchmarks.speed.limits import BATCH, fastest, training_step
+from benchmarks.speed.limits import BATCH, fastest, kind, training_step
 from benchmarks.speed.records import Figure
 from catdog_pl.models import VGG16, Basic, convolution
 from catdog_pl.process import keep_memory
@@ -67,11 +67,6 @@ def memory_returned(pixels: Tensor, bf16: bool) -> Iterator[Figure]:
 def step(name: str, model: Basic, pixels: Tensor, bf16: bool) -> Figure:
     """Milliseconds of a training step."""
     return f"basic step, {kind(bf16)}, {name}", "ms", 1e3 * fastest(training_step(model, pixels, bf16))
-
-
-def kind(bf16: bool) -> str:
-    """The dtype's name in the tables."""
-    return "bfloat16" if bf16 else "float32"
 
 
 def layered(model: Basic, relu_first: bool) -> Basic:

@@ -46,8 +46,8 @@ def main() -> None:
 def training(data: Path) -> Iterator[Figure]:
     """The peaks, the networks' share of them, and how fast photographs are decoded and augmented."""
     pixels = torch.randint(0, 256, (BATCH, 3, 150, 150), dtype=torch.uint8)
-    for dtype in (torch.float32, torch.bfloat16):
-        yield from steps(pixels, dtype)
+    for bf16 in (False, True):
+        yield from steps(pixels, bf16)
     drawn = draw(AffineRanges(), 0, 0, BATCH)
     yield f"{OURS}, augmentation of a batch", "ms", 1e3 * fastest(lambda: warp(pixels, drawn))
     yield "memory, copy", "GB/s", copy_rate()
@@ -55,20 +55,25 @@ def training(data: Path) -> Iterator[Figure]:
         yield name, "photographs/s", rate
 
 
-def steps(pixels: Tensor, dtype: torch.dtype) -> Iterator[Figure]:
+def kind(bf16: bool) -> str:
+    """The dtype's name in the tables."""
+    return "bfloat16" if bf16 else "float32"
+
+
+def steps(pixels: Tensor, bf16: bool) -> Iterator[Figure]:
     """The peak in a dtype, a step of the basic model, its convolutions alone, and VGG16's backbone."""
-    kind, bf16 = str(dtype).removeprefix("torch."), dtype is torch.bfloat16
-    yield f"matrix product, {kind}", "GFLOP/s", matmul_peak(dtype)
+    dtype = kind(bf16)
+    yield f"matrix product, {dtype}", "GFLOP/s", matmul_peak(torch.bfloat16 if bf16 else torch.float32)
     model = Basic()
     seconds = fastest(training_step(model, pixels, bf16))
-    yield f"{OURS}, basic training step, {kind}", "ms", 1e3 * seconds
-    yield f"{OURS}, basic training step, {kind}", "GFLOP/s", BATCH * training_gflop(model) / seconds
+    yield f"{OURS}, basic training step, {dtype}", "ms", 1e3 * seconds
+    yield f"{OURS}, basic training step, {dtype}", "GFLOP/s", BATCH * training_gflop(model) / seconds
     seconds, gflop = convolutions_alone(model, bf16)
-    yield f"its convolutions alone, {kind}", "ms", 1e3 * seconds
-    yield f"its convolutions alone, {kind}", "GFLOP/s", gflop / seconds
+    yield f"its convolutions alone, {dtype}", "ms", 1e3 * seconds
+    yield f"its convolutions alone, {dtype}", "GFLOP/s", gflop / seconds
     backbone = VGG16(weights="none", bf16_backbone=bf16).eval()
     gflop = BATCH * forward_gflop(backbone.features, pixels[:1])
-    yield f"{OURS}, vgg16 backbone, {kind}", "GFLOP/s", gflop / fastest(lambda: backbone.backbone(pixels))
+    yield f"{OURS}, vgg16 backbone, {dtype}", "GFLOP/s", gflop / fastest(lambda: backbone.backbone(pixels))
 
 
 def prediction(data: Path) -> Iterator[Figure]:

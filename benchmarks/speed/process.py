@@ -39,6 +39,11 @@ class Run:
     epochs: list[float] = field(default_factory=list)
     output: list[str] = field(default_factory=list)
 
+    @property
+    def later_epochs(self) -> list[float]:
+        """Seconds of each epoch after the first, which holds the start of the process, too."""
+        return [end - start for start, end in zip(self.epochs, self.epochs[1:], strict=False)]
+
 
 def run(words: Sequence[str], folder: Path, **environment: str) -> Run:
     """Run a Python command in ``folder``: ``run(["-m", "catdog_pl", "summary"], folder)``.

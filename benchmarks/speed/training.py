@@ -21,8 +21,7 @@ def measure(records: Records, model: str, data: Path, folder: Path, epochs: int,
     for _ in range(repeats):
         for who in CONTESTANTS[model]:
             done = run(who.command(model, data, epochs), folder, **who.environment)
-            later = [b - a for a, b in zip(done.epochs, done.epochs[1:], strict=False)]
-            records.add(model, who.name, "later epochs, s", *later)
+            records.add(model, who.name, "later epochs, s", *done.later_epochs)
             records.add(model, who.name, "start to end of first epoch, s", done.epochs[0])
             records.add(model, who.name, f"whole training of {epochs} epochs, s", done.seconds)
             records.add(model, who.name, "memory, MB", done.megabytes)
@@ -40,12 +39,11 @@ def levers(records: Records, data: Path, folder: Path, repeats: int) -> None:
     ours = CONTESTANTS["basic"][0].command("basic", data, 3)
     for _ in range(repeats):
         for words in ([], ["--return_memory"]):
-            for who, figure, value in figures(["-m", LEVERS, *words], folder):
-                records.add("levers", who, figure, value)
+            for figure in figures(["-m", LEVERS, *words], folder):
+                records.add("levers", *figure)
         for name, words in {"ours": [], "decoded in every epoch": ["--data.cache_gib", "0"]}.items():
             done = run([*ours, *words], folder)
-            seconds = [b - a for a, b in zip(done.epochs, done.epochs[1:], strict=False)]
-            records.add("levers", f"basic epoch, float32, {name}", "later epochs, s", *seconds)
+            records.add("levers", f"basic epoch, float32, {name}", "later epochs, s", *done.later_epochs)
 
 
 def growth(records: Records, sizes: dict[int, Path], folder: Path, epochs: int) -> None:
@@ -60,6 +58,5 @@ def growth(records: Records, sizes: dict[int, Path], folder: Path, epochs: int) 
     ours = CONTESTANTS["basic"][0]
     for count, data in sizes.items():
         done = run(ours.command("basic", data, epochs), folder)
-        later = [b - a for a, b in zip(done.epochs, done.epochs[1:], strict=False)]
-        records.add("growth", f"{OURS}, {count:,} photographs", "later epochs, s", *later)
+        records.add("growth", f"{OURS}, {count:,} photographs", "later epochs, s", *done.later_epochs)
         records.add("growth", f"{OURS}, {count:,} photographs", "memory, MB", done.megabytes)

@@ -140,11 +140,8 @@ class PhotoFolder(ImageFolder):  # type: ignore[misc]  # torchvision has no type
         """The batch of these samples, from memory when decoded; what a DataLoader asks for."""
         index = torch.as_tensor(indices)
         if self.pixels is None:
-            return (
-                torch.from_numpy(np.stack([self._load(int(i)) for i in indices])),
-                self.labels[index],
-                index,
-            )
+            decoded = torch.from_numpy(np.stack([self._load(int(i)) for i in indices]))
+            return decoded, self.labels[index], index
         if self.device.type == "cuda":
             index = index.pin_memory()  # from pageable memory, the host would wait until the GPU is idle
         index = index.to(self.device, non_blocking=True)
