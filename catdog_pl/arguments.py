@@ -106,11 +106,12 @@ def parse_message(error: str, known: Sequence[str]) -> str:
     """
     text = " ".join(error.split())
     if unknown := re.match(r"unrecognized arguments: --([^\s=]+)", text, flags=re.IGNORECASE):
-        return f"--{unknown[1]} is no option{nearest(unknown[1], known)}; see --help"
+        return f"--{unknown[1]} is no option{nearest(unknown[1], [*SHORT_FORMS, *known])}; see --help"
     if nested := re.search(r"NestedArg\(key='([^']+)', val='([^']*)'\)", text):
         if f"model.init_args.{nested[1]}" in known:
             return f"--model.{nested[1]} {nested[2]}: not a valid value; see --help"
-        return f"--model.{nested[1]} is no option of this model{nearest(nested[1], known)}; see --help"
+        own = [key for key in known if key.startswith("model.init_args.")]
+        return f"--model.{nested[1]} is no option of this model{nearest(nested[1], own)}; see --help"
     if union := re.match(r'Parser key "([^"]+)": .*Subtypes: \[(.*?)\] .*Given value: (.*)', text):
         return f"--{union[1]} {union[3]}: not a valid {readable(union[2])}"
     if single := re.match(r'Parser key "([^"]+)": Expected an? (.*?)\. Got value: (.*)', text):
@@ -120,7 +121,7 @@ def parse_message(error: str, known: Sequence[str]) -> str:
 
 def nearest(key: str, known: Sequence[str]) -> str:
     """`` (did you mean --batch_size?)`` for the known key most like this one, or nothing."""
-    whole = [*SHORT_FORMS, *(name.replace(".init_args.", ".") for name in known)]
+    whole = [name.replace(".init_args.", ".") for name in known]
     last = {name.rpartition(".")[2]: name for name in whole}
     # What a user types comes first: --modle is nearer to the mode of --checkpoint.mode than to --model.
     if close := difflib.get_close_matches(key, whole, n=1, cutoff=0.75):

@@ -1,5 +1,7 @@
 """``fit``, ``validate`` and ``test`` on LightningCLI: defaults, the checkpoint's values, the run's folder."""
 
+import inspect
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -159,7 +161,7 @@ class CatDogCLI(LightningCLI):
         try:
             self.config = parser.parse_args(args)
         except ArgumentError as error:
-            raise UsageError(parse_message(str(error), known_keys(parser))) from error
+            raise UsageError(parse_message(str(error), known_keys(parser, str(error)))) from error
         if not 0 <= int(self.config.seed_everything) < 2**32:
             raise UsageError(f"--seed_everything {self.config.seed_everything}: it must lie in 0..4294967295")
 
@@ -297,9 +299,15 @@ def last_checkpoint(folder: str) -> ModelCheckpoint:
     )
 
 
-def known_keys(parser: LightningArgumentParser) -> list[str]:
-    """The canonical keys that the parser takes."""
-    return list(parser.get_defaults(skip_validation=True).keys(branches=True))
+def known_keys(parser: LightningArgumentParser, error: str) -> list[str]:
+    """The canonical keys that the parser takes, with those of the model that its error speaks of."""
+    keys = list(parser.get_defaults(skip_validation=True).keys(branches=True))
+    named = re.search(r"given class_path '([^']+)'", error)
+    if not named or named[1] not in NAMES:
+        return keys
+    own = inspect.signature(MODELS[NAMES[named[1]]]).parameters
+    others = [key for key in keys if not key.startswith("model.init_args.")]
+    return others + [f"model.init_args.{name}" for name in own]
 
 
 def fit(argv: Sequence[str]) -> int:
