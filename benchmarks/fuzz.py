@@ -35,11 +35,11 @@ with atheris.instrument_imports(include=["catdog_pl"]):
     from catdog_pl.data.images import FORMATS, open_rgb, silence_pillow
     from catdog_pl.errors import CatDogError
     from catdog_pl.keras.optimizer import rmsprop_state
-    from catdog_pl.keras.reading import import_file
-    from catdog_pl.keras.writing import export_file
+    from catdog_pl.keras.saving import export_file
     from catdog_pl.models import Basic, hdf5
+    from catdog_pl.models.checkpoint import load_checkpoint, save_checkpoint
     from catdog_pl.models.classifier import DataSpec
-    from catdog_pl.models.registry import load_checkpoint, save_checkpoint
+    from catdog_pl.models.keras_import import import_file
 
 
 class Target(NamedTuple):

@@ -24,12 +24,12 @@ from PIL import Image
 
 from benchmarks.speed.process import megabytes, run
 from catdog_pl.data.images import open_rgb
-from catdog_pl.data.preparation.contents import Content
-from catdog_pl.data.preparation.duplicates import mark_duplicates
-from catdog_pl.data.preparation.looking import processors
-from catdog_pl.data.preparation.manifest import write_manifest
-from catdog_pl.data.preparation.photo import Look, Photo
-from catdog_pl.data.preparation.splits import Fractions, assign_splits
+from catdog_pl.data.prepare.contents import Content
+from catdog_pl.data.prepare.duplicates import mark_duplicates
+from catdog_pl.data.prepare.looking import processors
+from catdog_pl.data.prepare.manifest import write_manifest
+from catdog_pl.data.prepare.photo import Look, Photo
+from catdog_pl.data.prepare.splits import Fractions, assign_splits
 
 CHUNK = 32
 

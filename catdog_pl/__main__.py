@@ -9,7 +9,7 @@ from typing import NamedTuple, NoReturn
 
 from catdog_pl import __version__
 from catdog_pl.errors import CatDogError, UsageError, disk_line
-from catdog_pl.process import leave, uncollected
+from catdog_pl.process import gc_paused, leave
 
 
 class Command(NamedTuple):
@@ -26,13 +26,13 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "prepare": Command("catdog_pl.data.preparation.prepare:main", "photographs -> checked and split folders"),
+    "prepare": Command("catdog_pl.data.prepare.pipeline:main", "photographs -> checked and split folders"),
     "fit": Command("catdog_pl.cli:fit", "train a model (basic or vgg16)"),
     "validate": Command("catdog_pl.cli:validate", "loss and accuracy on the validation photographs"),
     "test": Command("catdog_pl.cli:test", "accuracy, crosstab and CSV on the test photographs"),
-    "predict": Command("catdog_pl.predict:main", "cat or dog, for files, folders and URLs"),
-    "keras": Command("catdog_pl.keras.command:main", "exchange weights with Keras files, both ways"),
-    "summary": Command("catdog_pl.reports.summary:main", "a model's layer table with its parameter counts"),
+    "predict": Command("catdog_pl.commands.predict:main", "cat or dog, for files, folders and URLs"),
+    "keras": Command("catdog_pl.commands.keras:main", "exchange weights with Keras files, both ways"),
+    "summary": Command("catdog_pl.models.summary:main", "a model's layer table with its parameter counts"),
 }
 
 
@@ -55,7 +55,7 @@ def load(name: str) -> Callable[[Sequence[str]], int]:
     if name not in COMMANDS:
         raise UsageError(f"there is no command {name!r}; valid are {', '.join(COMMANDS)}, or --help")
     module, function = COMMANDS[name].target.split(":")
-    with uncollected():
+    with gc_paused():
         target: Callable[[Sequence[str]], int] = getattr(import_module(module), function)
     return target
 

@@ -1,136 +1,122 @@
-"""The short forms of the command line, as a pure function over its words."""
+"""Options that are said once: a dataclass field, with its help, makes the option of the command line."""
 
-import difflib
-import re
-from collections.abc import Mapping, Sequence
+import argparse
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
 
 from catdog_pl.errors import UsageError
+from catdog_pl.io.files import is_url
 
-SHORT_FORMS = {
-    "accelerator": "trainer.accelerator",
-    "devices": "trainer.devices",
-    "precision": "trainer.precision",
-    "max_epochs": "trainer.max_epochs",
-    "root": "data.root",
-    "image_size": "data.image_size",
-    "batch_size": "data.batch_size",
-    "num_workers": "data.num_workers",
-    "learning_rate": "model.learning_rate",
-    "weights": "model.weights",
-    "preprocessing": "model.preprocessing",
-    "patience": "early_stopping.patience",
-    "seed": "seed_everything",
-}
-"""What may be typed -> the canonical key, which is what a saved configuration holds."""
+T = TypeVar("T")
 
 
-def canonical(argv: Sequence[str], models: Mapping[str, str]) -> list[str]:
-    """Rewrite the short forms to canonical keys, and order the words so that their order does not matter.
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse's parser, for which a wrong word is a `UsageError` and not the whole of its help.
 
-    Configuration files come first, in their order, then the model, then everything else in its order: what
-    is typed beats what a file says, and ``--model.dropout 0.2 --model vgg16`` means the same as its reverse.
+    Options may be spelt with underscores or hyphens and must not be shortened.
+    """
+
+    def __init__(self, **words: Any) -> None:
+        super().__init__(**({"allow_abbrev": False} | words))
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def option(default: T, help: str, **words: Any) -> T:
+    """Declare a dataclass field that is an option of the command line.
 
     Args:
-        argv: the words as typed.
-        models: class path of each model name.
+        default: the field's default; what the user leaves out.
+        help: one sentence for ``--help``; the default is added by itself.
+        words: further words for ``add_argument``, such as ``choices``, ``metavar``, ``type`` or ``group``,
+            the heading under which ``--help`` lists the option.
+    """
+    field: T = dataclasses.field(default=default, metadata={"help": help, **words})
+    return field
 
-    Returns:
-        Words for jsonargparse, each option as ``--key=value`` or ``--key``.
+
+def add_options(parser: argparse.ArgumentParser, config: type) -> None:
+    """Add an option for every field of a dataclass that was declared by `option`.
+
+    ``batch_size: int`` becomes ``--batch_size`` and ``--batch-size``; a bool that is False a flag; a tuple
+    an option with so many values.
+    """
+    types_of = typing.get_type_hints(config)
+    groups: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        words = dict(field.metadata)
+        if "help" not in words:
+            continue
+        heading = words.pop("group", None)
+        if heading and heading not in groups:
+            groups[heading] = parser.add_argument_group(heading)
+        target = groups[heading] if heading else parser
+        target.add_argument(
+            *spellings(field.name),
+            dest=field.name,
+            default=field.default,
+            **(_by_type(types_of[field.name], field.default) | words),
+        )
+
+
+def spellings(name: str) -> list[str]:
+    """Return both spellings of an option: ``batch_size`` -> ``--batch_size``, ``--batch-size``."""
+    return list(dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"]))
+
+
+def with_underscores(words: Sequence[str]) -> list[str]:
+    """Return the words with the hyphens of option names as underscores; their values stay as they are."""
+    return [_with_underscores(word) for word in words]
+
+
+def _with_underscores(word: str) -> str:
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word[2:].partition("=")
+    return f"--{name.replace('-', '_')}{equals}{value}"
+
+
+def local_path(word: str) -> Path:
+    """Return a word as a path; a URL, of which ``pathlib`` would make folders, is refused.
 
     Raises:
-        UsageError: a word belongs to no option, or a model name is unknown.
+        argparse.ArgumentTypeError: it is a URL.
     """
-    options = [expand(option, values, models) for option, values in grouped(argv)]
-    # sorted() is stable: within a rank the order stays, so that the last of two values wins.
-    return [word for _, word in sorted(options, key=lambda ranked: ranked[0])]
+    if is_url(word):
+        raise argparse.ArgumentTypeError(f"{word} is a URL; give a path of this machine")
+    return Path(word)
 
 
-def grouped(argv: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Each option with the words behind it: ``--a=1 --b 2`` -> ``[("--a", ["1"]), ("--b", ["2"])]``.
+def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
+    """Return a type for argparse: an int or float above 0 and below a million."""
 
-    Raises:
-        UsageError: the first word is no option.
-    """
-    groups: list[tuple[str, list[str]]] = []
-    for word in argv:
-        if word.startswith("--") or word in ("-h", "-c"):
-            option, equals, value = word.partition("=")
-            groups.append((option, [value] if equals else []))
-        elif groups:
-            groups[-1][1].append(word)
-        else:
-            raise UsageError(f"{word!r} is no option; options start with --, for example --model vgg16")
-    return groups
+    def parse(text: str) -> float:
+        value = kind(text)
+        if not 0 < value < 1_000_000:  # beyond, and for nan, the clocks of threads fail
+            raise ValueError
+        return value
+
+    parse.__name__ = f"{getattr(kind, '__name__', 'number')} above 0"  # argparse's word for the value
+    return parse
 
 
-def expand(option: str, values: list[str], models: Mapping[str, str]) -> tuple[int, str]:
-    """One option in its canonical spelling, and its rank in the order of ``canonical``."""
-    if len(values) > 1:
-        raise UsageError(f"{option} takes one value, got {' '.join(values)}; write lists as [a,b]")
-    key = {"-h": "help", "-c": "config"}.get(option, option.removeprefix("--"))
-    key = SHORT_FORMS.get(key, key)
-    if key == "model" and values and not is_class_path(values[0], models):
-        values = [model_path(values[0], models)]
-    rank = {"config": 0, "model": 1}.get(key, 2)
-    return rank, f"--{key}={values[0]}" if values else f"--{key}"
-
-
-def is_class_path(value: str, models: Mapping[str, str]) -> bool:
-    """Whether the model is given as the class path that a configuration file holds."""
-    return value in models.values()
-
-
-def model_path(name: str, models: Mapping[str, str]) -> str:
-    """The class path of a model name.
-
-    Raises:
-        UsageError: there is no such model.
-    """
-    if name not in models:
-        raise UsageError(f"model {name!r} is unknown; valid are {', '.join(models)}")
-    return models[name]
-
-
-def option_value(words: Sequence[str], key: str) -> str | None:
-    """The last value of an option among canonical words, or None."""
-    values = [word.partition("=")[2] for word in words if word.startswith(f"--{key}=")]
-    return values[-1] if values else None
-
-
-def parse_message(error: str, known: Sequence[str]) -> str:
-    """One line for what jsonargparse says in several.
-
-    Args:
-        error: its message.
-        known: the valid keys, from which the nearest is proposed for an unknown one.
-    """
-    text = " ".join(error.split())
-    if unknown := re.match(r"unrecognized arguments: --([^\s=]+)", text, flags=re.IGNORECASE):
-        return f"--{unknown[1]} is no option{nearest(unknown[1], [*SHORT_FORMS, *known])}; see --help"
-    if nested := re.search(r"NestedArg\(key='([^']+)', val='([^']*)'\)", text):
-        if f"model.init_args.{nested[1]}" in known:
-            return f"--model.{nested[1]} {nested[2]}: not a valid value; see --help"
-        own = [key for key in known if key.startswith("model.init_args.")]
-        return f"--model.{nested[1]} is no option of this model{nearest(nested[1], own)}; see --help"
-    if union := re.match(r'Parser key "([^"]+)": .*Subtypes: \[(.*?)\] .*Given value: (.*)', text):
-        return f"--{union[1]} {union[3]}: not a valid {readable(union[2])}"
-    if single := re.match(r'Parser key "([^"]+)": Expected an? (.*?)\. Got value: (.*)', text):
-        return f"--{single[1]} {single[3]}: not a valid {readable(single[2])}"
-    return text.replace('Parser key "', "--").replace('":', ":")
-
-
-def nearest(key: str, known: Sequence[str]) -> str:
-    """`` (did you mean --batch_size?)`` for the known key most like this one, or nothing."""
-    whole = [name.replace(".init_args.", ".") for name in known]
-    last = {name.rpartition(".")[2]: name for name in whole}
-    # What a user types comes first: --modle is nearer to the mode of --checkpoint.mode than to --model.
-    if close := difflib.get_close_matches(key, whole, n=1, cutoff=0.75):
-        return f" (did you mean --{close[0]}?)"
-    close = difflib.get_close_matches(key, last, n=1)
-    return f" (did you mean --{last[close[0]]}?)" if close else ""
-
-
-def readable(subtypes: str) -> str:
-    """A union's types as a person writes them: ``<class 'int'>, <class 'NoneType'>`` -> ``int or null``."""
-    names = re.sub(r"<class '([^']+)'>", r"\1", subtypes).replace("NoneType", "null")
-    return " or ".join(part.strip().removeprefix("typing.") for part in names.split(", "))
+def _by_type(annotation: Any, default: object) -> dict[str, Any]:
+    """Return the words for ``add_argument`` that a field's type asks for."""
+    if annotation is bool:
+        return {"action": "store_true"}
+    if isinstance(annotation, types.UnionType):  # int | None: the value is an int
+        annotation = next(part for part in typing.get_args(annotation) if part is not type(None))
+    if typing.get_origin(annotation) is tuple:
+        members = typing.get_args(annotation)
+        return {"type": members[0], "nargs": "+" if members[-1] is Ellipsis else len(members)}
+    return {"type": local_path if annotation is Path else annotation}

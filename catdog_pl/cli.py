@@ -22,12 +22,13 @@ from lightning.pytorch.cli import (
 )
 
 from catdog_pl import runs
-from catdog_pl.arguments import canonical, option_value, parse_message
+from catdog_pl.callbacks.history import EarlyStopping, EpochSeed, History, ModelCheckpoint, SafeCheckpointIO
 from catdog_pl.data.datamodule import CatDogDataModule
-from catdog_pl.data.preparation.audit import quick_check
+from catdog_pl.data.prepare.check import quick_check
 from catdog_pl.errors import CatDogError, Interrupted, UsageError
+from catdog_pl.models.checkpoint import MODELS, data_spec, read_checkpoint, restore_arguments
 from catdog_pl.models.classifier import NOTE, Classifier
-from catdog_pl.models.registry import MODELS, data_spec, read_checkpoint, restore_arguments
+from catdog_pl.models.summary import totals
 from catdog_pl.process import keep_memory, on_terminal, silence
 from catdog_pl.refusals import (
     changes,
@@ -38,14 +39,7 @@ from catdog_pl.refusals import (
     refusal,
     unrestorable,
 )
-from catdog_pl.reports.summary import totals
-from catdog_pl.training import (
-    EarlyStopping,
-    EpochSeed,
-    History,
-    ModelCheckpoint,
-    SafeCheckpointIO,
-)
+from catdog_pl.short_forms import canonical, option_value, parse_message
 
 SEED = 2018
 MODEL_PATHS = {name: f"catdog_pl.models.{cls.__name__}" for name, cls in MODELS.items()}
@@ -284,7 +278,7 @@ class CatDogCLI(LightningCLI):
         if self.stage != "test":
             return History(self.run_folder)
         # Only a test waits for pandas and scikit-learn, which take as long to import as half of torch.
-        from catdog_pl.reports.evaluation import Evaluation
+        from catdog_pl.report.evaluation import Evaluation
 
         return Evaluation(self.run_folder / "test.csv")
 

@@ -3,25 +3,32 @@
 The ground floor of the package: every room may import it, and it imports nothing.
 
     CatDogError            something named in the message cannot be used; exit code 1
-    ├── UsageError         the command line itself is wrong; exit code 2
-    └── Interrupted        somebody stopped the run; exit code 130 or 143
+    ├── UsageError         the command line or the configuration is wrong; exit code 2
+    ├── Interrupted        somebody stopped the run; exit code 130 or 143
+    ├── ImageError         a picture cannot be read or decoded
+    ├── DownloadError      an address cannot be reached, or its answer cannot be used
+    ├── ArchiveError       a zip or tar archive cannot be used
+    ├── DatasetError       a data folder is missing, empty, or not one folder for each class
+    ├── CheckpointError    a checkpoint is missing, damaged, foreign or hostile
+    ├── WeightsError       pretrained weights cannot be found, downloaded or read
+    └── KerasFileError     a Keras file cannot be read, or holds no model that can be built here
 
-Rooms derive their own classes where a caller may want to tell them apart
-(``data.images.ImageError``, ``models.registry.CheckpointError``).
+Every exception of the package is in this tree.
 """
 
-import argparse
 import re
-from pathlib import Path
-from typing import NoReturn
+from typing import Literal
 
 _SCHEME = r"\b([a-z][a-z0-9+.-]{1,19}:/+)"  # bounded, so that long texts take no long time
 _PASSWORD = re.compile(_SCHEME + r"[^/]*@", re.IGNORECASE)
 _URL = re.compile(_SCHEME + r"[^\s'\"]*", re.IGNORECASE)
 
+ImageFault = Literal["unreadable", "empty", "not an image", "truncated", "too large"]
+"""Why a picture cannot be used, for code that treats the reasons differently."""
+
 
 def one_line(text: str) -> str:
-    """The text with line breaks, control characters and undecodable bytes written as escapes."""
+    """Return the text with line breaks, control characters and undecodable bytes written as escapes."""
     if text.isprintable():
         return text
     return "".join(
@@ -29,10 +36,15 @@ def one_line(text: str) -> str:
     )
 
 
-def masked(text: str) -> str:
-    """The text with user, password and values of the query hidden in every URL that is in it.
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its class where it has no text."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
-    For text that somebody else wrote, in which the end of a URL can only be guessed; ``data.urls.mask`` knows
+
+def masked(text: str) -> str:
+    """Return the text with user, password and query values hidden in every URL in it.
+
+    For text that somebody else wrote, in which the end of a URL can only be guessed; ``io.http.mask`` knows
     its URL. A slash may be missing, because a URL that is taken for a path loses one.
     """
     return _URL.sub(lambda url: _without_query(url[0]), _PASSWORD.sub(r"\1***@", text))
@@ -44,12 +56,23 @@ def _without_query(url: str) -> str:
     return address + mark + re.sub(r"(^|&)([^=&]*=)?[^&]+", r"\1\2***", values) + query[len(values) :]
 
 
+def disk_line(error: OSError, place: object = "the output") -> str:
+    """Return one line on what cannot be read or written, and what to do.
+
+    Args:
+        error: names the file, unless the disk was full.
+        place: named where the error names none.
+    """
+    name = masked(one_line(str(error.filename or place)))
+    reason = error.strerror or error
+    return f"{name} cannot be read or written ({reason}); look at its folder, its rights and the free disk"
+
+
 class CatDogError(Exception):
     """A problem that the user can mend.
 
     The message is one line and names the thing, the value given, what would be valid, and what to do.
-    Whatever is put into it, a file's own words among it: control characters are escaped, and secrets in URLs
-    masked.
+    Control characters in it are escaped and secrets in URLs masked, whoever wrote the text.
     """
 
     exit_code: int = 1
@@ -68,7 +91,7 @@ class Interrupted(CatDogError):  # noqa: N818  # not an error of anybody's
     """Somebody stopped the run.
 
     Args:
-        message: what was saved, and how to go on.
+        message: what was saved, and how to resume.
         signum: the signal; the exit code is 128 + signum, as shells have it.
     """
 
@@ -77,37 +100,66 @@ class Interrupted(CatDogError):  # noqa: N818  # not an error of anybody's
         self.exit_code = 128 + signum
 
 
-def disk_line(error: OSError, place: object = "the output") -> str:
-    """One line for what cannot be read or written, and what to do.
+class _NamedError(CatDogError):
+    """An error on one named thing.
 
     Args:
-        error: names the file, unless the disk was full.
-        place: named where the error names none.
+        name: what the user called it; kept on one line by escaping.
+        reason: why it cannot be used.
     """
-    name = masked(one_line(str(error.filename or place)))
-    reason = error.strerror or error
-    return f"{name} cannot be read or written ({reason}); look at its folder, its rights and the free disk"
+
+    def __init__(self, name: str, reason: str, *more: object) -> None:
+        super().__init__(name, reason, *more)  # all as args, so that the error survives pickling by a worker
+        self.name = one_line(name)
+        self.reason = one_line(reason)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse's parser, for which a wrong word is a `UsageError` and not the whole of its help."""
+class ImageError(_NamedError):
+    """A picture cannot be read or decoded.
 
-    def error(self, message: str) -> NoReturn:
-        """Refuse the command line.
+    Args:
+        name: what the user called the picture.
+        reason: why it cannot be used.
+        kind: the reason as one of a few words.
+    """
 
-        Raises:
-            UsageError: always.
-        """
-        raise UsageError(f"{message}; see {self.prog} --help")
-
-
-def is_remote(path: str) -> bool:
-    """Whether what is given as a path is a URL; one letter before the colon is a drive of Windows."""
-    return re.match(r"\w\w+://", path) is not None
+    def __init__(self, name: str, reason: str, kind: ImageFault = "unreadable") -> None:
+        super().__init__(name, reason, kind)
+        self.kind: ImageFault = kind
 
 
-def local_path(word: str) -> Path:
-    """A path on the command line; a URL, of which ``pathlib`` would make folders, is refused."""
-    if is_remote(word):
-        raise argparse.ArgumentTypeError(f"{masked(word)} is a URL; give a path of this machine")
-    return Path(word)
+class DownloadError(_NamedError):
+    """An address cannot be reached, or its answer cannot be used.
+
+    Args:
+        name: the URL, with its secrets masked.
+        reason: why there is no answer that can be used.
+        transient: whether another attempt may succeed.
+    """
+
+    def __init__(self, name: str, reason: str, transient: bool = False) -> None:
+        super().__init__(name, reason, transient)
+        self.transient = transient
+
+
+class ArchiveError(CatDogError):
+    """A zip or tar archive cannot be used."""
+
+
+class DatasetError(CatDogError):
+    """A data folder is missing, empty, or not laid out as one folder for each class."""
+
+
+class CheckpointError(CatDogError):
+    """A checkpoint is missing, damaged, foreign or hostile."""
+
+
+class WeightsError(CatDogError):
+    """Pretrained weights cannot be found, downloaded or read."""
+
+
+class KerasFileError(CatDogError):
+    """A Keras file cannot be read, or holds no model that can be built here."""

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Import large libraries without garbage collection, which finds none.
 
     Modules make some hundred thousand objects that stay; looking through them again and again is a fifth of

@@ -8,10 +8,11 @@ import torch
 from jsonargparse import Namespace
 from lightning.pytorch.accelerators import AcceleratorRegistry
 
-from catdog_pl.errors import CatDogError, UsageError, disk_line, is_remote
+from catdog_pl.callbacks.history import METRICS
+from catdog_pl.errors import CatDogError, UsageError, disk_line, first_line
+from catdog_pl.io.files import is_url
+from catdog_pl.models.checkpoint import restore_arguments
 from catdog_pl.models.classifier import NOTE
-from catdog_pl.models.registry import first_line, restore_arguments
-from catdog_pl.training import METRICS
 
 TUNABLE = ("learning_rate", "optimizer_args", "dropout", "bf16_backbone", "cached_views")
 """Hyper-parameters that may differ from the checkpoint's; the others decide what its weights mean."""
@@ -84,7 +85,7 @@ def check_local(key: str, folder: Any) -> None:
     Raises:
         UsageError: it is a URL.
     """
-    if is_remote(str(folder)):
+    if is_url(str(folder)):
         raise UsageError(f"--{key} {folder} is a URL; give a folder of this machine")
 
 

@@ -3,7 +3,8 @@
 from datetime import datetime
 from pathlib import Path
 
-from catdog_pl.errors import CatDogError, is_remote
+from catdog_pl.errors import CatDogError
+from catdog_pl.io.files import is_url
 
 ROOT = Path("checkpoints")
 BEST = "best.ckpt"
@@ -73,7 +74,7 @@ def existing(path: str) -> Path:
     Raises:
         CatDogError: it is none.
     """
-    if is_remote(path):
+    if is_url(path):
         raise CatDogError(f"checkpoint {path}: only local files are read; download it first")
     if not Path(path).is_file():
         raise CatDogError(f"checkpoint {path}: there is no such file; give a path, best or last")

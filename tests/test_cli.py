@@ -114,9 +114,9 @@ def test_logged_values_are_means_over_the_samples(photos: Path, run: Run) -> Non
     (folder,) = Path("checkpoints/basic").iterdir()
     row = pd.read_csv(folder / "metrics.csv").iloc[0]
     model = load_checkpoint(folder / "last.ckpt")
-    from catdog_pl.data.folder import PhotoFolder
+    from catdog_pl.data.dataset import CachedImageFolder
 
-    data = PhotoFolder(photos / "validation", 32)
+    data = CachedImageFolder(photos / "validation", 32)
     pixels, labels, _ = data.__getitems__(range(len(data)))
     logits = model(pixels.permute(0, 3, 1, 2)).detach()
     loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels.float())

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from catdog_pl.keras.optimizer import RMSpropState
-from catdog_pl.keras.writing import export_file
+from catdog_pl.keras.saving import export_file
 from catdog_pl.models import Basic
+from catdog_pl.models.checkpoint import save_checkpoint
 from catdog_pl.models.classifier import DataSpec
-from catdog_pl.models.registry import save_checkpoint
 from tests.conftest import Run
 
 Capture = pytest.CaptureFixture[str]

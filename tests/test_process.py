@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from catdog_pl.process import uncollected
+from catdog_pl.process import gc_paused
 
 
 def test_a_process_that_leaves_loses_nothing_and_keeps_its_code() -> None:
@@ -33,12 +33,12 @@ def test_every_way_to_end_has_its_exit_code(words: list[str], code: int) -> None
 
 def test_garbage_is_collected_again_after_an_import() -> None:
     assert gc.isenabled()
-    with uncollected():
+    with gc_paused():
         assert not gc.isenabled()
     assert gc.isenabled()
     gc.disable()
     try:
-        with uncollected():
+        with gc_paused():
             pass
         assert not gc.isenabled()
     finally:

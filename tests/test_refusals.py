@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from catdog_pl.errors import CheckpointError
 from catdog_pl.models.basic import Basic
-from catdog_pl.models.registry import CheckpointError, read_checkpoint, save_checkpoint
+from catdog_pl.models.checkpoint import read_checkpoint, save_checkpoint
 from catdog_pl.refusals import changes
 from tests.conftest import Run
 

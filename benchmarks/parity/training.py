@@ -26,8 +26,8 @@ from benchmarks.parity.referee import (
     tensor,
     twin,
 )
-from catdog_pl.keras.reading import import_file
 from catdog_pl.models.classifier import Batch, Classifier
+from catdog_pl.models.keras_import import import_file
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from benchmarks.speed.contestants import OURS
 from benchmarks.speed.records import Figure
-from catdog_pl.data.folder import PhotoFolder
+from catdog_pl.data.dataset import CachedImageFolder
 from catdog_pl.data.images import open_rgb, resize, resize_rule
 from catdog_pl.data.transforms import AffineRanges, draw, warp
 from catdog_pl.models import VGG16, Basic, Classifier
@@ -177,7 +177,7 @@ def decoding_rates(data: Path) -> dict[str, float]:
             return image.convert("RGB").resize((150, 150), Image.Resampling.NEAREST)
 
     def cache() -> None:
-        PhotoFolder(data / "train", 150).decode()
+        CachedImageFolder(data / "train", 150).decode()
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         alone = fastest(lambda: list(pool.map(pillow, paths)), 2)

@@ -9,10 +9,10 @@ from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
-from catdog_pl.data.folder import Batch, DataError, PhotoFolder
+from catdog_pl.data.dataset import Batch, CachedImageFolder
 from catdog_pl.data.images import ResizeRule
 from catdog_pl.data.transforms import AffineRanges, draw, warp
-from catdog_pl.errors import UsageError
+from catdog_pl.errors import DatasetError, UsageError
 
 Split = Literal["train", "validation", "test"]
 
@@ -88,7 +88,7 @@ class CatDogDataModule(LightningDataModule):
         self.seed = seed
         self.cache_bytes = int(cache_gib * 2**30)
         self.num_workers = num_workers
-        self.folders: dict[Split, PhotoFolder] = {}
+        self.folders: dict[Split, CachedImageFolder] = {}
         self._drawn: tuple[int, Tensor] | None = None
 
     def setup(self, stage: str) -> None:
@@ -98,12 +98,12 @@ class CatDogDataModule(LightningDataModule):
             stage: ``fit``, ``validate``, ``test`` or ``predict``.
 
         Raises:
-            DataError: a folder is missing or empty, or its classes are not two, or not those of training.
+            DatasetError: a folder is missing or empty, or its classes are not two, or not those of training.
             ImageError: a photograph cannot be decoded.
         """
         for split in STAGES[stage]:
             if split not in self.folders:
-                self.folders[split] = PhotoFolder(self.root / split, self.image_size, self.resize)
+                self.folders[split] = CachedImageFolder(self.root / split, self.image_size, self.resize)
         self._check_classes(STAGES[stage])
         self._report(STAGES[stage])
         if sum(self.folders[split].nbytes for split in STAGES[stage]) <= self.cache_bytes:
@@ -112,7 +112,7 @@ class CatDogDataModule(LightningDataModule):
             if not self.num_workers:  # processes beside this one cannot read what lies on its GPU
                 self._place([self.folders[split] for split in STAGES[stage]])
 
-    def _place(self, folders: list[PhotoFolder]) -> None:
+    def _place(self, folders: list[CachedImageFolder]) -> None:
         """Keep decoded photographs on a GPU that has room, so that a step neither copies nor waits."""
         missing = sum(folder.nbytes for folder in folders if folder.device != self._device)
         device = self._device if has_room(self._device, missing) else torch.device("cpu")
@@ -191,7 +191,7 @@ class CatDogDataModule(LightningDataModule):
             folder, UnrepeatedDistributedSampler(folder, num_replicas=self._world_size, rank=self._rank)
         )
 
-    def _loader(self, folder: PhotoFolder, sampler: "Sampler[Any] | None") -> DataLoader[Batch]:
+    def _loader(self, folder: CachedImageFolder, sampler: "Sampler[Any] | None") -> DataLoader[Batch]:
         workers = folder.default_workers if self.num_workers is None else self.num_workers
         return DataLoader(
             folder,
@@ -210,7 +210,7 @@ class CatDogDataModule(LightningDataModule):
         first, *others = (self.folders[split] for split in splits)
         for other in others:
             if other.classes != first.classes:
-                raise DataError(
+                raise DatasetError(
                     f"{other.root} holds the classes {', '.join(other.classes)}, {first.root} holds "
                     f"{', '.join(first.classes)}; give both the same class folders"
                 )

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from catdog_pl.data.rgb import Colour, to_rgb
-from catdog_pl.errors import CatDogError, one_line
+from catdog_pl.errors import CatDogError, ImageError
 
 MAX_PIXELS = 89_478_485
 """Pillow's own alarm level: 0.36 GB once decoded, and above what cameras write by default."""
@@ -37,12 +37,6 @@ MAX_BYTES = 256 * 2**20
 
 FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO")
 """What Pillow may try. Its other readers start programs (EPS) or had memory errors (PSD, FITS)."""
-
-EXTENSIONS = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff",
-    ".avif", ".ppm", ".pgm", ".pbm", ".pnm", ".ico", ".heic", ".heif",
-)  # fmt: skip
-"""Endings of file names, in lower case, that make a file in a folder an image."""
 
 ResizeRule = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 RESIZE_RULES: tuple[ResizeRule, ...] = get_args(ResizeRule)
@@ -61,28 +55,6 @@ _NOT_IMAGES = {
     b"pk\x03\x04": "a zip archive",
     b"\x1f\x8b": "a gzip archive",
 }
-
-
-class ImageError(CatDogError):
-    """A source cannot be used as an image.
-
-    Args:
-        name: what the user called the source; kept on one line by escaping.
-        reason: why it cannot be used.
-    """
-
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(name, reason)  # both as args, so that the error survives pickling by a worker
-        self.name = one_line(name)
-        self.reason = one_line(reason)
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.reason}"
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file of this name, found in a folder, counts as an image: right ending, not hidden."""
-    return not name.startswith(".") and name.lower().endswith(EXTENSIONS)
 
 
 def silence_pillow() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from catdog_pl.models.hdf5 import Array
+from catdog_pl.keras.hdf5 import Array
 
 TO_KERAS = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
 """Axes of (out, in, kh, kw) -> (kh, kw, in, out) and (out, in) -> (in, out), by their number."""

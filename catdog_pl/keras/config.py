@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from catdog_pl.models.hdf5 import KerasFileError, printable
+from catdog_pl.errors import KerasFileError
+from catdog_pl.keras.hdf5 import printable
 
 Config = Mapping[str, Any]
 

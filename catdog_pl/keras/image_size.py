@@ -2,8 +2,8 @@
 
 from math import isqrt
 
+from catdog_pl.errors import KerasFileError
 from catdog_pl.keras.recognise import Recognised
-from catdog_pl.models.hdf5 import KerasFileError
 
 WORKSHOP = 150
 

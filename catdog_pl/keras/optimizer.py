@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from catdog_pl.errors import KerasFileError
 from catdog_pl.keras.arrays import from_keras, keras_shape, to_keras
 from catdog_pl.keras.config import Config
+from catdog_pl.keras.hdf5 import read_array
+from catdog_pl.keras.nn import KerasRMSprop
+from catdog_pl.keras.weights import optimizer_arrays
 from catdog_pl.models.classifier import Classifier
-from catdog_pl.models.hdf5 import KerasFileError, read_array
-from catdog_pl.models.keras_defaults import KerasRMSprop
-from catdog_pl.models.keras_h5 import optimizer_arrays
 
 UNUSUAL = (
     "centered",

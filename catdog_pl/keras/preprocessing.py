@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from math import isclose
 from typing import NamedTuple
 
+from catdog_pl.errors import KerasFileError
 from catdog_pl.keras.config import KerasLayer
-from catdog_pl.models.hdf5 import KerasFileError
-from catdog_pl.models.vgg16_weights import TORCHVISION_NAMES, normalization
+from catdog_pl.models.backbones.weights import TORCHVISION_NAMES, normalization
 
 Channels = tuple[float, float, float]
 

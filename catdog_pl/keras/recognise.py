@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from catdog_pl.errors import KerasFileError
 from catdog_pl.keras.config import Config, KerasLayer, input_shape, layers_in_order
 from catdog_pl.keras.preprocessing import imagenet_weights
 from catdog_pl.keras.steps import TRAINING_ONLY, Step, misfit, padding, steps_of, units
-from catdog_pl.models.hdf5 import KerasFileError
-from catdog_pl.models.keras_h5 import StoredLayer
+from catdog_pl.keras.weights import StoredLayer
 from catdog_pl.models.vgg16 import BLOCKS
 
 VGG16_FILTERS = tuple(width for widths in BLOCKS for width in widths)

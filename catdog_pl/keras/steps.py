@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from catdog_pl.errors import KerasFileError
 from catdog_pl.keras.config import KerasLayer
-from catdog_pl.models.hdf5 import KerasFileError, printable
+from catdog_pl.keras.hdf5 import printable
 
 TRAINING_ONLY = (
     "ActivityRegularization",

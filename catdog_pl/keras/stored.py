@@ -5,15 +5,9 @@ from itertools import groupby
 
 import h5py
 
+from catdog_pl.errors import KerasFileError
 from catdog_pl.keras.config import KerasLayer
-from catdog_pl.models.hdf5 import KerasFileError
-from catdog_pl.models.keras_h5 import (
-    StoredLayer,
-    in_vgg16_order,
-    legacy_layers,
-    legacy_root,
-    numbered_layers,
-)
+from catdog_pl.keras.weights import StoredLayer, in_vgg16_order, legacy_layers, legacy_root, numbered_layers
 
 
 def match(layers: Sequence[KerasLayer], file: h5py.File) -> list[StoredLayer]:

@@ -1,8 +1,27 @@
-"""The two networks, what they take from Keras, and their checkpoints."""
+"""The networks, what they take from Keras, and their checkpoints."""
 
-from catdog_pl.models.basic import Basic
-from catdog_pl.models.classifier import Classifier, DataSpec
-from catdog_pl.models.registry import load_checkpoint
-from catdog_pl.models.vgg16 import VGG16
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from catdog_pl.models.basic import Basic
+    from catdog_pl.models.checkpoint import load_checkpoint
+    from catdog_pl.models.classifier import Classifier, DataSpec
+    from catdog_pl.models.vgg16 import VGG16
 
 __all__ = ["VGG16", "Basic", "Classifier", "DataSpec", "load_checkpoint"]
+
+_HOMES = {
+    "Basic": "basic",
+    "Classifier": "classifier",
+    "DataSpec": "classifier",
+    "VGG16": "vgg16",
+    "load_checkpoint": "checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Importing torch takes seconds, which the modules of this room that need none shall not cost.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

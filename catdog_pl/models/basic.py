@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from catdog_pl.errors import UsageError
+from catdog_pl.keras.nn import glorot_uniform_
 from catdog_pl.models.classifier import Classifier, FlattenKeras
 from catdog_pl.models.convolution import ConvBlocks
-from catdog_pl.models.keras_defaults import glorot_uniform_
 
 
 class Basic(Classifier):

@@ -17,7 +17,7 @@ from torchmetrics.functional.classification import binary_accuracy
 
 import catdog_pl
 from catdog_pl.errors import CatDogError, UsageError
-from catdog_pl.models.keras_defaults import KerasRMSprop
+from catdog_pl.keras.nn import KerasRMSprop
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Pixels (N, 3, S, S) uint8 or float in 0..255, labels (N,) 0 or 1, sample indices (N,)."""

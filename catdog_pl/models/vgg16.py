@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from catdog_pl.errors import UsageError
+from catdog_pl.keras.nn import glorot_uniform_
+from catdog_pl.models.backbones.weights import Normalization, load_backbone, normalization
 from catdog_pl.models.classifier import Batch, Classifier, FlattenKeras
 from catdog_pl.models.convolution import ConvReLU
 from catdog_pl.models.feature_cache import FeatureCache
-from catdog_pl.models.keras_defaults import glorot_uniform_
-from catdog_pl.models.vgg16_weights import Normalization, load_backbone, normalization
 
 BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 """Output channels of the convolutions in each block: configuration D of Simonyan and Zisserman 2014."""

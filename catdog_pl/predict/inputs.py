@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from catdog_pl.data.images import MAX_BYTES, ImageError, is_image_name, open_rgb
-from catdog_pl.data.urls import SECONDS, fetch, is_url, mask
+from catdog_pl.data.images import MAX_BYTES, open_rgb
+from catdog_pl.errors import ImageError
+from catdog_pl.io.files import is_image_name, is_url
+from catdog_pl.io.http import SECONDS, fetch, mask
 
 Source = str | Path | bytes
 """A file, a folder, a URL, ``-`` for standard input, or the content of an image file."""

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from catdog_pl.data.images import ImageError, resize, resize_rule
-from catdog_pl.data.urls import SECONDS
-from catdog_pl.errors import CatDogError, UsageError
+from catdog_pl.data.images import resize, resize_rule
+from catdog_pl.errors import CatDogError, ImageError, UsageError
+from catdog_pl.io.http import SECONDS
 from catdog_pl.predict.inputs import Input, Source, expand
-from catdog_pl.process import uncollected
+from catdog_pl.process import gc_paused
 from catdog_pl.runs import find_checkpoint
 
 if TYPE_CHECKING:  # importing torch takes seconds, which --help and errors of usage must not
@@ -188,8 +188,8 @@ def load(ckpt_path: str | Path, accelerator: str) -> "Classifier":
         CatDogError: the checkpoint or the accelerator cannot be used.
     """
     path = find_checkpoint(str(ckpt_path))  # before torch is imported: a wrong path is answered at once
-    with uncollected():
-        from catdog_pl.models.registry import load_checkpoint
+    with gc_paused():
+        from catdog_pl.models.checkpoint import load_checkpoint
 
     chosen = device(accelerator)
     return load_checkpoint(path).to(chosen)

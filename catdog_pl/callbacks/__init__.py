@@ -1,0 +1,1 @@
+"""What surrounds a fit: epoch lines, checkpoints, seeds, early stopping."""

@@ -1,0 +1,1 @@
+"""A checkpoint written in another tool's format."""

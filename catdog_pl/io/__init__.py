@@ -1,0 +1,1 @@
+"""Files, downloads and what a user names as a source."""

@@ -1,0 +1,123 @@
+"""A Keras file of any kind, told by its content and not by its name, opened for reading."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile, is_zipfile
+
+import h5py
+
+from catdog_pl.errors import KerasFileError
+from catdog_pl.keras.config import Config
+from catdog_pl.keras.hdf5 import open_h5, printable, text
+from catdog_pl.keras.weights import legacy_root
+
+MAX_CONFIG = 2**24
+"""Bytes of the configuration in an archive; VGG16's has 30,000."""
+
+MAX_WEIGHTS = 2**31
+"""Bytes of the weights in an archive, which are read into memory; VGG16 has 67 million."""
+
+ZIP_ERRORS = (BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, KeyError, ValueError)
+"""What zipfile raises on archives that are damaged, encrypted or compressed in an unknown way."""
+
+
+@dataclass(frozen=True)
+class KerasFile:
+    """What one file holds.
+
+    Attributes:
+        kind: for people, ``a whole model (HDF5)``.
+        keras_version: of the Keras that wrote it; empty where the file does not tell.
+        model: the model's configuration; None for weights alone.
+        training: what the model was compiled with; empty where the file does not tell.
+        weights: the arrays, in either layout.
+    """
+
+    kind: str
+    keras_version: str
+    model: Config | None
+    training: Config
+    weights: h5py.File
+
+
+@contextmanager
+def open_keras(path: Path) -> Iterator[KerasFile]:
+    """Open a ``.keras`` archive, a whole model in HDF5, or weights alone in either layout of HDF5.
+
+    Raises:
+        KerasFileError: there is no such file, or it is damaged, foreign or hostile.
+    """
+    if path.is_dir():
+        raise KerasFileError(f"{path} is a folder; give a file saved as .keras or .h5")
+    if not path.is_file():
+        raise KerasFileError(f"{path}: there is no such file; give one that Keras saved")
+    opener = open_archive if is_zipfile(path) else open_hdf5
+    with opener(path) as file:
+        yield file
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[KerasFile]:
+    """Open a file that is HDF5 itself."""
+    with open_h5(path, str(path)) as weights:
+        config, training = text(weights, "model_config"), text(weights, "training_config")
+        root = legacy_root(weights)
+        version = text(weights if root is None else root, "keras_version") or ""
+        kind = "a whole model (HDF5)" if config else "weights alone (HDF5)"
+        model = parsed(config) if config else None
+        yield KerasFile(kind, printable(version), model, parsed(training) if training else {}, weights)
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[KerasFile]:
+    """Open a ``.keras`` archive; its members are read by name into memory, none is unpacked to disk."""
+    try:
+        with ZipFile(path) as archive:
+            config = parsed(member(archive, "config.json", MAX_CONFIG))
+            metadata = parsed(member(archive, "metadata.json", MAX_CONFIG))
+            content = member(archive, "model.weights.h5", MAX_WEIGHTS)
+    except KerasFileError as error:
+        raise KerasFileError(f"{path}: {error}") from error
+    except ZIP_ERRORS as error:
+        raise KerasFileError(f"{path} is damaged, or no Keras archive ({error})") from error
+    with open_h5(content, str(path)) as weights:
+        version, training = metadata.get("keras_version"), config.get("compile_config")
+        yield KerasFile(
+            kind="a whole model (.keras)",
+            keras_version=printable(version) if isinstance(version, str) else "",
+            model=config,
+            training=training if isinstance(training, dict) else {},
+            weights=weights,
+        )
+
+
+def member(archive: ZipFile, name: str, limit: int) -> bytes:
+    """One file of an archive, after a look at its declared size.
+
+    Raises:
+        KerasFileError: it is missing or too large, or would unpack to far more than is stored.
+    """
+    if name not in archive.namelist():
+        raise KerasFileError(f"{name} is missing in the archive; give a file that Keras saved")
+    entry = archive.getinfo(name)
+    if entry.file_size > limit:
+        raise KerasFileError(f"{name} declares {entry.file_size} bytes; at most {limit} are read")
+    if entry.file_size > MAX_CONFIG + 10 * entry.compress_size:
+        raise KerasFileError(f"{name} unpacks to {entry.file_size} bytes; Keras does not compress")
+    return archive.read(entry)
+
+
+def parsed(content: str | bytes) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        KerasFileError: it is something else.
+    """
+    found = json.loads(content)
+    if not isinstance(found, dict):
+        raise KerasFileError(f"its configuration is a {type(found).__name__}, no JSON object")
+    return found

@@ -1,0 +1,287 @@
+"""HDF5 files of other people, read as data only: no link is followed, no declared size is believed.
+
+HDF5's own C library crashes, or loops for ever, on some damaged files. So a file is first read by a process
+of its own, which is this module run as a script (`survey`).
+"""
+
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from catdog_pl.errors import KerasFileError
+
+Array = npt.NDArray[np.float32]
+
+MAX_ELEMENTS = 2**28
+"""Largest array read, in elements (1 GiB); the basic model's largest has 4.7 million."""
+
+UNSTORED = 2**20
+"""Bytes that an array may declare beyond ten times what the file stores of it. Keras compresses nothing, and
+a file of a few kilobytes can declare terabytes."""
+
+MAX_ENTRIES = 2_000
+"""Names, or entries of groups, read from one file; VGG16 has 200. Hard links can make a small file an endless
+tree."""
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+"""The first bytes of every HDF5 file that Keras writes."""
+
+MAX_TEXT = 2**24
+"""Bytes of one attribute; the configuration of VGG16 has 30,000."""
+
+HDF5_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError)
+"""What h5py raises on files that are damaged, foreign or hostile."""
+
+
+SURVEY_SECONDS = 30.0
+"""How long the first reading may take; VGG16 takes a third of a second."""
+
+
+@contextmanager
+def open_h5(source: Path | bytes, name: str) -> Iterator[h5py.File]:
+    """Open a file for reading; whatever is wrong with it while the block runs becomes one line.
+
+    Args:
+        source: a path, or the content.
+        name: what the message calls it.
+
+    Raises:
+        KerasFileError: the file is damaged or foreign, or the block raised this.
+    """
+    check_signature(source, name)
+    survey(source, name)
+    try:
+        with h5py.File(BytesIO(source) if isinstance(source, bytes) else source, "r") as file:
+            yield file
+    except KerasFileError as error:
+        raise KerasFileError(f"{name}: {error}") from error
+    except HDF5_ERRORS as error:
+        detail = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise KerasFileError(f"{name} is damaged, or no Keras file ({detail})") from error
+
+
+def check_signature(source: Path | bytes, name: str) -> None:
+    """Hold that the content is HDF5, before anything else is made of it.
+
+    Raises:
+        KerasFileError: it is not.
+    """
+    try:
+        start = source[:8] if isinstance(source, bytes) else first_bytes(source)
+    except OSError as error:
+        raise KerasFileError(f"{name} cannot be read ({error.strerror or error})") from error
+    if start != SIGNATURE:
+        raise KerasFileError(
+            f"{name} is neither HDF5 nor a .keras archive, or damaged; give a file that Keras saved"
+        )
+
+
+def first_bytes(path: Path) -> bytes:
+    """The first 8 bytes of a file."""
+    with path.open("rb") as file:
+        return file.read(8)
+
+
+def survey(source: Path | bytes, name: str) -> None:
+    """Let another process read all of a file, and see whether HDF5 survives it.
+
+    What is wrong with the file otherwise is not this function's to tell.
+
+    Raises:
+        KerasFileError: HDF5 crashed, or did not come to an end.
+    """
+    package = Path(__file__).resolve().parents[2]
+    path = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH"))))
+    argument, content = ("-", source) if isinstance(source, bytes) else (str(source.resolve()), None)
+    try:
+        # -P: the folder of this file holds modules of other packages' names.
+        done = subprocess.run(
+            [sys.executable, "-P", __file__, argument],
+            input=content,
+            capture_output=True,
+            env=os.environ | {"PYTHONPATH": path},
+            timeout=SURVEY_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise KerasFileError(f"{name} is damaged: reading it takes over {SURVEY_SECONDS:.0f} s") from error
+    if done.returncode:
+        raise KerasFileError(f"{name} is damaged in a way that HDF5 does not survive; use another copy")
+
+
+def read_everything(file: h5py.File) -> None:
+    """Touch every attribute and every array that the functions here may read, past whatever is wrong."""
+    waiting, count = [file], 0
+    while waiting and count < MAX_ENTRIES:
+        group = waiting.pop()
+        for attribute in tolerated(list, group.attrs) or ():
+            tolerated(attribute_value, group, attribute)
+        for key in tolerated(list, group) or ():
+            count += 1
+            found = tolerated(child, group, key)
+            if isinstance(found, h5py.Group):
+                waiting.append(found)
+            elif found is not None:
+                tolerated(np.asarray, tolerated(array_at, group, key))
+
+
+def tolerated(read: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function returns, or None where the file is wrong."""
+    with suppress(KerasFileError, *HDF5_ERRORS):
+        return read(*arguments)
+    return None
+
+
+def groups(file: h5py.File) -> Iterator[tuple[str, h5py.Group]]:
+    """All groups below the root with their paths, each reached through hard links alone.
+
+    Raises:
+        KerasFileError: the file has more than ``MAX_ENTRIES`` entries, or a link.
+    """
+    waiting, count = [("", file)], 0
+    while waiting:
+        path, group = waiting.pop()
+        for key in group:
+            count += 1
+            if count > MAX_ENTRIES:
+                raise KerasFileError(f"it has more than {MAX_ENTRIES} entries; Keras writes 200 for VGG16")
+            found = child(group, key)
+            if isinstance(found, h5py.Group):
+                waiting.append((f"{path}/{key}".lstrip("/"), found))
+                yield waiting[-1]
+
+
+def child(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
+    """What lies at a path below a group, reached through hard links alone.
+
+    Raises:
+        KerasFileError: nothing does, or a link stands in the way.
+    """
+    found = group
+    for part in path.split("/"):
+        link = found.get(part, getlink=True) if part and isinstance(found, h5py.Group) else None
+        if link is None:
+            raise KerasFileError(f"{path} is missing in it")
+        if not isinstance(link, h5py.HardLink):
+            raise KerasFileError(f"{path} is a link; a Keras file holds its own arrays")
+        found = found[part]
+    return found
+
+
+def group_at(group: h5py.Group, path: str) -> h5py.Group:
+    """The group at a path below a group.
+
+    Raises:
+        KerasFileError: there is none.
+    """
+    found = child(group, path)
+    if not isinstance(found, h5py.Group):
+        raise KerasFileError(f"{path} is no group")
+    return found
+
+
+def array_at(group: h5py.Group, path: str) -> h5py.Dataset:
+    """The array at a path below a group, of numbers that lie in this file; nothing is read yet.
+
+    Raises:
+        KerasFileError: it lies in another file, is no array of numbers, or declares more than is stored.
+    """
+    data = child(group, path)
+    if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiu" or data.shape is None:
+        raise KerasFileError(f"{path} is no array of numbers")
+    if data.external or data.is_virtual:
+        raise KerasFileError(f"{path} lies in another file; a Keras file holds its own arrays")
+    if data.size > MAX_ELEMENTS:
+        raise KerasFileError(f"{path} declares {data.size} elements; at most {MAX_ELEMENTS} are read")
+    if data.nbytes > UNSTORED + 10 * data.id.get_storage_size():
+        raise KerasFileError(f"{path} declares {data.nbytes} bytes of which few are stored; Keras stores all")
+    return data
+
+
+def read_array(data: h5py.Dataset, shape: tuple[int, ...]) -> Array:
+    """The values of an array, which must have the shape asked for, as float32.
+
+    Raises:
+        KerasFileError: it has another shape, or holds no floating-point numbers.
+    """
+    if data.shape != shape:
+        raise KerasFileError(f"{data.name} has the shape {data.shape}, expected is {shape}")
+    if data.dtype.kind != "f":
+        raise KerasFileError(f"{data.name} holds {data.dtype}, expected are floating-point numbers")
+    return np.asarray(data[()], dtype=np.float32)
+
+
+def has_names(group: h5py.Group, attribute: str) -> bool:
+    """Whether a group has this list attribute, whole or in chunks."""
+    return attribute in group.attrs or f"{attribute}0" in group.attrs
+
+
+def names(group: h5py.Group, attribute: str) -> list[str]:
+    """A list attribute, which Keras splits into ``layer_names0``, ``layer_names1``, ... when long.
+
+    Raises:
+        KerasFileError: it is missing, too long, or no list of names.
+    """
+    if not has_names(group, attribute):
+        raise KerasFileError(f"the attribute {attribute} is missing in it; give a file that Keras saved")
+    chunks = [f"{attribute}{i}" for i in range(len(group.attrs))]
+    keys = [attribute] if attribute in group.attrs else [key for key in chunks if key in group.attrs]
+    return [
+        printable(decoded(name)) for key in keys for name in np.ravel(attribute_value(group, key)).tolist()
+    ]
+
+
+def text(group: h5py.Group, attribute: str) -> str | None:
+    """A text attribute; None where there is none.
+
+    Raises:
+        KerasFileError: it is too long, or no text.
+    """
+    return decoded(attribute_value(group, attribute)) if attribute in group.attrs else None
+
+
+def attribute_value(group: h5py.Group, attribute: str) -> Any:
+    """The value of an attribute of a size that Keras may write."""
+    stored = group.attrs.get_id(attribute)
+    count = math.prod(stored.shape)
+    if count > MAX_ENTRIES or count * stored.dtype.itemsize > MAX_TEXT:
+        raise KerasFileError(f"its attribute {attribute} is larger than Keras writes")
+    return group.attrs[attribute]
+
+
+def decoded(value: object) -> str:
+    """Text as h5py gives it: str or bytes, depending on who wrote it."""
+    if isinstance(value, bytes):
+        return value.decode()
+    if not isinstance(value, str):
+        raise KerasFileError(f"an attribute holds {type(value).__name__} where Keras writes text")
+    return str(value)
+
+
+def printable(name: str) -> str:
+    """A name that may stand in a message.
+
+    Raises:
+        KerasFileError: it has line breaks or other control characters.
+    """
+    if not name.isprintable():
+        raise KerasFileError(f"it has the name {name!r}; Keras writes none with control characters")
+    return name
+
+
+if __name__ == "__main__":
+    # Whatever Python can tell is told by the process that asked; it learns from here whether HDF5 crashes.
+    with suppress(KerasFileError, *HDF5_ERRORS):
+        content = BytesIO(sys.stdin.buffer.read()) if sys.argv[1] == "-" else sys.argv[1]
+        with h5py.File(content, "r") as opened:
+            read_everything(opened)

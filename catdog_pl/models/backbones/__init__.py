@@ -1,0 +1,1 @@
+"""Pretrained networks under a head."""

@@ -1,0 +1,267 @@
+"""The built-in sample: the same everywhere, told apart by shape and by nothing else."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.linear_model import RidgeClassifier
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from catdog_pl.data.sample import KINDS, SAMPLE_COUNTS, Kind, draw_animal, draw_sample
+from catdog_pl.data.sample.coat import draw_coat
+from catdog_pl.data.sample.curves import both_sides, curve, furry, outward, oval, ribbon
+from catdog_pl.data.sample.pencil import Mark, Pencil
+from catdog_pl.data.sample.poses import POSES, Pose
+
+PER_CLASS = 100
+RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
+
+Table = NDArray[np.float64]
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The beginning of the built-in sample, to be read only."""
+    folder = tmp_path_factory.mktemp("sample")
+    draw_sample(folder, PER_CLASS)
+    return folder
+
+
+def pictures(folder: Path) -> list[tuple[Path, Image.Image]]:
+    """The pictures in file order, so all cats before all dogs."""
+    return [(path, Image.open(path)) for path in sorted(folder.glob("*.jpg"))]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_files_are_named_as_in_the_kaggle_archive(sample: Path) -> None:
+    expected = {f"{kind}.{number}.jpg" for kind in ("cat", "dog") for number in range(PER_CLASS)}
+    assert {path.name for path in sample.iterdir()} == expected
+
+
+def test_a_picture_depends_on_seed_kind_and_number_only(sample: Path, tmp_path: Path) -> None:
+    draw_sample(tmp_path / "few", 3)
+    few = contents(tmp_path / "few")
+    assert len(few) == 6
+    assert few == {name: content for name, content in contents(sample).items() if name in few}
+    assert len(set(few.values())) == 6
+
+
+def test_another_seed_draws_other_animals(sample: Path, tmp_path: Path) -> None:
+    draw_sample(tmp_path / "other", 3, seed=2019)
+    for name, content in contents(tmp_path / "other").items():
+        assert content != (sample / name).read_bytes()
+
+
+def test_drawing_again_mends_a_sample_that_broke_off(tmp_path: Path) -> None:
+    draw_sample(tmp_path, 2)
+    whole = contents(tmp_path)
+    (tmp_path / "dog.1.jpg").unlink()
+    (tmp_path / "cat.0.jpg").write_bytes(whole["cat.0.jpg"][:100])
+    draw_sample(tmp_path, 2)
+    assert contents(tmp_path) == whole
+
+
+def test_a_picture_is_drawn_from_its_generator_alone(sample: Path) -> None:
+    for place, kind in enumerate(KINDS):
+        rng = np.random.Generator(np.random.PCG64([2018, place, 5]))
+        drawn = np.asarray(draw_animal(kind, rng), dtype=float)
+        saved = np.asarray(Image.open(sample / f"{kind}.5.jpg"), dtype=float)
+        assert drawn.shape == saved.shape
+        assert np.abs(drawn - saved).mean() < 8  # what JPEG loses
+
+
+def test_the_bar_is_shown_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw_sample(tmp_path, 1)
+    assert capsys.readouterr() == ("", "")
+    draw_sample(tmp_path, 1, progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "2/2" in err
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file", encoding="utf-8")
+    with pytest.raises(OSError, match="taken"):
+        draw_sample(tmp_path / "taken", 1)
+
+
+def test_pictures_are_jpegs_of_many_sizes_and_small_files(sample: Path) -> None:
+    sizes = []
+    for path, picture in pictures(sample):
+        assert (picture.format, picture.mode) == ("JPEG", "RGB")
+        assert 120 <= min(picture.size) <= max(picture.size) <= 400
+        assert path.stat().st_size < 60_000
+        sizes.append(picture.size)
+    aspects = [width / height for width, height in sizes]
+    assert len(set(sizes)) > PER_CLASS
+    assert min(aspects) < 0.8
+    assert max(aspects) > 1.25
+
+
+def test_the_whole_sample_is_small(sample: Path) -> None:
+    mean = np.mean([path.stat().st_size for path in sample.iterdir()])
+    assert mean * 2 * sum(SAMPLE_COUNTS.values()) < 20e6  # bytes
+
+
+def appearance(picture: Image.Image, file_size: int) -> list[float]:
+    """What could betray the kind without being shape: colours, brightness, contrast, sizes."""
+    pixels = np.asarray(picture).reshape(-1, 3)
+    histograms = [np.histogram(pixels[:, c], 8, (0, 256))[0] / len(pixels) for c in range(3)]
+    width, height = picture.size
+    sizes = [file_size, file_size / (width * height), width, height, width / height]
+    return [*pixels.mean(axis=0), *pixels.std(axis=0), *np.concatenate(histograms), *sizes]
+
+
+def edges(picture: Image.Image) -> Table:
+    """Where strokes run in which direction: oriented gradients in 8 x 8 fields of a grey 64 x 64 picture."""
+    grey = np.asarray(picture.convert("L").resize((64, 64), Image.Resampling.BOX), dtype=float)
+    down, across = np.gradient(grey)
+    direction = ((np.arctan2(down, across) % np.pi) / np.pi * 8).astype(int) % 8
+    strength = np.hypot(down, across)
+    fields = [np.where(direction == d, strength, 0).reshape(8, 8, 8, 8).sum(axis=(1, 3)) for d in range(8)]
+    strokes: Table = np.sqrt(np.concatenate(fields, axis=None))
+    return strokes
+
+
+def linear_accuracy(features: Table) -> float:
+    """Cross-validated accuracy of a linear classifier; the first half of the rows are cats."""
+    kinds = np.repeat([0, 1], len(features) // 2)
+    classifier = make_pipeline(StandardScaler(), RidgeClassifier(alpha=10))
+    return float(cross_val_score(classifier, features, kinds, cv=5).mean())
+
+
+def test_colour_and_size_do_not_tell_the_kinds_apart(sample: Path) -> None:
+    features = [appearance(picture, path.stat().st_size) for path, picture in pictures(sample)]
+    assert 0.40 < linear_accuracy(np.array(features)) < 0.60  # 200 pictures: a standard error of 0.035
+
+
+def test_a_difference_in_colour_would_be_noticed(sample: Path) -> None:
+    features = []
+    for path, picture in pictures(sample):
+        warmth = 15 if path.name.startswith("dog") else 0
+        warmer = Image.merge(
+            "RGB", [picture.getchannel("R").point(lambda v, w=warmth: v + w), *picture.split()[1:]]
+        )
+        features.append(appearance(warmer, path.stat().st_size))
+    assert linear_accuracy(np.array(features)) > 0.65
+
+
+def test_shape_tells_the_kinds_apart(sample: Path) -> None:
+    assert linear_accuracy(np.array([edges(picture) for _, picture in pictures(sample)])) > 0.8
+
+
+def test_kinds_share_coats_and_framing() -> None:
+    for number in range(20):
+        cat, dog = (kind(np.random.default_rng(number)) for kind in KINDS.values())
+        assert cat.coat == dog.coat
+        assert cat.look == dog.look
+        sizes = {draw_animal(kind, np.random.default_rng(number)).size for kind in KINDS}
+        assert len(sizes) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("pose", POSES, ids=lambda pose: pose.draw.__name__)
+def test_every_pose_shows_the_animal_in_its_place(pose: Pose, kind: Kind) -> None:
+    left, top, right, bottom = pose.box
+    unit = 40
+    for number in range(10):
+        paper = blank(int((right - left) * unit), int((bottom - top) * unit), scale=unit, x=-left, y=-top)
+        pose.draw(paper, KINDS[kind](np.random.default_rng(number)))
+        drawn = (np.asarray(paper.picture) != WHITE).any(axis=2)
+        assert 0.3 < drawn.mean() < 0.95
+
+
+def test_patterns_colours_and_tufts_vary() -> None:
+    coats = [draw_coat(np.random.default_rng(number)) for number in range(200)]
+    assert {coat.pattern for coat in coats} == {"plain", "bib", "stripes", "patches", "points", "cape"}
+    assert len({coat.base for coat in coats}) > 190
+    assert {coat.fluff > 0 for coat in coats} == {True, False}
+    assert {coat.collar is None for coat in coats} == {True, False}
+
+
+def blank(width: int, height: int, *, scale: float = 1.0, x: float = 0.0, y: float = 0.0) -> Pencil:
+    """A pencil over white paper, its (0, 0) lying (x, y) drawing units from the top left corner."""
+    frame = np.array([[scale, 0, x * scale], [0, scale, y * scale], [0, 0, 1.0]])
+    size = (width, height)
+    return Pencil(Image.new("RGB", size, WHITE), Image.new("L", size), frame, ink=(0, 0, 0), line=2.0)
+
+
+def count(picture: Image.Image, colour: tuple[int, int, int]) -> int:
+    return int((np.asarray(picture) == colour).all(axis=2).sum())
+
+
+def test_a_curve_passes_through_its_points() -> None:
+    points = [(0.0, 0.0), (3.0, 1.0), (2.0, 4.0), (-1.0, 2.0)]
+    for closed in (True, False):
+        line = curve(points, closed=closed)
+        for point in points:
+            assert np.hypot(*(line - point).T).min() < 1e-12
+
+
+def test_both_sides_are_mirror_images() -> None:
+    shape = both_sides([(0.5, -1.0), (1.0, 0.0), (0.4, 1.0)])
+    mirrored = shape * (-1, 1)
+    assert all(np.hypot(*(shape - point).T).min() < 1e-12 for point in mirrored[::8])
+
+
+@pytest.mark.parametrize("turned", [1, -1])
+def test_outward_points_out_of_a_circle_whichever_way_it_runs(turned: int) -> None:
+    circle = oval(5, 5, 2, 2)[::turned]
+    np.testing.assert_allclose(outward(circle), (circle - 5) / 2, atol=1e-12)
+
+
+def test_tufts_only_stand_out() -> None:
+    circle = oval(0, 0, 1, 1)
+    radius = np.hypot(*furry(circle, 0.2, np.random.default_rng(0)).T)
+    assert radius.min() > 1 - 1e-9
+    assert 1.1 < radius.max() <= 1.2 + 1e-9
+
+
+def test_a_ribbon_is_as_wide_as_told() -> None:
+    straight = ribbon([(0, 0), (5, 0), (10, 0)], [1.0, 2.0])
+    assert straight[0] == pytest.approx((0, 1))
+    assert straight[:, 1].max() == pytest.approx(2)
+    assert straight[:, 0].max() == pytest.approx(12)  # the round end
+
+
+def test_a_mark_stays_on_its_shape_and_ink_surrounds_it() -> None:
+    pencil = blank(100, 100)
+    square = np.array([(30.0, 30), (70, 30), (70, 70), (30, 70)])
+    everywhere = Mark(oval(50, 50, 200, 200), BLUE)
+    pencil.fill(square, colour=RED, marks=[everywhere], shade=0)
+    assert count(pencil.picture, RED) == 0
+    assert count(pencil.picture, BLUE) == pytest.approx(1600, rel=0.06)
+    assert count(pencil.picture, (0, 0, 0)) > 4 * 40
+
+
+def test_shapes_filled_together_have_one_outline() -> None:
+    joined, apart = blank(100, 100), blank(100, 100)
+    left, right = oval(40, 50, 20, 20), oval(60, 50, 20, 20)
+    joined.fill(left, right, colour=RED, shade=0)
+    apart.fill(left, colour=RED, shade=0)
+    apart.fill(right, colour=RED, shade=0)
+    assert joined.picture.getpixel((41, 50)) == RED
+    assert count(joined.picture, (0, 0, 0)) < count(apart.picture, (0, 0, 0))
+
+
+def test_a_moved_pencil_turns_scales_and_mirrors_its_part() -> None:
+    pencil = blank(100, 100, scale=10)
+    pencil.moved(5, 5, scale=2, angle=np.pi / 2).fill(oval(1, 0, 0.2, 0.2), colour=RED)
+    assert pencil.picture.getpixel((50, 70)) != WHITE  # right of the part has become below
+    pencil.moved(5, 5, mirrored=True).fill(oval(3, 0, 0.3, 0.3), colour=RED)
+    assert pencil.picture.getpixel((20, 50)) != WHITE
+    assert pencil.picture.getpixel((80, 50)) == WHITE
+
+
+def test_what_lies_outside_the_picture_is_not_drawn() -> None:
+    pencil = blank(20, 20)
+    pencil.fill(oval(200, 200, 5, 5), colour=RED)
+    pencil.fill(oval(-200, 10, 5, 5), colour=RED)
+    assert count(pencil.picture, WHITE) == 400

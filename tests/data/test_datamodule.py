@@ -1,0 +1,157 @@
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from catdog_pl.data.datamodule import CatDogDataModule
+from catdog_pl.data.dataset import CachedImageFolder
+from catdog_pl.errors import CatDogError, DatasetError, ImageError, UsageError
+
+
+@pytest.fixture
+def data(photos: Path, tmp_path: Path) -> Path:
+    """A copy of the photographs, to be spoilt."""
+    return shutil.copytree(photos, tmp_path / "data")
+
+
+def batches(module: CatDogDataModule, split: str = "train") -> list[tuple[Tensor, Tensor, Tensor]]:
+    loader = module.train_dataloader() if split == "train" else module.val_dataloader()
+    return [module.on_after_batch_transfer(batch, 0) for batch in loader]
+
+
+def test_it_says_what_it_found_as_keras_does(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    CatDogDataModule(photos, image_size=16).setup("fit")
+    assert capsys.readouterr().out.splitlines() == [
+        "Found 16 images belonging to 2 classes.",
+        "Found 8 images belonging to 2 classes.",
+        "Class Indices : {'cat': 0, 'dog': 1}",
+    ]
+
+
+@pytest.mark.parametrize("cache_gib", [4.0, 0.0])
+@pytest.mark.parametrize("num_workers", [None, 2])
+def test_pixels_are_pillows_and_labels_the_folders(
+    photos: Path, cache_gib: float, num_workers: int | None
+) -> None:
+    module = CatDogDataModule(
+        photos, image_size=16, batch_size=3, cache_gib=cache_gib, num_workers=num_workers
+    )
+    module.setup("fit")
+    answers = batches(module, "validation")
+    assert [len(labels) for _, labels, _ in answers] == [3, 3, 2]
+    indices = torch.cat([indices for *_, indices in answers])
+    assert indices.tolist() == list(range(8))
+    assert torch.cat([labels for _, labels, _ in answers]).tolist() == [0] * 4 + [1] * 4
+    for file, ours in zip(
+        module.files("validation"), torch.cat([pixels for pixels, *_ in answers]), strict=True
+    ):
+        resized = Image.open(file).convert("RGB").resize((16, 16), Image.Resampling.NEAREST)
+        np.testing.assert_array_equal(ours.permute(1, 2, 0).numpy(), np.asarray(resized))
+
+
+def test_training_is_shuffled_by_seed_and_epoch_and_nothing_is_lost(photos: Path) -> None:
+    module = CatDogDataModule(photos, image_size=16, batch_size=5)
+    module.setup("fit")
+    loader = module.train_dataloader()
+
+    def order(epoch: int) -> list[int]:
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        return torch.cat([indices for *_, indices in loader]).tolist()
+
+    assert sorted(order(0)) == list(range(16))
+    assert order(0) == order(0)
+    assert order(0) != order(1)
+    assert order(0) != list(range(16))
+
+
+def test_files_come_in_keras_order_and_hidden_ones_do_not(data: Path) -> None:
+    cats = data / "train" / "cat"
+    source = cats / "cat.0.jpg"
+    for name in (
+        "cat.1029.jpg",
+        "cat.103.jpg",
+        "._cat.9.jpg",
+        "Thumbs.db",
+        "sub/cat.0.jpg",
+        ".hidden/cat.jpg",
+    ):
+        (cats / name).parent.mkdir(exist_ok=True)
+        shutil.copy(source, cats / name)
+    (data / "train" / ".ipynb_checkpoints").mkdir()
+    (data / "train" / "__MACOSX").mkdir()
+    folder = CachedImageFolder(data / "train", 16)
+    assert folder.classes == ["cat", "dog"]
+    names = [Path(path).relative_to(cats).as_posix() for path, label in folder.samples if label == 0]
+    assert "._cat.9.jpg" not in names
+    assert "Thumbs.db" not in names
+    assert names.index("cat.1029.jpg") < names.index("cat.103.jpg") < names.index("cat.2.jpg")
+    assert names[-1] == "sub/cat.0.jpg"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="making links needs rights on Windows")
+def test_links_to_folders_are_not_followed(data: Path) -> None:
+    (data / "train" / "cat" / "loop").symlink_to(data / "train")
+    assert len(CachedImageFolder(data / "train", 16)) == 16
+
+
+def spoil_empty(data: Path) -> str:
+    shutil.rmtree(data / "train" / "dog")
+    (data / "train" / "dog").mkdir()
+    return "dog holds no image"
+
+
+def spoil_missing(data: Path) -> str:
+    shutil.rmtree(data / "validation")
+    return "validation: there is no such folder; run prepare first"
+
+
+def spoil_one_class(data: Path) -> str:
+    shutil.rmtree(data / "validation" / "cat")
+    return r"holds 1 class folders \(dog\); two are needed"
+
+
+def spoil_three_classes(data: Path) -> str:
+    (data / "train" / "horse").mkdir()
+    return r"holds 3 class folders \(cat, dog, horse\)"
+
+
+def spoil_other_classes(data: Path) -> str:
+    (data / "validation" / "cat").rename(data / "validation" / "kitten")
+    return "holds the classes dog, kitten, .* holds cat, dog"
+
+
+@pytest.mark.parametrize(
+    "spoil", [spoil_empty, spoil_missing, spoil_one_class, spoil_three_classes, spoil_other_classes]
+)
+def test_a_wrong_layout_is_named_in_one_line(data: Path, spoil: "object") -> None:
+    message = spoil(data)  # type: ignore[operator]
+    with pytest.raises(DatasetError, match=message) as error:
+        CatDogDataModule(data, image_size=16).setup("fit")
+    assert "\n" not in str(error.value)
+
+
+def test_an_unreadable_photograph_is_named_before_training_starts(data: Path) -> None:
+    (data / "train" / "dog" / "dog.3.jpg").write_bytes(b"<html>no photo</html>")
+    with pytest.raises(ImageError, match=r"dog\.3\.jpg"):
+        CatDogDataModule(data, image_size=16).setup("fit")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+def test_a_fifo_named_like_a_photograph_does_not_hang(data: Path) -> None:
+    os.mkfifo(data / "train" / "dog" / "dog.99.jpg")
+    with pytest.raises(CatDogError, match=r"dog\.99\.jpg"):
+        CatDogDataModule(data, image_size=16).setup("fit")
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"batch_size": 0}, {"image_size": 1}, {"num_workers": -1}, {"zoom": 1.0}, {"seed": -1}]
+)
+def test_numbers_out_of_range_are_refused(arguments: dict[str, int]) -> None:
+    (name,) = arguments
+    with pytest.raises(UsageError, match=f"{name} is"):
+        CatDogDataModule(**arguments)  # type: ignore[arg-type]

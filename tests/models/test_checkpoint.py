@@ -1,0 +1,295 @@
+"""What a checkpoint holds, and that no file that looks like one does harm."""
+
+import io
+import json
+import pickle
+import struct
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from catdog_pl.callbacks.history import SafeCheckpointIO
+from catdog_pl.errors import CatDogError, CheckpointError
+from catdog_pl.models import VGG16, Basic, load_checkpoint
+from catdog_pl.models.checkpoint import read_checkpoint
+from catdog_pl.models.classifier import NOTE, Classifier
+from catdog_pl.predict import predict
+from tests.conftest import Run
+
+FIXTURES = Path(__file__).parent / "fixtures"
+SMALL = {"image_size": 32, "filters": (4, 4), "dense_units": 8}
+
+
+def save(model: Classifier, path: Path) -> dict[str, Any]:
+    """Write the model as the Trainer does; returns what the file holds."""
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.strategy.connect(model)
+    trainer.save_checkpoint(path)
+    checkpoint: dict[str, Any] = torch.load(path, weights_only=True)
+    return checkpoint
+
+
+@pytest.mark.parametrize(
+    "model",
+    [Basic(**SMALL), VGG16(image_size=32, weights="none", dense_units=8, dropout=0.3)],  # type: ignore[arg-type]
+    ids=["basic", "vgg16"],
+)
+def test_a_round_trip_gives_the_same_model(model: Classifier, tmp_path: Path) -> None:
+    save(model, tmp_path / "x.ckpt")
+    loaded = load_checkpoint(tmp_path / "x.ckpt")
+    pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    assert type(loaded) is type(model)
+    assert not loaded.training
+    assert dict(loaded.hparams) == dict(model.hparams)
+    assert torch.equal(loaded(pixels), model.eval()(pixels))
+    assert [p.requires_grad for p in loaded.parameters()] == [p.requires_grad for p in model.parameters()]
+
+
+def test_a_checkpoint_notes_what_prediction_needs(tmp_path: Path) -> None:
+    note = save(Basic(**SMALL), tmp_path / "x.ckpt")[NOTE]  # type: ignore[arg-type]
+    assert note["model"] == "basic"
+    assert note["data"] == {
+        "class_names": ["cat", "dog"],
+        "image_size": 32,
+        "resize": "nearest",
+        "predict_resize": "lanczos",
+    }
+    assert set(note["versions"]) == {"catdog_pl", "lightning", "PIL", "torch", "torchvision"}
+
+
+class Payload:
+    """Unpickling it writes a file."""
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return exec, ("open('executed', 'w').close()",)
+
+
+def changed(checkpoint: dict[str, Any], path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    change(checkpoint)
+    torch.save(checkpoint, path)
+
+
+def flip_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def deflate(path: Path) -> None:
+    with zipfile.ZipFile(path) as source:
+        entries = [(entry.filename, source.read(entry)) for entry in source.infolist()]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+        for name, content in entries:
+            target.writestr(name, content)
+
+
+def hyper(**values: object) -> Callable[[dict[str, Any]], None]:
+    return lambda checkpoint: checkpoint["hyper_parameters"].update(values)
+
+
+def weight(value: object) -> Callable[[dict[str, Any]], None]:
+    return lambda checkpoint: checkpoint["state_dict"].update({"head.dense_2.bias": value})
+
+
+def optimizer(mean_square: torch.Tensor) -> Callable[[dict[str, Any]], None]:
+    """The state of an optimizer as ``Basic``'s, but for the first weight's."""
+    groups = [{"lr": 0.001, "rho": 0.9, "epsilon": 1e-7, "params": list(range(8))}]
+    state = {"state": {0: {"mean_square": mean_square}}, "param_groups": groups}
+    return lambda checkpoint: checkpoint.update(optimizer_states=[state])
+
+
+HOSTILE: dict[str, Callable[[dict[str, Any]], object]] = {
+    "pickled code": lambda c: c.update(extra=Payload()),
+    "no note": lambda c: c.pop(NOTE),
+    "note of another kind": lambda c: c.update({NOTE: "basic"}),
+    "format of the future": lambda c: c[NOTE].update(format=99),
+    "foreign model": lambda c: c[NOTE].update(model="os.system"),
+    "no classes": lambda c: c[NOTE]["data"].pop("class_names"),
+    "three classes": lambda c: c[NOTE]["data"].update(class_names=["a", "b", "c"]),
+    "two image sizes": lambda c: c[NOTE]["data"].update(image_size=10**6),
+    "unknown data field": lambda c: c[NOTE]["data"].update(path="/etc"),
+    "instantiator": hyper(_instantiator="os.system"),
+    "class path": hyper(_class_path="os.system"),
+    "huge layer": hyper(dense_units=10**12),
+    "endless layers": hyper(filters=tuple([8] * 100_000)),
+    "layer of text": hyper(dense_units="many"),
+    "missing layer": lambda c: c["state_dict"].pop("head.dense_2.bias"),
+    "additional layer": lambda c: c["state_dict"].update(extra=torch.zeros(1)),
+    "wrong shape": weight(torch.zeros(2)),
+    "sparse weight": weight(torch.zeros(1).to_sparse()),
+    "text for a weight": weight("zero"),
+    "no state": lambda c: c.pop("state_dict"),
+    "complex weight": weight(torch.zeros(1, dtype=torch.complex64)),
+    "a billion elements in four bytes": weight(torch.zeros(1).expand(10**9)),
+    "a repeated weight": lambda c: c["state_dict"].update(
+        {"head.dense_1.weight": torch.zeros(1).expand(c["state_dict"]["head.dense_1.weight"].shape)}
+    ),
+    "version of Lightning": lambda c: c.update({"pytorch-lightning_version": "x"}),
+    "no version of Lightning": lambda c: c.pop("pytorch-lightning_version"),
+    "callbacks of another kind": lambda c: c.update(callbacks=[1]),
+    "loops of another kind": lambda c: c.update(loops="x"),
+    "history of another kind": lambda c: c.update(callbacks={"History": {"rows": "abc"}}),
+    "optimizer of another kind": lambda c: c.update(optimizer_states=["x"]),
+    "optimizer without groups": lambda c: c.update(optimizer_states=[{"state": {}, "param_groups": []}]),
+    "optimizer of other shapes": optimizer(torch.zeros(2)),
+    "optimizer of a billion elements": optimizer(torch.zeros(1, dtype=torch.float64).expand(10**9)),
+}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> dict[str, Any]:
+    return save(Basic(**SMALL), tmp_path / "x.ckpt")  # type: ignore[arg-type]
+
+
+def refused_everywhere(file: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command that takes a checkpoint, and the Python function, refuses this one in one line."""
+    for line in (
+        f"fit --ckpt_path {file}",
+        f"validate --ckpt_path {file}",
+        f"test --ckpt_path {file}",
+        f"predict x.jpg --ckpt_path {file}",
+        f"keras export {file} --output x.keras",
+    ):
+        assert run(line) == 1
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1), line
+        assert err.startswith("[ERROR]    checkpoint ")
+    with pytest.raises(CatDogError):
+        predict("x.jpg", ckpt_path=file)
+    assert not Path("x.keras").exists()
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_checkpoints_are_refused_in_one_line(
+    kind: str, checkpoint: dict[str, Any], tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "x.ckpt"
+    changed(checkpoint, file, HOSTILE[kind])
+    with pytest.raises(CheckpointError) as error:
+        load_checkpoint(file)
+    assert "\n" not in str(error.value)
+    assert "x.ckpt" in str(error.value)
+    refused_everywhere(file, run, capsys)
+    assert not Path("executed").exists()
+
+
+def test_optimizers_that_keep_other_things_are_taken_over(checkpoint: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "x.ckpt"
+    first = checkpoint["state_dict"]["features.conv2d_1.weight"]
+    changed(checkpoint, file, optimizer(torch.zeros_like(first)))
+    read_checkpoint(file)
+    model = Basic(**SMALL)  # type: ignore[arg-type]
+    adafactor = torch.optim.Adafactor(model.parameters())
+    model(torch.zeros(1, 3, 32, 32)).sum().backward()
+    adafactor.step()  # type: ignore[no-untyped-call]
+    changed(checkpoint, file, lambda c: c.update(optimizer_states=[adafactor.state_dict()]))
+    read_checkpoint(file)
+
+
+def make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def repickle(path: Path, change: Callable[[bytes], bytes]) -> None:
+    """Change the pickle in a checkpoint, and keep its checksums right."""
+    with zipfile.ZipFile(path) as source:
+        entries = [(entry.filename, source.read(entry)) for entry in source.infolist()]
+    with zipfile.ZipFile(path, "w") as target:
+        for name, content in entries:
+            target.writestr(name, change(content) if name.endswith("data.pkl") else content)
+
+
+def rename_member(path: Path) -> None:
+    """Give a member a name that says it is UTF-8 and is not."""
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("\xe9", b"")
+    path.write_bytes(path.read_bytes().replace("\xe9".encode(), b"\xdf\xdf"))
+
+
+DAMAGED: dict[str, Callable[[Path], object]] = {
+    "missing": Path.unlink,
+    "empty": lambda path: path.write_bytes(b""),
+    "random bytes": lambda path: path.write_bytes(bytes(range(256)) * 40),
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:-1000]),
+    "one bit flipped": flip_bit,
+    "compressed": deflate,
+    "bare pickle": lambda path: path.write_bytes(pickle.dumps(Payload())),
+    "control characters": lambda path: repickle(path, lambda data: data.replace(b"torch", b"to\x1b\nh")),
+    "a name that is no text": rename_member,
+    "a list": lambda path: torch.save([1, 2], path),
+    "a folder": make_folder,
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_damaged_checkpoints_are_refused_in_one_line(
+    kind: str, checkpoint: object, tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "x.ckpt"
+    DAMAGED[kind](file)
+    with pytest.raises(CheckpointError) as error:
+        load_checkpoint(file)
+    assert str(error.value).isprintable()
+    refused_everywhere(file, run, capsys)
+    assert not Path("executed").exists()
+
+
+def test_an_odd_pickle_that_harms_nobody_is_read_without_a_word(checkpoint: object, tmp_path: Path) -> None:
+    repickle(tmp_path / "x.ckpt", lambda data: b"\x80\x3a" + data[2:])  # protocol 58
+    with warnings.catch_warnings(action="error"):
+        load_checkpoint(tmp_path / "x.ckpt")
+
+
+def test_a_zip_that_lies_about_its_sizes_is_refused(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("archive/data.pkl", b"x" * 10)
+    lying = content.getvalue().replace(struct.pack("<I", 10), struct.pack("<I", 2**31))
+    (tmp_path / "x.ckpt").write_bytes(lying)
+    with pytest.raises(CheckpointError):
+        read_checkpoint(tmp_path / "x.ckpt")
+
+
+def test_checkpoints_of_every_released_format_keep_loading() -> None:
+    model = load_checkpoint(FIXTURES / "format-1.ckpt")
+    logit = model(torch.full((1, 3, 16, 16), 128, dtype=torch.uint8))
+    assert logit.item() == pytest.approx(0.166577, rel=1e-4)
+    assert model.data_spec.class_names == ("cat", "dog")
+
+
+def test_a_run_of_version_0_1_0_gives_the_same_logits() -> None:
+    model = load_checkpoint(FIXTURES / "run" / "best.ckpt")
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
+    # As version 0.1.0 computed them, on another processor perhaps.
+    expected = [0.0068163787946105, 0.02012266404926777, -0.008387269452214241, 0.011595550924539566]
+    assert model(torch.from_numpy(pixels)).tolist() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("cls", [Basic, VGG16])
+def test_the_names_of_the_weights_stay(cls: type[Classifier]) -> None:
+    shapes = {key: list(value.shape) for key, value in cls.skeleton().state_dict().items()}
+    assert shapes == json.loads((FIXTURES / f"keys_{cls.name}.json").read_text(encoding="utf-8"))
+
+
+def test_a_failed_write_leaves_the_old_checkpoint_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "last.ckpt"
+    SafeCheckpointIO().save_checkpoint({"epoch": 1}, file)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(CatDogError, match=r"last.ckpt cannot be written .*No space left"):
+        SafeCheckpointIO().save_checkpoint({"epoch": 2}, file)
+    assert torch.load(file) == {"epoch": 1}
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ""] == ["last.ckpt"]

@@ -1,0 +1,544 @@
+"""What a Keras file may not be: another network, damaged, foreign or hostile; each is one line."""
+
+import copy
+import io
+import json
+import random
+import re
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from benchmarks.parity.referee import Model, basic, compiled
+from catdog_pl.errors import KerasFileError
+from catdog_pl.keras import hdf5
+from catdog_pl.models.keras_import import import_file
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+"""Keras' own; nothing to act on here."""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The same small model in each kind of file."""
+    folder = tmp_path_factory.mktemp("files")
+    model = basic(30, (4, 5), 6)
+    model.fit(np.zeros((2, 30, 30, 3)), np.array([0, 1]), verbose=0)
+    for kind in (".keras", ".h5"):
+        model.save(folder / f"m{kind}")
+    model.save_weights(folder / "m.weights.h5")
+    return {path.name.removeprefix("m"): path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For files whose HDF5 is sound; the process that reads them first would take most of the time."""
+    monkeypatch.setattr(hdf5, "survey", lambda source, name: None)
+
+
+def refusal(path: Path, image_size: int | None = None) -> str:
+    """The message with which a file is refused, which must be one line that starts with its name."""
+    with pytest.raises(KerasFileError) as caught:
+        import_file(path, image_size)
+    message = str(caught.value)
+    assert message.isprintable()
+    assert message.startswith(str(path))
+    return message
+
+
+def network(*middle: Any, size: tuple[int, ...] = (30, 30, 3), head: tuple[Any, ...] | None = None) -> Model:
+    """Some layers between an input and the workshop's head, or another one."""
+    usual = (layers.Dense(6, "relu", name="hidden"), layers.Dense(1, "sigmoid", name="out"))
+    return compiled(
+        keras.Sequential([keras.Input(size), *middle, layers.Flatten(), *(usual if head is None else head)])
+    )
+
+
+def block(**options: Any) -> tuple[Any, ...]:
+    """The workshop's block with other options of its convolution."""
+    arguments = {"filters": 4, "kernel_size": 3, "activation": "relu", "name": "first"} | options
+    return layers.Conv2D(**arguments), layers.MaxPooling2D()
+
+
+def conv() -> Any:
+    """The workshop's convolution."""
+    return block()[0]
+
+
+def hidden(activation: str = "relu") -> Any:
+    """The workshop's hidden layer."""
+    return layers.Dense(6, activation, name="hidden")
+
+
+def out(units: int = 1, activation: str | None = "sigmoid") -> Any:
+    """The workshop's last layer."""
+    return layers.Dense(units, activation, name="out")
+
+
+MISFITS: dict[str, tuple[Callable[[], Model], str]] = {
+    "two units": (
+        lambda: network(*block(), head=(hidden(), out(2, "softmax"))),
+        r"layer out \(Dense\) does not fit: softmax where the basic model has sigmoid",
+    ),
+    "two sigmoids": (
+        lambda: network(*block(), head=(hidden(), out(2))),
+        r"layer out \(Dense\) does not fit: 2 units where the basic model has one",
+    ),
+    "grey": (
+        lambda: network(*block(), size=(30, 30, 1)),
+        r"layer first \(Conv2D\) does not fit: its images have 1 channels, here they are RGB",
+    ),
+    "not square": (
+        lambda: network(*block(), size=(30, 40, 3)),
+        r"layer first \(Conv2D\) does not fit: its images are 30 x 40",
+    ),
+    "batch norm": (
+        lambda: network(conv(), layers.BatchNormalization(name="norm"), layers.MaxPooling2D()),
+        r"layer norm \(BatchNormalization\) does not fit: neither model has such a layer",
+    ),
+    "5x5": (
+        lambda: network(*block(kernel_size=5)),
+        r"layer first \(Conv2D\) does not fit: its kernel_size is \(5, 5\)",
+    ),
+    "strides": (lambda: network(*block(strides=2)), r"its strides is \(2, 2\), the models here have \(1, 1"),
+    "dilation": (lambda: network(*block(dilation_rate=2)), r"its dilation_rate is \(2, 2\)"),
+    "no bias": (lambda: network(*block(use_bias=False)), r"its use_bias is False"),
+    "padded": (lambda: network(*block(padding="same")), r"its padding is 'same', the basic model has valid"),
+    "leaky": (lambda: network(*block(activation="leaky_relu")), r"leaky_relu where the basic model has relu"),
+    "capped ReLU": (
+        lambda: network(layers.Conv2D(4, 3), layers.ReLU(6.0, name="six"), layers.MaxPooling2D()),
+        r"layer six \(ReLU\) does not fit: its max_value is 6.0",
+    ),
+    "3x3 pooling": (lambda: network(conv(), layers.MaxPooling2D(3)), r"its pool_size is \(3, 3\)"),
+    "overlapping pooling": (
+        lambda: network(conv(), layers.MaxPooling2D(2, strides=1)),
+        r"its strides is \(1, 1\)",
+    ),
+    "padded pooling": (
+        lambda: network(conv(), layers.MaxPooling2D(padding="same", name="pool")),
+        r"layer pool \(MaxPooling2D\) does not fit: its padding is 'same'",
+    ),
+    "average pooling": (
+        lambda: network(conv(), layers.AveragePooling2D(2, name="mean")),
+        r"layer mean \(AveragePooling2D\) does not fit",
+    ),
+    "no pooling": (lambda: network(conv()), r"the flattening where the basic model has a max-pooling"),
+    "two convolutions a block": (
+        lambda: network(conv(), layers.Conv2D(4, 3, activation="relu", name="second"), layers.MaxPooling2D()),
+        r"layer second \(Conv2D\) does not fit: a convolution where the basic model has a max-pooling",
+    ),
+    "one dense layer": (
+        lambda: network(*block(), head=(out(),)),
+        r"layer out \(Dense\) does not fit: sigmoid where the basic model has relu",
+    ),
+    "three dense layers": (
+        lambda: network(*block(), head=(hidden(), layers.Dense(5, "relu", name="more"), out())),
+        r"layer more \(Dense\) does not fit: relu where the basic model has sigmoid",
+    ),
+    "tanh": (lambda: network(*block(), head=(hidden("tanh"), out())), r"layer hidden \(Dense\) .*: tanh"),
+    "logits without their loss": (
+        lambda: network(*block(), head=(hidden(), out(1, None))),
+        r"after layer out \(Dense\) the basic model goes on with sigmoid",
+    ),
+    "no convolution": (lambda: network(), r"the flattening where the basic model has a convolution"),
+    "global pooling": (
+        lambda: network(*block(), layers.GlobalMaxPooling2D(name="whole")),
+        r"layer whole \(GlobalMaxPooling2D\) does not fit",
+    ),
+    "another range": (
+        lambda: network(layers.Rescaling(1 / 127.5, offset=-1.0, name="range"), *block()),
+        r"layer range \(Rescaling\) does not fit: it rescales by 0.00784314 and adds -1",
+    ),
+    "a branch": (lambda: branched(), r"layer \w+ is a branch; the models here are chains"),
+}
+
+
+def branched() -> Model:
+    """A functional model that adds a layer to itself."""
+    entrance = keras.Input((30, 30, 3))
+    first, second = layers.Conv2D(3, 3)(entrance), layers.Conv2D(3, 3)(entrance)
+    x = layers.Flatten()(layers.Add(name="sum")([first, second]))
+    return compiled(keras.Model(entrance, layers.Dense(1, "sigmoid")(x)))
+
+
+@pytest.mark.parametrize("case", MISFITS)
+@pytest.mark.usefixtures("in_one_process")
+def test_a_layer_that_no_model_has_is_named(tmp_path: Path, case: str) -> None:
+    build, message = MISFITS[case]
+    build().save(tmp_path / "m.keras")
+    found = refusal(tmp_path / "m.keras")
+    assert re.search(message, found), found
+
+
+def test_a_layer_that_no_model_has_is_named_in_hdf5(tmp_path: Path) -> None:
+    network(*block(kernel_size=5)).save(tmp_path / "m.h5")
+    assert "layer first (Conv2D) does not fit: its kernel_size is (5, 5)" in refusal(tmp_path / "m.h5")
+
+
+@keras.saving.register_keras_serializable("tests")
+class Custom(layers.Layer):  # type: ignore[misc]  # Keras has no type information
+    """A layer of somebody's own that leaves a mark when it is built from its configuration."""
+
+    def __init__(self, mark: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.mark = mark
+        Path(mark).touch()
+
+    def call(self, inputs: Any) -> Any:
+        return inputs
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "mark": self.mark}
+
+
+def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+
+    def touch(inputs: Any, path: str = str(mark)) -> Any:
+        Path(path).touch()
+        return inputs
+
+    for build in (lambda: layers.Lambda(touch, name="evil"), lambda: Custom(str(mark), name="evil")):
+        model = network(build(), *block())
+        assert mark.exists()
+        for kind in (".keras", ".h5"):
+            model.save(tmp_path / f"m{kind}")
+            mark.unlink(missing_ok=True)
+            assert "layer evil" in refusal(tmp_path / f"m{kind}")
+            assert not mark.exists()
+
+
+def test_what_is_no_keras_file(tmp_path: Path) -> None:
+    contents: dict[str, bytes] = {
+        "empty.h5": b"",
+        "text.keras": b"Keras\n",
+        "picture.h5": b"\x89PNG\r\n\x1a\n" + bytes(100),
+        "pickle.h5": b"\x80\x04N.",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        assert "is neither HDF5 nor a .keras archive" in refusal(tmp_path / name)
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["measurements"] = np.arange(10.0)
+    assert "it has no layers with a kernel and a bias" in refusal(tmp_path / "other.h5")
+    with zipfile.ZipFile(tmp_path / "other.keras", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    assert "config.json is missing in the archive" in refusal(tmp_path / "other.keras")
+    assert "there is no such file" in refusal(tmp_path / "none.keras")
+    assert "is a folder" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [".keras", ".h5", ".weights.h5"])
+def test_every_truncation_is_refused(files: dict[str, bytes], tmp_path: Path, kind: str) -> None:
+    content, path = files[kind], tmp_path / f"m{kind}"
+    for length in [0, 8, 100, *np.linspace(200, len(content) - 1, 6).astype(int)]:
+        path.write_bytes(content[:length])
+        refusal(path, 30)
+
+
+@pytest.mark.parametrize("kind", [".keras", ".h5", ".weights.h5"])
+def test_flipped_bits_are_refused_or_harmless(files: dict[str, bytes], tmp_path: Path, kind: str) -> None:
+    chance, path = random.Random(2018), tmp_path / f"m{kind}"
+    for _ in range(8):
+        content = bytearray(files[kind])
+        for _ in range(chance.choice((1, 4, 40))):
+            content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        path.write_bytes(content)
+        with suppress(KerasFileError):  # anything else fails the test
+            import_file(path, 30)
+
+
+def test_a_file_that_hdf5_does_not_survive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crash, loop = tmp_path / "crash.py", tmp_path / "loop.py"
+    crash.write_text("import os; os.abort()", encoding="utf-8")
+    loop.write_text("while True: pass", encoding="utf-8")
+    (tmp_path / "m.h5").write_bytes(hdf5.SIGNATURE)
+    monkeypatch.setattr(hdf5, "__file__", str(crash))
+    assert "damaged in a way that HDF5 does not survive" in refusal(tmp_path / "m.h5")
+    monkeypatch.setattr(hdf5, "__file__", str(loop))
+    monkeypatch.setattr(hdf5, "SURVEY_SECONDS", 0.5)
+    assert "reading it takes over" in refusal(tmp_path / "m.h5")
+
+
+ODD: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    3.5,
+    10**30,
+    float("nan"),
+    "x",
+    "",
+    "a\nb",
+    [],
+    [1, 2],
+    [[[]]],
+    {},
+    {"class_name": "X"},
+)
+
+
+def odd_somewhere(node: Any, chance: random.Random) -> Any:
+    """A configuration with an odd value in a place that is as likely deep as shallow."""
+    if not isinstance(node, dict | list) or not node or chance.random() < 0.1:
+        return chance.choice(ODD)
+    key = chance.choice(list(node) if isinstance(node, dict) else range(len(node)))
+    changed = copy.copy(node)
+    if chance.random() < 0.1:
+        del changed[key]
+    else:
+        changed[key] = odd_somewhere(node[key], chance)
+    return changed
+
+
+@pytest.mark.usefixtures("in_one_process")
+def test_odd_configurations_are_refused_or_harmless(files: dict[str, bytes], tmp_path: Path) -> None:
+    chance, path, refused = random.Random(2018), tmp_path / "m.h5", 0
+    path.write_bytes(files[".h5"])
+    with h5py.File(path) as file:
+        configs = {name: json.loads(file.attrs[name]) for name in ("model_config", "training_config")}
+    for i in range(150):
+        with h5py.File(path, "r+") as file:
+            for name, config in configs.items():
+                file.attrs[name] = json.dumps(odd_somewhere(config, chance) if i % 3 else config)
+        try:
+            import_file(path)
+        except KerasFileError as error:
+            refused += str(error).isprintable()
+    assert 20 < refused < 130
+
+
+Change = Callable[[h5py.File, Path], None]
+
+
+def soft_link(file: h5py.File, folder: Path) -> None:
+    file.move("model_weights/conv2d_1", "model_weights/elsewhere")
+    file["model_weights/conv2d_1"] = h5py.SoftLink("/model_weights/elsewhere")
+
+
+def external_link(file: h5py.File, folder: Path) -> None:
+    with h5py.File(folder / "secret.h5", "w") as secret:
+        secret["a"] = np.zeros((6, 1), np.float32)
+    group = file["model_weights/dense_2"]
+    name = group.attrs["weight_names"][0]
+    del group[name]
+    group[name] = h5py.ExternalLink("secret.h5", "a")
+
+
+def external_group(file: h5py.File, folder: Path) -> None:
+    with h5py.File(folder / "secret.h5", "w") as secret:
+        file.copy("model_weights", secret)
+    del file["model_weights"]
+    file["model_weights"] = h5py.ExternalLink("secret.h5", "model_weights")
+
+
+def external_storage(file: h5py.File, folder: Path) -> None:
+    (folder / "secret").write_bytes(bytes(24))
+    replace(file, shape=(6, 1), dtype="f4", external=[(str(folder / "secret"), 0, 24)])
+
+
+def virtual(file: h5py.File, folder: Path) -> None:
+    with h5py.File(folder / "secret.h5", "w") as secret:
+        secret["a"] = np.zeros((6, 1), np.float32)
+    layout = h5py.VirtualLayout((6, 1), "f4")
+    layout[:] = h5py.VirtualSource(str(folder / "secret.h5"), "a", (6, 1))
+    group, name = weight(file)
+    del group[name]
+    group.create_virtual_dataset(name, layout)
+
+
+def shape_bomb(file: h5py.File, folder: Path) -> None:
+    replace(file, shape=(2**20, 2**7), dtype="f4", chunks=(2**10, 2**7), fillvalue=1.0)
+
+
+def another_shape(file: h5py.File, folder: Path) -> None:
+    replace(file, data=np.zeros((7, 1), np.float32))
+
+
+def text_for_numbers(file: h5py.File, folder: Path) -> None:
+    replace(file, data=["a"] * 6)
+
+
+def scalars(file: h5py.File, folder: Path) -> None:
+    replace(file, data=np.float32(1))
+
+
+def integers(file: h5py.File, folder: Path) -> None:
+    replace(file, data=np.zeros((6, 1), np.int32))
+
+
+def a_layer_less(file: h5py.File, folder: Path) -> None:
+    names = list(file["model_weights"].attrs["layer_names"])
+    file["model_weights"].attrs["layer_names"] = names[:-1]
+
+
+def wide(file: h5py.File, folder: Path) -> None:
+    reconfigure(file, lambda config: config["config"]["layers"][6]["config"].update(units=10**12))
+
+
+def negative(file: h5py.File, folder: Path) -> None:
+    reconfigure(file, lambda config: config["config"]["layers"][6]["config"].update(units=-1))
+
+
+def a_name_with_a_line_break(file: h5py.File, folder: Path) -> None:
+    reconfigure(file, lambda config: config["config"]["layers"][1]["config"].update(name="a\nb"))
+
+
+def an_activation_with_a_line_break(file: h5py.File, folder: Path) -> None:
+    reconfigure(file, lambda config: config["config"]["layers"][1]["config"].update(activation="a\x1b[2J"))
+
+
+def no_layers(file: h5py.File, folder: Path) -> None:
+    reconfigure(file, lambda config: config.update(config={}))
+
+
+def layers_of_numbers(file: h5py.File, folder: Path) -> None:
+    reconfigure(file, lambda config: config.update(config={"layers": [1, 2]}))
+
+
+def deep(file: h5py.File, folder: Path) -> None:
+    file.attrs["model_config"] = "[" * 100_000
+
+
+def no_json(file: h5py.File, folder: Path) -> None:
+    file.attrs["model_config"] = "{"
+
+
+def a_list(file: h5py.File, folder: Path) -> None:
+    file.attrs["model_config"] = "[]"
+
+
+def numbers_for_text(file: h5py.File, folder: Path) -> None:
+    file.attrs["model_config"] = np.arange(5)
+
+
+HOSTILE: dict[Change, str] = {
+    soft_link: "is a link",
+    external_link: "is a link",
+    external_group: "is a link",
+    external_storage: "lies in another file",
+    virtual: "lies in another file",
+    shape_bomb: "of which few are stored",
+    another_shape: "has the shape (7, 1), expected is (6, 1)",
+    text_for_numbers: "is no array of numbers",
+    scalars: "other weights than a kernel and a bias",
+    integers: "holds the weights of|other weights than a kernel and a bias",
+    a_layer_less: "holds the weights of 3 layers, its configuration has 4",
+    wide: "no basic model of this size|has the shape",
+    negative: "does not tell its width",
+    a_name_with_a_line_break: "control characters",
+    an_activation_with_a_line_break: "control characters",
+    no_layers: "lists no layers",
+    layers_of_numbers: "an entry that is no layer",
+    deep: "damaged, or no Keras file",
+    no_json: "damaged, or no Keras file",
+    a_list: "its configuration is a list",
+    numbers_for_text: "an attribute holds ndarray where Keras writes text",
+}
+
+
+def weight(file: h5py.File) -> tuple[h5py.Group, str]:
+    """The group of the last dense layer and the name of its kernel."""
+    group = file["model_weights/dense_2"]
+    return group, group.attrs["weight_names"][0]
+
+
+def replace(file: h5py.File, **dataset: Any) -> None:
+    """Put another data set in the place of the last dense kernel."""
+    group, name = weight(file)
+    del group[name]
+    group.create_dataset(name, **dataset)
+
+
+def reconfigure(file: h5py.File, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the model's configuration."""
+    config = json.loads(file.attrs["model_config"])
+    change(config)
+    file.attrs["model_config"] = json.dumps(config)
+
+
+@pytest.mark.parametrize("change", HOSTILE, ids=lambda change: change.__name__)
+def test_hostile_hdf5(files: dict[str, bytes], tmp_path: Path, change: Change) -> None:
+    path = tmp_path / "m.h5"
+    path.write_bytes(files[".h5"])
+    with h5py.File(path, "r+") as file:
+        change(file, tmp_path)
+    message = refusal(path)
+    assert any(part in message for part in HOSTILE[change].split("|")), message
+
+
+def test_scalars_in_the_newer_layout(files: dict[str, bytes], tmp_path: Path) -> None:
+    path = tmp_path / "m.weights.h5"
+    path.write_bytes(files[".weights.h5"])
+    with h5py.File(path, "r+") as file:
+        for name in ("0", "1"):
+            del file[f"layers/dense/vars/{name}"]
+            file[f"layers/dense/vars/{name}"] = np.float32(1)
+    assert "layer layers/dense has other weights than a kernel and a bias" in refusal(path, 30)
+
+
+def test_a_layer_that_no_model_has_is_seen_in_weights_alone(tmp_path: Path) -> None:
+    model = network(conv(), layers.BatchNormalization(), layers.MaxPooling2D())
+    model.save_weights(tmp_path / "m.weights.h5")
+    message = refusal(tmp_path / "m.weights.h5", 30)
+    assert "layer layers/batch_normalization has other weights than a kernel and a bias" in message
+
+
+def test_a_tree_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "m.weights.h5"
+    with h5py.File(path, "w") as file:
+        group = file.create_group("layers")
+        for name in ("a", "b", "c"):
+            group[name] = file["/"]
+    assert "it has more than 2000 entries" in refusal(path)
+
+
+def archive_with(files: dict[str, bytes], path: Path, compression: int, **members: bytes) -> Path:
+    """The good archive with some of its members exchanged."""
+    with zipfile.ZipFile(io.BytesIO(files[".keras"])) as good:
+        contents = {name: good.read(name) for name in good.namelist()}
+    names = {"config": "config.json", "metadata": "metadata.json", "weights": "model.weights.h5"}
+    contents |= {names[key]: value for key, value in members.items()}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, value in contents.items():
+            archive.writestr(name, value)
+    return path
+
+
+def test_hostile_archives(files: dict[str, bytes], tmp_path: Path) -> None:
+    path = tmp_path / "m.keras"
+    archive_with(files, path, zipfile.ZIP_DEFLATED, weights=bytes(200 * 2**20))
+    assert "model.weights.h5 unpacks to 209715200 bytes" in refusal(path)
+    archive_with(files, path, zipfile.ZIP_DEFLATED, config=bytes(2**24 + 1))
+    assert "config.json declares 16777217 bytes" in refusal(path)
+    archive_with(files, path, zipfile.ZIP_STORED, weights=b"no HDF5")
+    assert "is neither HDF5 nor" in refusal(path)
+    archive_with(files, path, zipfile.ZIP_STORED, config=b"{")
+    assert "is damaged, or no Keras archive" in refusal(path)
+    archive_with(files, path, zipfile.ZIP_STORED, metadata=b'{"keras_version": "3\\n4"}')
+    assert "control characters" in refusal(path)
+
+
+def test_a_compressed_archive_of_an_honest_person_is_read(files: dict[str, bytes], tmp_path: Path) -> None:
+    path = archive_with(files, tmp_path / "m.keras", zipfile.ZIP_DEFLATED)
+    assert import_file(path).model.name == "basic"
+
+
+def test_no_member_of_an_archive_reaches_the_disk(files: dict[str, bytes], tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    (folder / "m.keras").write_bytes(files[".keras"])
+    with zipfile.ZipFile(folder / "m.keras", "a") as archive:
+        archive.writestr("../../escaped", "x")
+        archive.writestr("/escaped", "x")
+    assert import_file(folder / "m.keras").model.name == "basic"
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["m.keras"]

@@ -1,0 +1,736 @@
+"""predict: every source gets its answer or its line, in order, whatever the others do."""
+
+import base64
+import csv
+import http.server
+import io
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from catdog_pl.__main__ import main
+from catdog_pl.data.images import ResizeRule, open_rgb, resize
+from catdog_pl.errors import CatDogError, UsageError
+from catdog_pl.models.basic import Basic
+from catdog_pl.models.checkpoint import save_checkpoint
+from catdog_pl.models.classifier import Classifier, DataSpec
+from catdog_pl.predict import Prediction, Predictor, formats, predict, predictor
+from catdog_pl.predict.inputs import Source, expand, is_single
+
+SIZE = 8
+SPEC = DataSpec(image_size=SIZE)
+
+
+class Redness(nn.Module):
+    """A network whose answer can be told by eye: red is a dog, all else is a cat."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor(1 / 25))
+        self.data_spec = SPEC
+        self.batches: list[int] = []
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        assert pixels.dtype == torch.uint8
+        assert pixels.shape[1:] == (3, SIZE, SIZE)
+        self.batches.append(len(pixels))
+        return (pixels[:, 0].float().mean(dim=(1, 2)) - 127.5) * self.slope
+
+
+class Constant(nn.Module):
+    """A network that gives the same logit to all."""
+
+    def __init__(self, logit: float) -> None:
+        super().__init__()
+        self.logit = nn.Parameter(torch.tensor(logit))
+        self.data_spec = SPEC
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.logit.expand(len(pixels))
+
+
+def picture(red: int, kind: str = "PNG") -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (12, 9), (red, 100, 30)).save(stream, kind)
+    return stream.getvalue()
+
+
+def probability(red: int) -> float:
+    return 1 / (1 + math.exp(-(red - 127.5) / 25))
+
+
+def ask(sources: Iterable[Source], **settings: object) -> list[Prediction]:
+    return list(Predictor(Redness(), SPEC, **settings)(sources))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twelve pictures, ever redder, of which every third cannot be read."""
+    for index in range(12):
+        content = b"" if index % 3 == 2 else picture(20 * index)
+        (tmp_path / f"{index:02}.png").write_bytes(content)
+    return tmp_path
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> type[nn.Module]:
+    """The command line asks ``Redness`` instead of a checkpoint."""
+    monkeypatch.setattr(predictor, "load", lambda *_: Redness())
+    return Redness
+
+
+def always(probability: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every picture gets this probability to the last digit, on every platform."""
+    monkeypatch.setattr(predictor, "load", lambda *_: Redness())
+    monkeypatch.setattr(
+        Predictor, "_probabilities", lambda _, pixels: [np.float32(probability)] * len(pixels)
+    )
+
+
+def words(*sources: object) -> list[str]:
+    return ["predict", *map(str, sources)]
+
+
+# The answers
+
+
+def test_one_picture_gets_the_workshops_two_lines(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    always(0.3044719, monkeypatch)
+    assert main(words(folder / "00.png")) == 0
+    out, err = capsys.readouterr()
+    assert out == "Probability: [[0.3044719]]\nClass: cat\n"
+    assert err == ""
+
+
+def test_several_are_answered_under_their_names(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    always(0.6791787, monkeypatch)
+    first, broken, last = (folder / name for name in ("00.png", "02.png", "10.png"))
+    assert main(words(first, broken, last)) == 1
+    out, err = capsys.readouterr()
+    assert out == (
+        f"{first}\nProbability: [[0.6791787]]\nClass: dog\n\n"
+        f"[ERROR]    Cannot find image from {broken} (it is empty)\n\n"
+        f"{last}\nProbability: [[0.6791787]]\nClass: dog\n"
+    )
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("logit", "label"), [(0.0, "cat"), (1e-6, "dog"), (-1e-6, "cat"), (90.0, "dog"), (-90.0, "cat")]
+)
+def test_a_half_is_a_cat(logit: float, label: str) -> None:
+    (answer,) = Predictor(Constant(logit), SPEC)([picture(0)])
+    assert answer.label == label
+    assert answer.probability == np.float32(answer.probability)
+
+
+def test_an_answer_that_is_no_number() -> None:
+    (answer,) = Predictor(Constant(math.nan), SPEC)([picture(0)])
+    assert answer.probability is None
+    assert answer.label is None
+    assert "not a number" in str(answer.error)
+
+
+def test_probabilities_are_the_models(folder: Path) -> None:
+    answers = ask([folder / "00.png", folder / "10.png"])
+    assert [answer.probability for answer in answers] == pytest.approx([probability(0), probability(200)])
+
+
+def test_pictures_are_resized_by_the_checkpoints_rule() -> None:
+    seen: list[Tensor] = []
+
+    def model(pixels: Tensor) -> Tensor:
+        seen.append(pixels)
+        return torch.zeros(len(pixels))
+
+    rng = np.random.default_rng(5)
+    stream = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)).save(stream, "PNG")
+    rules: tuple[ResizeRule, ResizeRule] = ("nearest", "lanczos")
+    for rule in rules:
+        spec = DataSpec(image_size=SIZE, predict_resize=rule)
+        list(Predictor(model, spec)([stream.getvalue()]))
+        expected = resize(open_rgb(stream.getvalue()), SIZE, rule)
+        np.testing.assert_array_equal(seen[-1][0].permute(1, 2, 0), expected)
+    assert not torch.equal(seen[0], seen[1])
+
+
+def test_transparent_pixels_are_white() -> None:
+    stream = io.BytesIO()
+    Image.new("RGBA", (9, 9), (0, 0, 0, 0)).save(stream, "PNG")
+    assert ask([stream.getvalue()])[0].probability == pytest.approx(probability(255))
+
+
+def test_a_rule_that_does_not_exist() -> None:
+    with pytest.raises(CatDogError, match="resize rule 'blurred' is unknown"):
+        list(Predictor(Redness(), DataSpec(image_size=SIZE, predict_resize="blurred"))([picture(0)]))
+
+
+# Many at once
+
+
+def test_a_bad_picture_costs_no_other_its_answer(folder: Path) -> None:
+    paths = sorted(folder.iterdir())
+    together = ask(paths, batch_size=5)
+    assert [answer.source for answer in together] == [str(path) for path in paths]
+    assert [answer.error for answer in together].count("it is empty") == 4
+    assert together == [ask([path])[0] for path in paths]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_batches_equal_single_pictures(batch_size: int) -> None:
+    torch.manual_seed(0)
+    model = Basic(image_size=64).eval()
+    pictures = [picture(red, "JPEG") for red in range(0, 250, 25)]
+    alone = [next(predict(content, model=model)).probability for content in pictures]
+    together = [answer.probability for answer in predict(pictures, model=model, batch_size=batch_size)]
+    assert together == pytest.approx(alone, abs=1e-6)
+
+
+def test_batches_are_filled() -> None:
+    model = Redness()
+    list(Predictor(model, SPEC, batch_size=4)([picture(0)] * 10))
+    assert sum(model.batches) == 10
+    assert max(model.batches) == 4
+
+
+def test_reads_no_further_than_a_window_ahead() -> None:
+    """Memory is flat because sources are taken up only a little before their answers are given."""
+    taken = 0
+
+    def sources(count: int) -> Iterator[bytes]:
+        nonlocal taken
+        for index in range(count):
+            taken += 1
+            yield b"" if index % 7 == 0 else content
+
+    content = picture(10)
+    ahead = [
+        taken - given
+        for given, _ in enumerate(Predictor(Redness(), SPEC, batch_size=8, workers=2)(sources(2000)))
+    ]
+    assert len(ahead) == 2000
+    assert max(ahead) <= 8 + 2 * 2 + 8 + 1
+
+
+RESIDENT = """
+import sys
+from pathlib import Path
+import torch
+from catdog_pl.models import Basic
+from catdog_pl.predict import predict
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+torch.manual_seed(0)
+torch.set_num_threads(1)
+model = Basic(image_size=64, filters=(2, 2), dense_units=2)
+sizes = []
+for count, answer in enumerate(predict([sys.argv[1]] * 10_000, model=model, batch_size=64), 1):
+    assert answer.error is None
+    if count in (2_000, 10_000):
+        sizes.append(resident())
+print(count, sizes[1] - sizes[0])
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_is_flat_over_ten_thousand_pictures(tmp_path: Path) -> None:
+    """A model of our own and pictures of 12 kB once decoded: kept, 8,000 of them were 98 MB."""
+    (tmp_path / "x.png").write_bytes(picture(50))
+    result = python(RESIDENT, str(tmp_path / "x.png"))
+    assert result.returncode == 0, result.stderr
+    count, growth = map(int, result.stdout.split())
+    assert count == 10_000
+    assert growth < 20_000_000
+
+
+class Site(http.server.ThreadingHTTPServer):
+    """A red picture at every path; those under /slow/ wait until they may."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Page)
+        self.may_answer = threading.Event()
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up is what some of these tests want."""
+
+
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        site = cast(Site, self.server)
+        if self.path.startswith("/slow/"):
+            site.may_answer.wait(10)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(picture(255))
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with Site() as running:
+        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield running
+        running.may_answer.set()
+        running.shutdown()
+
+
+def test_slow_sources_do_not_hold_back_those_before(site: Site) -> None:
+    predictions = Predictor(Redness(), SPEC)([picture(0), f"{site.url}/slow/x", picture(9)])
+    assert next(predictions).label == "cat"
+    assert not site.may_answer.is_set()
+    site.may_answer.set()
+    assert [answer.label for answer in predictions] == ["dog", "cat"]
+
+
+def test_order_is_kept_whatever_finishes_first(site: Site) -> None:
+    threading.Timer(0.3, site.may_answer.set).start()
+    sources: list[Source] = [
+        f"{site.url}/slow/1",
+        picture(0),
+        f"{site.url}/2",
+        picture(1),
+        f"{site.url}/slow/3",
+    ]
+    assert [answer.label for answer in ask(sources)] == ["dog", "cat", "dog", "cat", "dog"]
+
+
+def test_a_model_without_memory() -> None:
+    def model(pixels: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB.")
+
+    with pytest.raises(CatDogError, match="no memory for 3 images at once; lower --batch_size"):
+        list(Predictor(model, SPEC)([picture(0)] * 3))
+
+
+# Sources
+
+
+def names(*sources: Source) -> list[str]:
+    return [picture.name for picture in expand(sources)]
+
+
+def test_folders(tmp_path: Path) -> None:
+    for name in (
+        "b.jpg", "a/z.png", "a/deep/x.JPG", "B.webp", "a.b/y.gif", "x.jpg/inside.bmp",
+        "._b.jpg", ".git/x.png", "Thumbs.db", "desktop.ini", ".DS_Store", "notes.txt",
+        "__MACOSX/b.jpg", "$RECYCLE.BIN/b.jpg", "cat.10.jpg", "cat.2.jpg",
+    ):  # fmt: skip
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    found = [Path(name).relative_to(tmp_path).as_posix() for name in names(tmp_path)]
+    expected = ["B.webp", "b.jpg", "cat.10.jpg", "cat.2.jpg", "a/z.png", "a/deep/x.JPG", "a.b/y.gif"]
+    assert found == [*expected, "x.jpg/inside.bmp"]
+
+
+def test_links_in_circles(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.png").write_bytes(picture(0))
+    try:
+        (tmp_path / "real" / "up").symlink_to(tmp_path, target_is_directory=True)
+        (tmp_path / "real" / "self.png").symlink_to(tmp_path / "real" / "self.png")
+    except OSError:
+        pytest.skip("links need a right here")
+    answers = ask([tmp_path])
+    assert [Path(answer.source).name for answer in answers] == ["a.png", "self.png"]
+    assert answers[0].label == "cat"
+    assert "cannot be read" in str(answers[1].error)
+
+
+def test_empty_folder_and_empty_name(tmp_path: Path) -> None:
+    folder, name = ask([tmp_path, ""])
+    assert (folder.source, folder.error) == (str(tmp_path), "there are no images in this folder")
+    assert (name.source, name.error) == ("", "the name is empty")
+
+
+def test_folder_without_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.png").write_bytes(picture(0))
+    (tmp_path / "locked").mkdir()
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if path.endswith("locked"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    seen, locked = ask([tmp_path])
+    assert seen.label == "cat"
+    assert locked.error == "the folder cannot be read: Permission denied"
+
+
+@pytest.mark.parametrize(
+    "name", ["a b.png", "ä 猫.png", "-x.png", "--output", "a\nb.png", "'\";$(x).png", "x" * 200]
+)
+@pytest.mark.usefixtures("use")
+def test_names(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        (tmp_path / name).write_bytes(picture(250))
+    except OSError:
+        pytest.skip("this system has no such names")
+    assert main(["predict", "--format", "json", "--", name]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["source"] == name
+    assert main(["predict", "--format", "csv", "--", name, "none"]) == 1
+    assert list(csv.reader(io.StringIO(capsys.readouterr().out)))[1][0] == name
+    assert main(["predict", "--", name, "none"]) == 1
+    assert len(capsys.readouterr().out.splitlines()) == 5, "one line each, also for a name of two lines"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+@pytest.mark.usefixtures("use")
+@pytest.mark.parametrize("form", ["text", "json", "jsonl", "csv"])
+def test_names_that_are_no_text(form: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = os.path.join(os.fsencode(tmp_path), b"caf\xe9.png")
+    Path(os.fsdecode(path)).write_bytes(picture(0))
+    file = tmp_path_factory.mktemp("out") / "answers"
+    assert main(words(tmp_path, "none", "--format", form, "--output", file)) == 1
+    text = file.read_text(encoding="utf-8")
+    first = text.splitlines()[0] if form == "text" else str(read_back(form, text)[0]["source"])
+    assert first == rf"{tmp_path}{os.sep}caf\udce9.png", "the byte is written as an escape"
+
+
+@pytest.mark.usefixtures("use")
+def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(picture(255))))
+    assert main(["predict", "-"]) == 0
+    assert capsys.readouterr().out.endswith("Class: dog\n")
+    assert main(["predict", "-"]) == 1
+    assert capsys.readouterr().out == "[ERROR]    Cannot find image from - (it is empty)\n"
+
+
+def test_urls_and_their_secrets(site: Site) -> None:
+    data = f"data:image/png;base64,{base64.b64encode(picture(0)).decode()}"
+    page = "data:text/html,<html>"
+    answers = ask([f"{site.url}/x?key=sesame", data, page, "ftp://host/x"])
+    assert [answer.label for answer in answers] == ["dog", "cat", None, None]
+    assert answers[0].source == f"{site.url}/x?key=***"
+    assert answers[2].error == "its content is an HTML page, not a photograph"
+    assert answers[3].error == "ftp: is not read, only http, https and data"
+
+
+@pytest.mark.usefixtures("use")
+def test_public_only(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", f"{site.url}/x"]) == 0
+    capsys.readouterr()
+    for option in ("--public-only", "--public_only"):
+        assert main(["predict", option, f"{site.url}/x"]) == 1
+        assert "127.0.0.1 is not a public address" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("use")
+def test_timeout(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "--timeout", "0.2", f"{site.url}/slow/x"]) == 1
+    assert "the server took longer than 0.2 seconds" in capsys.readouterr().out
+
+
+def test_what_needs_no_name(tmp_path: Path) -> None:
+    assert is_single(["a.jpg"])
+    assert is_single(["-"])
+    assert is_single([b"content"])
+    assert not is_single(["a.jpg", "b.jpg"])
+    assert not is_single([tmp_path])
+
+
+# Formats and files
+
+
+def read_back(form: str, text: str) -> list[dict[str, object]]:
+    if form == "json":
+        return cast(list[dict[str, object]], json.loads(text))
+    if form == "jsonl":
+        return [json.loads(line) for line in text.splitlines()]
+    rows = [{key: value or None for key, value in row.items()} for row in csv.DictReader(io.StringIO(text))]
+    return [row | {"probability": float(row["probability"]) if row["probability"] else None} for row in rows]
+
+
+@pytest.mark.usefixtures("use")
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv"])
+def test_formats_read_back(form: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words(folder, "--format", form)) == 1
+    out, err = capsys.readouterr()
+    assert read_back(form, out) == [asdict(answer) for answer in ask([folder])]
+    assert err.splitlines() == [
+        f"[ERROR]    Cannot find image from {folder / f'{index:02}.png'} (it is empty)"
+        for index in (2, 5, 8, 11)
+    ]
+
+
+@pytest.mark.usefixtures("use")
+def test_output_file(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path_factory.mktemp("out") / "answers.txt"
+    assert main(words(folder, "--output", file)) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("[ERROR]") == file.read_text(encoding="utf-8").count("[ERROR]") == 4
+    assert file.read_text(encoding="utf-8").count("Probability: [[") == 8
+
+
+@pytest.mark.usefixtures("use")
+def test_output_is_not_overwritten_silently(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = folder / "answers.csv"
+    file.write_text("precious", encoding="utf-8")
+    assert main(words(folder / "00.png", "--format", "csv", "--output", file)) == 2
+    assert f"{file} exists; give another --output, or --overwrite" in capsys.readouterr().err
+    assert file.read_text(encoding="utf-8") == "precious"
+    assert main(words(folder / "00.png", "--format", "csv", "--output", file, "--overwrite")) == 0
+    assert file.read_text(encoding="utf-8").startswith("source,probability,label,error\n")
+
+
+@pytest.mark.usefixtures("use")
+def test_output_that_cannot_be_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words(folder / "00.png", "--output", folder / "none" / "x.txt")) == 1
+    assert "x.txt cannot be written (" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+@pytest.mark.usefixtures("use")
+@pytest.mark.parametrize("form", ["text", "json", "csv"])
+def test_full_disk(form: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words(folder, "--format", form, "--output", "/dev/full", "--overwrite")) == 1
+    assert "/dev/full cannot be written (No space left on device)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv"])
+def test_interrupted_runs_leave_valid_files(form: str) -> None:
+    def interrupted() -> Iterator[Prediction]:
+        yield Prediction("a\nb.jpg", 0.25, "cat")
+        yield Prediction("c.jpg", error="it is empty")
+        raise KeyboardInterrupt
+
+    file = io.StringIO()
+    with pytest.raises(KeyboardInterrupt):
+        formats.write(interrupted(), formats.FORMATS[form], file)
+    assert [answer["source"] for answer in read_back(form, file.getvalue())] == ["a\nb.jpg", "c.jpg"]
+
+
+@pytest.mark.parametrize("form", ["text", "json", "jsonl", "csv"])
+def test_each_answer_is_written_at_once(form: str, tmp_path: Path) -> None:
+    def answers() -> Iterator[Prediction]:
+        for index in range(5):
+            assert file.read_text(encoding="utf-8").count(".jpg") == index
+            yield Prediction(f"{index}.jpg", 0.25, "cat")
+
+    file = tmp_path / "answers"
+    with file.open("w", encoding="utf-8") as stream:
+        assert formats.write(answers(), formats.FORMATS[form], stream) == 0
+
+
+KILLED = """
+import sys, time
+from catdog_pl.predict import Prediction, formats
+def answers():
+    for index in range(10**6):
+        yield Prediction("x" * (index % 3000), 0.25, "cat")
+with open(sys.argv[1], "w", encoding="utf-8", newline="") as file:
+    formats.write(answers(), formats.FORMATS[sys.argv[2]], file)
+"""
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_killed_runs_leave_valid_files(form: str, tmp_path: Path) -> None:
+    file = tmp_path / "out"
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(file), form], env=environment()) as process:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and not (file.exists() and file.stat().st_size > 100_000):
+            time.sleep(0.005)
+        process.kill()
+    text = file.read_text(encoding="utf-8")
+    assert len(text) > 100_000
+    assert text.endswith("\n")
+    assert {answer["label"] for answer in read_back(form, text)} == {"cat"}
+
+
+# The command
+
+
+def environment() -> dict[str, str]:
+    root = Path(__file__).parents[2]
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
+
+
+def python(code: str, *arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60, **options)  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--formt", "csv", "x"], ["x", "--ckpt_path", "none.ckpt"], []]
+)
+def test_help_and_wrong_words_do_not_import_torch(arguments: list[str], tmp_path: Path) -> None:
+    code = """
+import sys
+from catdog_pl.__main__ import main
+try:
+    status = main(["predict", *sys.argv[1:]])
+except SystemExit as stop:  # --help
+    status = stop.code
+assert "torch" not in sys.modules
+sys.exit(status)
+"""
+    result = python(code, *arguments, cwd=tmp_path)
+    assert "Traceback" not in result.stderr
+    expected = {"--help": 0, "x": 1}.get((arguments or ["none"])[0], 2)
+    assert result.returncode == expected
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--batch_size", "0"],
+        ["--batch_size", "x"],
+        ["--timeout", "nan"],
+        ["--format", "xml"],
+        ["--acc", "cpu"],
+    ],
+)
+def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "x.jpg", *arguments]) == 2
+    assert "; see python -m catdog_pl predict --help\n" in capsys.readouterr().err
+
+
+def test_whole_way_from_a_checkpoint(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """In a process of its own: the newest run's best is found, and the command line of fit is not loaded."""
+    run = tmp_path_factory.mktemp("home") / "checkpoints" / "basic" / "2018-08-01_12-00-00"
+    run.mkdir(parents=True)
+    torch.manual_seed(1)
+    model = Basic(image_size=32).eval()
+    save_checkpoint(model, run / "best.ckpt")
+    code = """
+import sys
+from catdog_pl.__main__ import main
+status = main(["predict", *sys.argv[1:], "--accelerator", "cpu"])
+assert "torch" in sys.modules
+assert not {"lightning.pytorch.cli", "catdog_pl.cli"} & set(sys.modules)
+sys.exit(status)
+"""
+    result = python(code, str(folder), "--format", "jsonl", cwd=run.parents[2])
+    assert result.returncode == 1, result.stderr
+    assert [line[:10] for line in result.stderr.splitlines()] == ["[ERROR]   "] * 4
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    expected = list(predict(folder, model=model))
+    assert [answer["label"] for answer in found] == [answer.label for answer in expected]
+    for mine, theirs in zip(found, expected, strict=True):
+        assert mine["probability"] == pytest.approx(theirs.probability, abs=1e-6)
+
+
+SLOW = """
+import sys
+from types import SimpleNamespace
+from catdog_pl.__main__ import main
+from catdog_pl.commands import predict as command
+from catdog_pl.predict import Predictor
+Predictor._probabilities = lambda _, pixels: [0.5 for _ in pixels]  # no torch: this is about threads
+spec = SimpleNamespace(class_names=("cat", "dog"), image_size=8, predict_resize="nearest")
+command.predict = lambda sources, **_: Predictor(None, spec)(sources)
+sys.exit(main(["predict", "--format", "csv", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of this kind are POSIX's")
+def test_ctrl_c_does_not_wait_for_downloads(site: Site, folder: Path) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        SLOW,
+        str(folder / "00.png"),
+        *[f"{site.url}/slow/{i}" for i in range(9)],
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), text=True
+    ) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline(), process.stdout.readline()]
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        out, err = process.communicate(timeout=20)
+    assert lines[1].endswith("00.png,0.5,cat,\n")
+    assert (process.returncode, err) == (130, "[ERROR]    interrupted\n")
+    assert out == ""
+    assert time.monotonic() - started < 4
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of this kind are POSIX's")
+def test_a_reader_that_has_seen_enough() -> None:
+    code = """
+import sys
+from catdog_pl.__main__ import main
+from catdog_pl.commands import predict as command
+from catdog_pl.predict import Prediction
+command.predict = lambda *_, **__: (Prediction("x" * 100, 0.25, "cat") for _ in range(10**6))
+sys.exit(main(["predict", "a", "b"]))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "x" * 100 + "\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+
+
+# In Python
+
+
+def test_sources_alone_or_together(folder: Path) -> None:
+    model = cast(Classifier, Redness())
+    path = folder / "00.png"
+    one = list(predict(path, model=model))
+    assert one == list(predict(str(path), model=model)) == list(predict([path], model=model))
+    assert next(predict(path.read_bytes(), model=model)).label == one[0].label
+
+
+def test_the_model_is_in_evaluation_mode() -> None:
+    model = Redness().train()
+    list(predict(picture(0), model=cast(Classifier, model)))
+    assert not model.training
+
+
+def test_accelerators(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="accelerator 'tpu' is unknown; valid are auto, cpu, gpu"):
+        predictor.device("tpu")
+    assert predictor.device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    assert predictor.device("auto") == torch.device("cpu")
+    with pytest.raises(UsageError, match="finds no GPU on this machine; give cpu or auto"):
+        predictor.device("gpu")
+
+
+def test_missing_checkpoint_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(CatDogError, match="there is no such file"):
+        predict("x.jpg", ckpt_path=tmp_path / "none.ckpt")
