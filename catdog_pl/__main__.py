@@ -9,7 +9,7 @@ from typing import NamedTuple, NoReturn
 
 from catdog_pl import __version__
 from catdog_pl.errors import CatDogError, UsageError, disk_line
-from catdog_pl.process import gc_paused, leave
+from catdog_pl.process import exit_fast, gc_paused
 
 
 class Command(NamedTuple):
@@ -89,16 +89,16 @@ def answer(words: Sequence[str]) -> int:
     try:
         return load(words[0])(words[1:])
     except CatDogError as error:
-        return say(str(error), error.exit_code)
+        return print_error(str(error), error.exit_code)
     except BrokenPipeError:
         return 141  # the reader, such as head, has enough
     except OSError as error:  # what a command asks of the disk may fail anywhere in the libraries below it
-        return say(disk_line(error), 1)
+        return print_error(disk_line(error), 1)
     except KeyboardInterrupt:
-        return say("interrupted", 130)
+        return print_error("interrupted", 130)
 
 
-def say(message: str, code: int) -> int:
+def print_error(message: str, code: int) -> int:
     """Print an error; returns its exit code."""
     print(f"{'[ERROR]':<10} {message}", file=sys.stderr)
     return code
@@ -113,7 +113,7 @@ def flushed(code: int) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             return 141
-        return code or say(disk_line(error), 1)
+        return code or print_error(disk_line(error), 1)
     return code
 
 
@@ -125,7 +125,7 @@ def run() -> NoReturn:
         if not isinstance(end.code, int):
             raise
         code = flushed(end.code)
-    leave(code)
+    exit_fast(code)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 from catdog_pl.errors import UsageError
 from catdog_pl.io.files import is_url
+from catdog_pl.process import program
 
 T = TypeVar("T")
 
@@ -17,10 +18,16 @@ T = TypeVar("T")
 class ArgumentParser(argparse.ArgumentParser):
     """argparse's parser, for which a wrong word is a `UsageError` and not the whole of its help.
 
-    Options may be spelt with underscores or hyphens and must not be shortened.
+    Options must not be shortened.
+
+    Args:
+        command: what the user types behind the program's name; argparse passes none for its sub-parsers.
+        words: as for argparse.
     """
 
-    def __init__(self, **words: Any) -> None:
+    def __init__(self, command: str | None = None, **words: Any) -> None:
+        if command:
+            words["prog"] = f"{program()} {command}"
         super().__init__(**({"allow_abbrev": False} | words))
 
     def error(self, message: str) -> NoReturn:

@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 
@@ -29,7 +30,7 @@ def gc_paused() -> Iterator[None]:
             gc.enable()
 
 
-def leave(code: int) -> NoReturn:
+def exit_fast(code: int) -> NoReturn:
     """End the process at once, after what is registered for its end and the output's last bytes.
 
     Python would take every object apart first, which lasts almost a second when torch is loaded; mypy ends
@@ -39,6 +40,11 @@ def leave(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def program() -> str:
+    """Return what the user types to start the program, so that printed commands work when pasted."""
+    return "catdog" if Path(sys.argv[0]).stem == "catdog" else "python -m catdog_pl"
 
 
 def wait_passively() -> None:

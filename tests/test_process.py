@@ -11,10 +11,10 @@ from catdog_pl.process import gc_paused
 
 def test_a_process_that_leaves_loses_nothing_and_keeps_its_code() -> None:
     program = (
-        "import atexit, sys; from catdog_pl.process import leave\n"
+        "import atexit, sys; from catdog_pl.process import exit_fast\n"
         "atexit.register(print, 'registered')\n"
         "print('printed'); print('wrong', end='', file=sys.stderr)\n"
-        "leave(3)\nprint('never')"
+        "exit_fast(3)\nprint('never')"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (answer.returncode, answer.stdout, answer.stderr) == (3, "printed\nregistered\n", "wrong")

@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    top = ArgumentParser(prog="python -m catdog_pl keras", description="Exchange weights with Keras.")
+    top = ArgumentParser("keras", description="Exchange weights with Keras.")
     actions = top.add_subparsers(dest="action", required=True)
     reading = actions.add_parser("import", description=IMPORT_HELP, help=IMPORT_HELP)
     reading.add_argument("file", type=local_path, help="the Keras file")

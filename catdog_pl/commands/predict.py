@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = ArgumentParser(
-        prog="python -m catdog_pl predict",
+        "predict",
         description="Tell cats from dogs.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -108,7 +108,7 @@ def totals(model: "Classifier") -> str:
 def main(argv: Sequence[str]) -> int:
     """Print the table and the totals of one model."""
     parser = ArgumentParser(
-        prog="python -m catdog_pl summary",
+        "summary",
         description="Print a model's layers with output shapes and parameter counts.",
     )
     parser.add_argument("--model", default="basic", metavar="NAME", help="basic (default) or vgg16")

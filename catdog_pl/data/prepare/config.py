@@ -63,7 +63,7 @@ class Order:
 def parser() -> argparse.ArgumentParser:
     """The command line of ``prepare``."""
     words = ArgumentParser(
-        prog="python -m catdog_pl prepare",
+        "prepare",
         description="Make ROOT/{train,validation,test}/<class>/ from photographs. Each is decoded and"
         " checked; what is bad is left out and listed in ROOT/manifest.csv. Sources are never changed.",
     )
