@@ -11,7 +11,7 @@ import pytest
 
 from catdog_pl.errors import CatDogError, DownloadError
 from catdog_pl.io import download as downloads
-from catdog_pl.io.download import Patience, download
+from catdog_pl.io.download import Patience, digest_fault, download
 
 BODY = random.Random(1).randbytes(300_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -348,6 +348,26 @@ def test_md5_verifies_too(server: Server, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match=f"its MD5 is {md5}, not 0+; it was not kept"):
         download(server.url, tmp_path / "other", digest=f"md5:{'0' * 32}", patience=HASTE)
     assert left(tmp_path) == ["photos"]
+
+
+@pytest.mark.parametrize(
+    ("digest", "is_right"),
+    [
+        (f"sha256:{SHA256}", True),
+        (f"SHA256:{SHA256.upper()}", True),
+        (f"sha256:{SHA256[:8]}", True),
+        (f"sha256:{SHA256[:7]}", False),
+        ("sha256:", False),
+        (f"sha256:{SHA256[:7]}x", False),
+        (f"md5:{SHA256[:32]}", False),
+    ],
+)
+def test_a_digest_may_be_its_beginning(digest: str, is_right: bool, tmp_path: Path) -> None:
+    (tmp_path / "photos").write_bytes(BODY)
+    fault = digest_fault(tmp_path / "photos", digest)
+    assert (fault is None) is is_right
+    if fault:
+        assert fault.endswith(f", not {digest.lower().partition(':')[2]}")
 
 
 def test_one_downloads_and_the_others_wait(server: Server, tmp_path: Path) -> None:
