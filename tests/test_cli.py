@@ -134,8 +134,8 @@ def test_validate_and_test_take_the_newest_runs_best(photos: Path, run: Run, cap
     assert run("test", "--root", photos) == 0
     out = lines(capsys)
     assert "Found 6 images belonging to 2 classes." in out
-    assert out[3].startswith("Accuracy : ")
-    assert out[4].split() == ["Pred", "0", "1", "All"]
+    assert re.fullmatch(r"Accuracy: [01]\.\d+ \(\d of 6; 95 % interval [01]\.\d\d to [01]\.\d\d\)", out[3])
+    assert out[4].split() == ["Pred", "0", "cat", "1", "dog", "All"]
     assert out[-2].split()[-1] == "6"
     assert out[-1] == f"Predictions written to {find_checkpoint().parent / 'test.csv'}"
 
