@@ -115,7 +115,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--image_size", type=int, default=150, metavar="PIXELS", help="default 150")
     options = parser.parse_args(argv)
 
-    from catdog_pl.models.checkpoint import model_class
+    from catdog_pl.models.registry import model_class
 
     model = model_class(options.model).skeleton(image_size=options.image_size)
     print(f"{table(layer_rows(model))}\n{totals(model)}\n{RULE}")
