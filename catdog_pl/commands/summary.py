@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from catdog_pl.arguments import ArgumentParser, positive, spellings
+from catdog_pl.models.registry import MODELS, model_class
 from catdog_pl.process import gc_paused
 
 
@@ -11,13 +12,14 @@ def parser() -> ArgumentParser:
     parser = ArgumentParser(
         "summary", description="Print a model's layers, output shapes and parameter counts."
     )
-    parser.add_argument("--model", default="basic", metavar="NAME", help="basic (default) or vgg16")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--model", default="basic", metavar="NAME", help=f"{' or '.join(MODELS)}; default basic")
+    add(
         *spellings("image_size"),
         type=positive(int),
         default=150,
         metavar="PIXELS",
-        help="side of the images, default 150",
+        help="side of the square images; default 150",
     )
     return parser
 
@@ -30,9 +32,8 @@ def main(argv: Sequence[str]) -> int:
     """
     options = parser().parse_args(argv)
     with gc_paused():
-        from catdog_pl.models.checkpoint import model_class
+        model = model_class(options.model).skeleton(image_size=options.image_size)
         from catdog_pl.models.summary import RULE, layer_rows, table, totals
 
-    model = model_class(options.model).skeleton(image_size=options.image_size)
     print(table(layer_rows(model)), totals(model), RULE, sep="\n")
     return 0
