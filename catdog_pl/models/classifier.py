@@ -75,6 +75,9 @@ class Classifier(LightningModule, ABC):
     name: ClassVar[str]
     """The model's name on the command line and in checkpoints."""
 
+    TUNABLE: ClassVar[frozenset[str]] = frozenset({"learning_rate", "optimizer_args"})
+    """Arguments that may differ from a checkpoint's; the others decide what its weights mean."""
+
     has_backbone: ClassVar[bool] = False
     """Whether ``features`` is a pretrained network, which the head stands on; in Keras a functional model."""
 

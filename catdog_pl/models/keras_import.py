@@ -18,8 +18,8 @@ from catdog_pl.keras.optimizer import optimizer_with, read_mean_squares, rmsprop
 from catdog_pl.keras.recognise import Recognised, recognise, recognise_shapes
 from catdog_pl.keras.stored import match
 from catdog_pl.keras.weights import StoredLayer, has_rescaling, stored_layers
-from catdog_pl.models.checkpoint import MODELS
 from catdog_pl.models.classifier import Classifier, DataSpec
+from catdog_pl.models.registry import model_class
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def built(name: str, arguments: dict[str, Any]) -> Classifier:
         KerasFileError: the hyper-parameters do not go together.
     """
     try:
-        return MODELS[name].skeleton(**arguments)
+        return model_class(name).skeleton(**arguments)
     except (CatDogError, RuntimeError, OverflowError) as error:
         raise KerasFileError(f"no {name} model of this size can be built ({error})") from error
 

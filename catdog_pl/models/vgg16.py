@@ -58,6 +58,7 @@ class VGG16(Classifier):
 
     name: ClassVar[str] = "vgg16"
     has_backbone: ClassVar[bool] = True
+    TUNABLE = Classifier.TUNABLE | {"dropout", "bf16_backbone", "cached_views"}
 
     def __init__(
         self,
