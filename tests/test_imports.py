@@ -53,7 +53,6 @@ MAY_IMPORT["commands"] = set(MAY_IMPORT) - {"commands", "__main__"}
 
 
 PENDING = {
-    "cli",
     "data.prepare.config",
     "data.prepare.pipeline",
     "keras.optimizer",
