@@ -11,7 +11,6 @@ A map of the rooms. Imports run one way, from the bottom of this list to the top
     process        the process that a command runs in: its memory, its messages, its terminal
     arguments      the short forms of the command line
     training       what surrounds a fit: epoch lines, history, seeds, checkpoints
-    refusals       what the machine, the checkpoint and the libraries do not allow, in one line each
     keras/         Keras files in and out
     reports/       layer table, epoch lines and history, evaluation
     predict        sources -> predictions -> text, CSV, JSON

@@ -21,13 +21,13 @@ from catdog_pl.callbacks.checkpoint import AtomicCheckpointIO, LastCheckpoint, M
 from catdog_pl.callbacks.history import History
 from catdog_pl.callbacks.training import EarlyStopping, EpochSeed
 from catdog_pl.data.datamodule import CatDogDataModule
+from catdog_pl.devices import check_accelerator
 from catdog_pl.errors import CatDogError, Interrupted, UsageError, disk_line, first_line
 from catdog_pl.io.files import atomic_write
 from catdog_pl.models.checkpoint import compare, data_spec, read_checkpoint, restore_arguments
 from catdog_pl.models.classifier import NOTE, Classifier
 from catdog_pl.models.registry import CLASS_PATHS, class_path, model_class, model_name
 from catdog_pl.process import keep_memory, on_terminal, program, silence
-from catdog_pl.refusals import check_accelerator
 from catdog_pl.runs import LAST, ROOT, RunFolder, find_checkpoint
 from catdog_pl.short_forms import canonical, option_value, parse_message
 
