@@ -81,8 +81,8 @@ def help_page(stage: str) -> str:
         [
             *lines,
             "",
-            f"{program()} {stage} --help all             every option, of the Trainer and the callbacks, too",
-            f"{program()} {stage} --model vgg16 --help   the options of a model",
+            f"All options, also of the Trainer and its callbacks: {program()} {stage} --help all",
+            f"The options of a model: {program()} {stage} --model vgg16 --help",
         ]
     )
 

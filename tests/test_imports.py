@@ -123,7 +123,17 @@ def test_the_table_has_no_circle() -> None:
         done |= free
 
 
-LIGHT = ["--help", "--version", "prepare --help", "predict --help", "summary --help", "frobnicate", "predict"]
+LIGHT = [
+    "--help",
+    "--version",
+    "prepare --help",
+    "fit --help",
+    "fit stray",
+    "predict --help",
+    "summary --help",
+    "frobnicate",
+    "predict",
+]
 
 
 @pytest.mark.parametrize("words", LIGHT)
