@@ -18,6 +18,8 @@ from catdog_pl.arguments import (
 )
 from catdog_pl.errors import UsageError
 
+DATA = Path("data")
+
 
 @dataclass(frozen=True)
 class Config:
@@ -25,7 +27,7 @@ class Config:
 
     source: str
     batch_size: int = option(32, "pictures at once", type=positive(int), group="speed")
-    root: Path = option(Path("data"), "where to write")
+    root: Path = option(DATA, "where to write")
     jobs: int | None = option(None, "processes")
     overwrite: bool = option(False, "replace what is there")
     sizes: tuple[int, int, int] | None = option(None, "photographs", metavar="N")
