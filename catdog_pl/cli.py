@@ -234,7 +234,7 @@ class CatDogCLI(LightningCLI):
             if self.stage != "fit" or self.checkpoint_path is None or self.epoch_seed.has_begun:
                 raise
             raise unrestorable(error, self.checkpoint_path) from error
-        except (CatDogError, RuntimeError, OSError) as error:
+        except (CatDogError, RuntimeError, OSError, EOFError) as error:
             if isinstance(error, UsageError) or (line := failure(error, self.run_folder.path)) is None:
                 raise
             raise CatDogError(f"{line}{self._how_to_resume()}") from error
@@ -305,6 +305,8 @@ def failure(error: Exception, run: Path) -> str | None:
         error: what ended the run.
         run: its folder, which is named where a full disk names no file.
     """
+    if isinstance(error, EOFError | ConnectionResetError):  # half a message of a process that died
+        return f"a DataLoader worker ended unexpectedly ({type(error).__name__})"
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
         return disk_line(error, f"a file in {run}")
     text = str(error).strip()

@@ -27,7 +27,7 @@ class Config:
 
     source: str
     batch_size: int = option(32, "pictures at once", type=positive(int), group="speed")
-    root: Path = option(DATA, "where to write")
+    root: Path = option(DATA, "where to write")  # noqa: RUF009  # a field
     jobs: int | None = option(None, "processes")
     overwrite: bool = option(False, "replace what is there")
     sizes: tuple[int, int, int] | None = option(None, "photographs", metavar="N")
