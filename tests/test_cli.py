@@ -163,6 +163,17 @@ def test_a_resumed_run_is_bit_equal_to_an_uninterrupted_one(photos: Path, run: R
     assert {path.name for path in parts.parent.glob("config*")} == {"config.yaml", "config-2.yaml"}
 
 
+def test_a_run_of_version_0_1_0_resumes(photos: Path, run: Run, capsys: Capture) -> None:
+    folder = shutil.copytree(REPOSITORY / "tests/models/fixtures/run", "checkpoints/basic/old")
+    assert run("fit --ckpt_path last --max_epochs 5 --patience 9", "--root", photos) == 0
+    assert [line.partition(" - ")[0] for line in lines(capsys) if line.startswith("Epoch")] == [
+        "Epoch 4/5",
+        "Epoch 5/5",
+    ]
+    assert pd.read_csv(Path(folder) / "metrics.csv")["epoch"].tolist() == [1, 2, 3, 4, 5]
+    load_checkpoint(Path(folder) / "last.ckpt")
+
+
 def test_two_runs_of_one_seed_are_equal_and_of_two_seeds_are_not(photos: Path, run: Run) -> None:
     losses = []
     for seed in (1, 1, 2):

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import tomllib
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +125,11 @@ def test_a_configuration_that_is_not_there(run: Run, capsys: Capture) -> None:
     error = capsys.readouterr().err
     assert "--config smaple: there is no such file; shipped are basic, sample, vgg16" in error
     assert error.count("\n") == 1
+
+
+def test_the_wheel_carries_the_program_and_the_configurations() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    module, _, function = project["project"]["scripts"]["catdog"].partition(":")
+    assert callable(getattr(import_module(module), function))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"] == {"configs": "catdog_pl/configs"}
