@@ -14,10 +14,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from lightning.pytorch import Trainer
 
-from catdog_pl.data.datamodule import CatDogDataModule
-from catdog_pl.errors import UsageError
 from catdog_pl.models import VGG16, load_checkpoint
 from catdog_pl.runs import find_checkpoint
 from tests.conftest import Run, draw_layout
@@ -201,13 +198,13 @@ def test_cached_views_give_the_numbers_of_views_that_come_again(
     photos: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes: list[int] = []
-    backbone = VGG16.backbone
+    extract = VGG16.extract
 
     def count(model: VGG16, pixels: torch.Tensor) -> torch.Tensor:
         passes.append(len(pixels))
-        return backbone(model, pixels)
+        return extract(model, pixels)
 
-    monkeypatch.setattr(VGG16, "backbone", count)
+    monkeypatch.setattr(VGG16, "extract", count)
     views = f"fit {VGG} --max_epochs 4 --patience 9"
     assert run(f"{views} --data.views 2", "--root", photos) == 0
     again = state(find_checkpoint("last"))["state_dict"]
@@ -220,14 +217,6 @@ def test_cached_views_give_the_numbers_of_views_that_come_again(
     assert run(views, "--root", photos) == 0
     other = state(find_checkpoint("last"))["state_dict"]
     assert not torch.allclose(again["head.dense_1.weight"], other["head.dense_1.weight"])
-
-
-def test_cached_views_need_a_datamodule_that_repeats_them(photos: Path) -> None:
-    model = VGG16(image_size=32, weights="none", cached_views=2)
-    data = CatDogDataModule(photos, image_size=32)
-    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-    with pytest.raises(UsageError, match=r"keeps 2 views \(cached_views\), the datamodule draws new ones"):
-        trainer.fit(model, data)
 
 
 def test_last_is_the_last_epoch_even_when_it_was_not_the_best(photos: Path, run: Run) -> None:

@@ -98,7 +98,7 @@ def totals(model: "Classifier") -> str:
     ]
     if model.has_backbone:
         kinds = keras_kinds()
-        base = 1 + sum(type(layer) in kinds for layer in model.features)  # 1 for the input
+        base = 1 + sum(type(layer) in kinds for layer in model.features.children())  # 1 for the input
         every = base + sum(type(layer) in kinds for layer in model.head)
         lines.append(f"{'[INFO]':<10} Pretrained model layers: {base}")
         lines.append(f"{'[INFO]':<10} Total number of layers : {every}")
