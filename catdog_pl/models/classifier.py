@@ -262,14 +262,3 @@ class Classifier(LightningModule, ABC):
                 f"the checkpoint was trained on the classes {', '.join(trained)}, the data folder has "
                 f"{', '.join(self.data_spec.class_names)}; use a folder with the checkpoint's classes"
             )
-
-
-class FlattenKeras(nn.Module):
-    """Flatten in Keras' order: (N, C, H, W) -> (N, H * W * C).
-
-    Free when the memory is already channels_last, and Keras' Dense kernels load without permuting.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, H * W * C)."""
-        return x.permute(0, 2, 3, 1).flatten(1)

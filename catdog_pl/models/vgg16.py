@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from catdog_pl.errors import UsageError
-from catdog_pl.keras.nn import glorot_uniform_
+from catdog_pl.keras.nn import KerasFlatten, glorot_uniform_
 from catdog_pl.models.backbones.weights import Normalization, load_backbone, normalization
-from catdog_pl.models.classifier import Batch, Classifier, FlattenKeras
+from catdog_pl.models.classifier import Batch, Classifier
 from catdog_pl.models.convolution import ConvReLU
 from catdog_pl.models.feature_cache import FeatureCache
 
@@ -87,7 +87,7 @@ class VGG16(Classifier):
         side = image_size // 32
         self.head = nn.Sequential(
             OrderedDict(
-                flatten_1=FlattenKeras(),  # (N, 512, h, w) -> (N, h * w * 512)
+                flatten_1=KerasFlatten(),  # (N, 512, h, w) -> (N, h * w * 512)
                 dense_1=nn.Linear(side * side * 512, dense_units),
                 relu=nn.ReLU(inplace=True),
                 dropout_1=nn.Dropout(dropout),
