@@ -287,14 +287,3 @@ def versions() -> dict[str, str]:
         "torch": str(torch.__version__),
         "torchvision": version("torchvision"),
     }
-
-
-class FlattenKeras(nn.Module):
-    """Flatten in Keras' order: (N, C, H, W) -> (N, H * W * C).
-
-    Free when the memory is already channels_last, and Keras' Dense kernels load without permuting.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, H * W * C)."""
-        return x.permute(0, 2, 3, 1).flatten(1)

@@ -34,14 +34,14 @@ def keras_kinds() -> "dict[type[nn.Module], str]":
     """Keras' name of each PyTorch layer class that is a layer in Keras too; activations are not."""
     from torch import nn
 
-    from catdog_pl.models.classifier import FlattenKeras
+    from catdog_pl.keras.nn import KerasFlatten
     from catdog_pl.models.convolution import ConvReLU
 
     return {
         nn.Conv2d: "Conv2D",
         ConvReLU: "Conv2D",
         nn.MaxPool2d: "MaxPooling2D",
-        FlattenKeras: "Flatten",
+        KerasFlatten: "Flatten",
         nn.Linear: "Dense",
         nn.Dropout: "Dropout",
     }

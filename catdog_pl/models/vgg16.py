@@ -7,9 +7,8 @@ import torch
 from torch import nn
 
 from catdog_pl.errors import UsageError
-from catdog_pl.keras.nn import glorot_uniform_
+from catdog_pl.keras.nn import KerasFlatten, glorot_uniform_
 from catdog_pl.models.backbones import Backbone, Normalization, create_backbone
-from catdog_pl.models.classifier import FlattenKeras
 from catdog_pl.models.transfer import TransferClassifier
 
 Preprocessing = Literal["workshop", "imagenet"]
@@ -68,7 +67,7 @@ class VGG16(TransferClassifier):
         backbone = create_backbone("vgg16", weights, load_weights=False)
         side = image_size // 32
         head = OrderedDict[str, nn.Module](
-            flatten_1=FlattenKeras(),  # (N, 512, h, w) -> (N, h * w * 512)
+            flatten_1=KerasFlatten(),  # (N, 512, h, w) -> (N, h * w * 512)
             dense_1=nn.Linear(side * side * 512, dense_units),
             relu=nn.ReLU(inplace=True),
             dropout_1=nn.Dropout(dropout),
