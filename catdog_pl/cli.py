@@ -291,7 +291,7 @@ def known_keys(parser: LightningArgumentParser, error: str) -> list[str]:
     """The canonical keys that the parser takes, with those of the model that its error speaks of."""
     keys = list(parser.get_defaults(skip_validation=True).keys(branches=True))
     named = re.search(r"given class_path '([^']+)'", error)
-    if not named or named[1] not in CLASS_PATHS.values():
+    if not named:
         return keys
     own = inspect.signature(model_class(model_name(named[1]))).parameters
     others = [key for key in keys if not key.startswith("model.init_args.")]

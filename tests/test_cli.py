@@ -115,7 +115,7 @@ def test_logged_values_are_means_over_the_samples(photos: Path, run: Run) -> Non
 
     data = CachedImageFolder(photos / "validation", 32)
     pixels, labels, _ = data.__getitems__(range(len(data)))
-    logits = model(pixels.permute(0, 3, 1, 2)).detach()
+    logits = model(pixels).detach()
     loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels.float())
     assert row["val_loss"] == pytest.approx(loss.item(), rel=1e-5)
     assert row["val_acc"] == pytest.approx(((logits > 0) == labels).float().mean().item())
@@ -131,8 +131,8 @@ def test_validate_and_test_take_the_newest_runs_best(photos: Path, run: Run, cap
     assert run("test", "--root", photos) == 0
     out = lines(capsys)
     assert "Found 6 images belonging to 2 classes." in out
-    assert out[3].startswith("Accuracy : ")
-    assert out[4].split() == ["Pred", "0", "1", "All"]
+    assert re.fullmatch(r"Accuracy: [01]\.\d+ \(\d of 6; 95 % interval [01]\.\d\d to [01]\.\d\d\)", out[3])
+    assert out[4].split() == ["Pred", "0", "cat", "1", "dog", "All"]
     assert out[-2].split()[-1] == "6"
     assert out[-1] == f"Predictions written to {find_checkpoint().parent / 'test.csv'}"
 

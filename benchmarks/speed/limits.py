@@ -22,7 +22,7 @@ from benchmarks.speed.contestants import OURS
 from benchmarks.speed.records import Figure
 from catdog_pl.data.dataset import CachedImageFolder
 from catdog_pl.data.images import open_rgb, resize, resize_rule
-from catdog_pl.data.transforms import AffineRanges, draw, warp
+from catdog_pl.data.transforms import AffineRanges, sample_parameters, warp
 from catdog_pl.models import VGG16, Basic, Classifier
 from catdog_pl.process import keep_memory
 
@@ -48,7 +48,7 @@ def training(data: Path) -> Iterator[Figure]:
     pixels = torch.randint(0, 256, (BATCH, 3, 150, 150), dtype=torch.uint8)
     for bf16 in (False, True):
         yield from steps(pixels, bf16)
-    drawn = draw(AffineRanges(), 0, 0, BATCH)
+    drawn = sample_parameters(AffineRanges(), 0, 0, BATCH)
     yield f"{OURS}, augmentation of a batch", "ms", 1e3 * fastest(lambda: warp(pixels, drawn))
     yield "memory, copy", "GB/s", copy_rate()
     for name, rate in decoding_rates(data).items():

@@ -17,6 +17,8 @@ def test_every_name_leads_to_its_class_and_back(name: str) -> None:
     path = class_path(name)
     assert getattr(models, path.removeprefix("catdog_pl.models.")) is cls
     assert class_path(path) == path
+    for other in (f"catdog_pl.{cls.__name__}", f"{cls.__module__}.{cls.__name__}"):
+        assert model_name(other) == name
     assert model_name(path) == model_name(name) == name
 
 
