@@ -60,7 +60,7 @@ def test_the_model_alone_equals_its_config(model: str, run: Run, capsys: Capture
 
 def test_workshop_defaults(run: Run, capsys: Capture) -> None:
     config = printed_config(run, capsys, "fit")
-    assert config["model"]["class_path"] == "catdog_pl.models.Basic"
+    assert config["model"]["class_path"] == "catdog_pl.Basic"
     assert config["trainer"]["max_epochs"] == 25
     assert (config["early_stopping"]["monitor"], config["early_stopping"]["patience"]) == ("val_loss", 2)
     assert config["data"]["batch_size"] == 50

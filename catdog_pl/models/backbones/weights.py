@@ -1,6 +1,5 @@
 """Files of pretrained weights: from torch.hub's cache, downloaded into it, or the user's own."""
 
-import hashlib
 import re
 from pathlib import Path
 from zipfile import is_zipfile
@@ -8,10 +7,13 @@ from zipfile import is_zipfile
 import torch
 from torch import Tensor, hub
 
-from catdog_pl.errors import WeightsError
-from catdog_pl.io.files import atomic_write
+from catdog_pl.errors import DownloadError, WeightsError
+from catdog_pl.io.download import Patience, download
 
 TORCH_SUFFIXES = (".pth", ".pt")
+
+PATIENCE = Patience(waits=(1.0, 2.0))
+"""Shorter than for photographs: most failures here are machines without internet."""
 
 URL_DIGEST = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
 """How torchvision's file names end: with the first digits of their SHA-256."""
@@ -23,8 +25,7 @@ def cached_file(weights: str, url: str, digest: str | None = None) -> Path:
     Args:
         weights: what the user calls it.
         url: where it is published.
-        digest: ``md5:<hex>`` or ``sha256:<hex>``; by default the SHA-256 whose first digits end the name
-            in the URL.
+        digest: as `download` takes it; by default the SHA-256 whose first digits end the name in the URL.
 
     Raises:
         WeightsError: it cannot be downloaded, or is not the published file.
@@ -32,22 +33,17 @@ def cached_file(weights: str, url: str, digest: str | None = None) -> Path:
     target = Path(hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if target.is_file():
         return target
-    if digest is None and (match := URL_DIGEST.search(url)):
+    if digest is None:
+        match = URL_DIGEST.search(url)
+        assert match, f"{url} has no digest"
         digest = f"sha256:{match[1]}"
-    assert digest, f"{url} has no digest"
-    algorithm, _, published = digest.partition(":")
-    with atomic_write(target) as part:
-        try:
-            hub.download_url_to_file(url, str(part), progress=True)
-        except OSError as error:
-            raise WeightsError(
-                f"weights {weights} cannot be downloaded ({error}); put the file of {url} at {target}, "
-                "or give its path with --model.weights PATH, or train without it: --model.weights none"
-            ) from error
-        with part.open("rb") as file:
-            found = hashlib.file_digest(file, algorithm).hexdigest()
-        if not found.startswith(published):
-            raise WeightsError(f"{url}: the checksum is {found}, published is {published}; try again later")
+    try:
+        download(url, target, digest=digest, patience=PATIENCE)
+    except DownloadError as error:
+        raise WeightsError(
+            f"weights {weights} cannot be downloaded ({error.reason}); put the file of {url} at {target}, "
+            "or give its path with --model.weights PATH, or train without it: --model.weights none"
+        ) from error
     return target
 
 
