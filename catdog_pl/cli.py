@@ -26,7 +26,7 @@ from catdog_pl.errors import CatDogError, Interrupted, UsageError, disk_line, fi
 from catdog_pl.io.files import atomic_write
 from catdog_pl.models.checkpoint import compare, data_spec, read_checkpoint, restore_arguments
 from catdog_pl.models.classifier import NOTE, Classifier
-from catdog_pl.models.registry import CLASS_PATHS, class_path, model_class, model_name
+from catdog_pl.models.registry import class_path, model_class, model_name
 from catdog_pl.process import keep_memory, on_terminal, program, silence
 from catdog_pl.runs import LAST, ROOT, RunFolder, find_checkpoint
 from catdog_pl.short_forms import canonical, option_value, parse_message
@@ -155,8 +155,6 @@ class CatDogCLI(LightningCLI):
                 )
             for line in compare(self.checkpoint, self.config.model.init_args.as_dict(), self.checkpoint_path):
                 print(line)
-        if views := self.config.model.init_args.get("cached_views"):
-            self.config.data.views = views  # the model keeps what the datamodule repeats
         check_accelerator(self.config.trainer.accelerator)
         if self.stage == "fit":
             self.run_folder = self._fit_folder(name)
@@ -268,7 +266,7 @@ def known_keys(parser: LightningArgumentParser, error: str) -> list[str]:
     """Return the canonical keys that the parser takes, with those of the model that its error speaks of."""
     keys = list(parser.get_defaults(skip_validation=True).keys(branches=True))
     named = re.search(r"given class_path '([^']+)'", error)
-    if not named or named[1] not in CLASS_PATHS.values():
+    if not named:
         return keys
     own = inspect.signature(model_class(model_name(named[1]))).parameters
     others = [key for key in keys if not key.startswith("model.init_args.")]

@@ -1,4 +1,4 @@
-"""What Keras does by default and PyTorch does not: the initialisers and the RMSprop rule."""
+"""What Keras does by default and PyTorch does not: the initialisers, the order of flattening, the RMSprop rule."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, overload
@@ -20,6 +20,17 @@ def glorot_uniform_(module: nn.Module) -> None:
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+class KerasFlatten(nn.Module):
+    """Flatten in Keras' order: (N, C, H, W) -> (N, H * W * C).
+
+    Free when the memory is already channels_last, and Keras' Dense kernels load without permuting.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, H * W * C)."""
+        return x.permute(0, 2, 3, 1).flatten(1)
 
 
 class KerasRMSprop(Optimizer):

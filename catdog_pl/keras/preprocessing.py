@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from catdog_pl.errors import KerasFileError
 from catdog_pl.keras.config import KerasLayer
-from catdog_pl.models.backbones.weights import TORCHVISION_NAMES, normalization
+from catdog_pl.models.backbones.vgg16 import TORCHVISION_NAMES, normalization
 
 Channels = tuple[float, float, float]
 

@@ -9,7 +9,7 @@ from catdog_pl.keras.config import Config, KerasLayer, input_shape, layers_in_or
 from catdog_pl.keras.preprocessing import imagenet_weights
 from catdog_pl.keras.steps import TRAINING_ONLY, Step, misfit, padding, steps_of, units
 from catdog_pl.keras.weights import StoredLayer
-from catdog_pl.models.vgg16 import BLOCKS
+from catdog_pl.models.backbones.vgg16 import BLOCKS
 
 VGG16_FILTERS = tuple(width for widths in BLOCKS for width in widths)
 

@@ -163,7 +163,7 @@ def refused_everywhere(file: Path, run: Run, capsys: pytest.CaptureFixture[str])
         assert (out, err.count("\n")) == ("", 1), line
         assert err.startswith("[ERROR]    Checkpoint ")
     with pytest.raises(CatDogError):
-        predict("x.jpg", ckpt_path=file)
+        predict("x.jpg", file)
     assert not Path("x.keras").exists()
 
 
