@@ -56,10 +56,6 @@ PENDING = {
     "cli",
     "data.prepare.config",
     "data.prepare.pipeline",
-    "keras.optimizer",
-    "keras.preprocessing",
-    "keras.recognise",
-    "keras.saving",
     "models.summary",
     "refusals",
 }

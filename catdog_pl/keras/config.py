@@ -34,8 +34,8 @@ class KerasLayer:
     class_name: str
     name: str
     config: Config
-    top: int
-    path: str
+    top: int = 0
+    path: str = ""
 
     def __str__(self) -> str:
         """For messages."""
