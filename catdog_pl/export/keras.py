@@ -12,7 +12,7 @@ from catdog_pl.keras.nn import KerasRMSprop
 from catdog_pl.keras.optimizer import RMSpropState, rmsprop_state
 from catdog_pl.keras.saving import KerasModel, write_file
 from catdog_pl.models.classifier import Classifier
-from catdog_pl.models.keras_import import (
+from catdog_pl.models.keras_layers import (
     imagenet_rescaling,
     keras_chain,
     layer,

@@ -18,16 +18,9 @@ from catdog_pl.keras.hdf5 import read_array
 from catdog_pl.keras.weights import from_keras, keras_shape, optimizer_arrays, to_keras
 
 UNUSUAL = (
-    "centered",
-    "clipnorm",
-    "clipvalue",
-    "decay",
-    "global_clipnorm",
-    "gradient_accumulation_steps",
-    "momentum",
-    "use_ema",
-    "weight_decay",
-)
+    "centered", "clipnorm", "clipvalue", "decay", "global_clipnorm", "gradient_accumulation_steps",
+    "momentum", "use_ema", "weight_decay",
+)  # fmt: skip
 """Arguments that change the rule unless they are zero or none."""
 
 

@@ -29,7 +29,7 @@ from catdog_pl.keras.hdf5 import (
     printable,
     read_array,
     text,
-)
+)  # fmt: skip
 
 TO_KERAS = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
 """Axes of (out, in, kh, kw) -> (kh, kw, in, out) and (out, in) -> (in, out), by their number.

@@ -1,4 +1,4 @@
-"""A Keras file -> a model of ours with its weights; and our models in Keras' layers, for both ways."""
+"""A Keras file -> a model of ours with its weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from catdog_pl.errors import CatDogError, KerasFileError
 from catdog_pl.keras.config import Config, KerasLayer, input_shape, layers_in_order
 from catdog_pl.keras.file import open_keras
 from catdog_pl.keras.hdf5 import read_array
-from catdog_pl.keras.layers import TRAINING_ONLY, Link, Spec, read_chain, read_layer
+from catdog_pl.keras.layers import TRAINING_ONLY, Link, read_chain
 from catdog_pl.keras.nn import KerasRMSprop
 from catdog_pl.keras.optimizer import read_mean_squares, rmsprop_arguments
 from catdog_pl.keras.weights import StoredLayer, from_keras, has_rescaling, keras_shape, match, stored_layers
-from catdog_pl.models.backbones.weights import TORCHVISION_NAMES, normalization
+from catdog_pl.models.backbones.weights import TORCHVISION_NAMES
 from catdog_pl.models.checkpoint import MODELS
 from catdog_pl.models.classifier import Classifier, DataSpec
+from catdog_pl.models.keras_layers import imagenet_rescaling, keras_chain, takes_bgr, weighted_layers
 from catdog_pl.models.vgg16 import BLOCKS
 
 VGG16_FILTERS = tuple(width for widths in BLOCKS for width in widths)
@@ -105,43 +106,6 @@ def import_file(
     )
 
 
-def keras_chain(model: str, arguments: Mapping[str, Any]) -> list[Spec]:
-    """Return a model of ours as Keras layers under the workshop's names, without what prepares its pixels.
-
-    Args:
-        model: ``basic`` or ``vgg16``.
-        arguments: its hyper-parameters; others than those that its layers depend on do not count.
-
-    Raises:
-        CatDogError: the model is another.
-    """
-    chain = []
-    if model == "basic":
-        for i, width in enumerate(arguments["filters"], start=1):
-            chain.append(_convolution(f"conv2d_{i}", width, "valid"))
-            chain.append(layer("MaxPooling2D", f"max_pooling2d_{i}", pool_size=2))
-    elif model == "vgg16":
-        for b, widths in enumerate(BLOCKS, start=1):
-            chain += [_convolution(f"block{b}_conv{c}", n, "same") for c, n in enumerate(widths, start=1)]
-            chain.append(layer("MaxPooling2D", f"block{b}_pool", pool_size=2))
-    else:
-        raise CatDogError(f"model {model} cannot be exchanged with Keras; basic and vgg16 can")
-    chain.append(layer("Flatten", "flatten_1"))
-    chain.append(layer("Dense", "dense_1", units=arguments["dense_units"], activation="relu"))
-    if model == "vgg16":
-        chain.append(layer("Dropout", "dropout_1", rate=arguments["dropout"]))
-    return [*chain, layer("Dense", "dense_2", units=1, activation="sigmoid")]
-
-
-def layer(class_name: str, name: str, **config: Any) -> Spec:
-    """Return a Keras layer as plain values, from the arguments that differ from Keras' defaults."""
-    return read_layer(KerasLayer(class_name, name, config))
-
-
-def _convolution(name: str, filters: int, padding: str) -> Spec:
-    return layer("Conv2D", name, filters=filters, kernel_size=3, padding=padding, activation="relu")
-
-
 def recognise(config: Config, training: Config) -> Recognised:
     """Return the model that a configuration describes; the layers' own names do not matter.
 
@@ -217,16 +181,6 @@ def from_logits(training: Config) -> bool:
     loss = training.get("loss")
     config = loss.get("config") if isinstance(loss, dict) else None
     return isinstance(config, dict) and config.get("from_logits") is True
-
-
-def imagenet_rescaling(weights: str) -> tuple[list[float], list[float]]:
-    """Return scale and offset of R, G and B from 0..1 to what VGG16's published weights take.
-
-    Args:
-        weights: ``keras`` or a name of torchvision's.
-    """
-    mean, std, _ = normalization(weights)
-    return [255 / s for s in std], [-m / s for m, s in zip(mean, std, strict=True)]
 
 
 def pretrained(front: Link) -> str | None:
@@ -370,17 +324,6 @@ def load(model: Classifier, stored: Sequence[StoredLayer]) -> None:
         state[first] = state[first].flip(1)
     model.load_state_dict(state, assign=True)
     model.to(memory_format=torch.channels_last)
-
-
-def takes_bgr(model: Classifier) -> bool:
-    """Whether the first kernel takes BGR; the one in a Keras file of ours, behind a Rescaling, takes RGB."""
-    arguments = model.hparams
-    return arguments.get("preprocessing") == "imagenet" and normalization(str(arguments["weights"])).bgr
-
-
-def weighted_layers(model: Classifier) -> dict[str, "nn.Conv2d | nn.Linear"]:
-    """Return the layers with weights, by their names, in their order."""
-    return {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
 
 
 def optimizer_with(model: Classifier, means: Sequence[Tensor]) -> Optimizer:
