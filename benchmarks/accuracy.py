@@ -55,7 +55,7 @@ def measure(line: str, data: Path, seed: int, folder: Path) -> tuple[float, floa
     """val_loss and val_acc of the best epoch, and its accuracy on the test photographs."""
     fitted = command(f"{line} --seed {seed}", data, folder)
     best = re.search(r"Best epoch: \d+ \(val_loss ([\d.]+), val_acc ([\d.]+)\)", fitted)
-    accuracy = re.search(r"Accuracy : ([\d.]+)", command("test", data, folder))
+    accuracy = re.search(r"Accuracy: ([\d.]+)", command("test", data, folder))
     assert best, fitted
     assert accuracy
     return float(best[1]), float(best[2]), float(accuracy[1])

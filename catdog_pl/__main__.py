@@ -32,7 +32,7 @@ COMMANDS = {
     "test": Command("catdog_pl.cli:test", "accuracy, crosstab and CSV on the test photographs"),
     "predict": Command("catdog_pl.commands.predict:main", "cat or dog, for files, folders and URLs"),
     "keras": Command("catdog_pl.commands.keras:main", "exchange weights with Keras files, both ways"),
-    "summary": Command("catdog_pl.models.summary:main", "a model's layer table with its parameter counts"),
+    "summary": Command("catdog_pl.commands.summary:main", "a model's layer table with its parameter counts"),
 }
 
 

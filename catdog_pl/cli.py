@@ -25,14 +25,14 @@ from catdog_pl import runs
 from catdog_pl.callbacks.history import EarlyStopping, EpochSeed, History, ModelCheckpoint, SafeCheckpointIO
 from catdog_pl.data.datamodule import CatDogDataModule
 from catdog_pl.data.prepare.check import quick_check
+from catdog_pl.devices import check_accelerator
 from catdog_pl.errors import CatDogError, Interrupted, UsageError
-from catdog_pl.models.checkpoint import MODELS, data_spec, read_checkpoint, restore_arguments
+from catdog_pl.models.checkpoint import compare, data_spec, read_checkpoint, restore_arguments
 from catdog_pl.models.classifier import NOTE, Classifier
+from catdog_pl.models.registry import CLASS_PATHS, class_path, model_class, model_name
 from catdog_pl.models.summary import totals
 from catdog_pl.process import keep_memory, on_terminal, silence
 from catdog_pl.refusals import (
-    changes,
-    check_accelerator,
     check_local,
     check_monitors,
     failure,
@@ -42,8 +42,6 @@ from catdog_pl.refusals import (
 from catdog_pl.short_forms import canonical, option_value, parse_message
 
 SEED = 2018
-MODEL_PATHS = {name: f"catdog_pl.models.{cls.__name__}" for name, cls in MODELS.items()}
-NAMES = {path: name for name, path in MODEL_PATHS.items()}
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "max_epochs": 25,  # the workshop's
@@ -83,7 +81,7 @@ class CatDogCLI(LightningCLI):
         silence()
         keep_memory()
         self.stage = stage
-        words = canonical(argv, MODEL_PATHS)
+        words = canonical(argv, CLASS_PATHS)
         self.checkpoint_path = self._find_checkpoint(words)
         self.checkpoint = read_checkpoint(self.checkpoint_path) if self.checkpoint_path else None
         self.run_folder = Path()
@@ -112,7 +110,7 @@ class CatDogCLI(LightningCLI):
         if which is None and self.stage == "fit":
             return None
         asked = option_value(words, "model")
-        return runs.find_checkpoint(which or "best", NAMES[asked] if asked else None)
+        return runs.find_checkpoint(which or "best", model_name(asked) if asked else None)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the callbacks' groups and ``--ckpt_path``; take defaults from the checkpoint."""
@@ -135,12 +133,12 @@ class CatDogCLI(LightningCLI):
 
     def _model_defaults(self) -> dict[str, Any]:
         if self.checkpoint is None:
-            return {"model": {"class_path": MODEL_PATHS["basic"]}}
+            return {"model": {"class_path": class_path("basic")}}
         arguments = restore_arguments(self.checkpoint)
         size = arguments.pop("image_size")
         spec = asdict(data_spec(self.checkpoint))
         return {
-            "model": {"class_path": MODEL_PATHS[self.checkpoint[NOTE]["model"]], "init_args": arguments},
+            "model": {"class_path": class_path(self.checkpoint[NOTE]["model"]), "init_args": arguments},
             "data.image_size": size,
             "data.resize": spec["resize"],
         }
@@ -174,11 +172,7 @@ class CatDogCLI(LightningCLI):
             self.run_folder = self.checkpoint_path.parent
 
     def _check_model(self) -> None:
-        name = NAMES.get(self.config.model.class_path)
-        if name is None:
-            raise UsageError(
-                f"model {self.config.model.class_path} is unknown; valid are {', '.join(MODELS)}"
-            )
+        name = model_name(self.config.model.class_path)
         if self.checkpoint is None:
             return
         if self.checkpoint[NOTE]["model"] != name:
@@ -186,7 +180,7 @@ class CatDogCLI(LightningCLI):
                 f"checkpoint {self.checkpoint_path} holds the model {self.checkpoint[NOTE]['model']}, "
                 f"--model asks for {name}; leave --model out, or give a checkpoint of {name}"
             )
-        for line in changes(self.checkpoint, self.config.model.init_args.as_dict(), self.checkpoint_path):
+        for line in compare(self.checkpoint, self.config.model.init_args.as_dict(), self.checkpoint_path):
             print(line)
 
     def _enter_run(self) -> None:
@@ -194,7 +188,7 @@ class CatDogCLI(LightningCLI):
             check_local(key, self.config[key])
         root = Path(self.config.trainer.default_root_dir)
         resumed = runs.run_of(self.checkpoint_path) if self.checkpoint_path else None
-        self.run_folder = resumed or runs.new_run(NAMES[self.config.model.class_path], root)
+        self.run_folder = resumed or runs.new_run(model_name(self.config.model.class_path), root)
         self.save_config_kwargs = {"config_filename": runs.config_name(self.run_folder)}
 
     def instantiate_classes(self) -> None:
@@ -297,9 +291,9 @@ def known_keys(parser: LightningArgumentParser, error: str) -> list[str]:
     """The canonical keys that the parser takes, with those of the model that its error speaks of."""
     keys = list(parser.get_defaults(skip_validation=True).keys(branches=True))
     named = re.search(r"given class_path '([^']+)'", error)
-    if not named or named[1] not in NAMES:
+    if not named:
         return keys
-    own = inspect.signature(MODELS[NAMES[named[1]]]).parameters
+    own = inspect.signature(model_class(model_name(named[1]))).parameters
     others = [key for key in keys if not key.startswith("model.init_args.")]
     return others + [f"model.init_args.{name}" for name in own]
 

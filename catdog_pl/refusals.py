@@ -6,65 +6,10 @@ from typing import Any
 
 import torch
 from jsonargparse import Namespace
-from lightning.pytorch.accelerators import AcceleratorRegistry
 
 from catdog_pl.callbacks.history import METRICS
 from catdog_pl.errors import CatDogError, UsageError, disk_line, first_line
 from catdog_pl.io.files import is_url
-from catdog_pl.models.checkpoint import restore_arguments
-from catdog_pl.models.classifier import NOTE
-
-TUNABLE = ("learning_rate", "optimizer_args", "dropout", "bf16_backbone", "cached_views")
-"""Hyper-parameters that may differ from the checkpoint's; the others decide what its weights mean."""
-
-
-def changes(checkpoint: dict[str, Any], arguments: dict[str, Any], path: Path | None) -> list[str]:
-    """What the command line or a file sets otherwise than the checkpoint, as lines to print.
-
-    Raises:
-        UsageError: it decides what the checkpoint's weights mean, and so cannot change.
-    """
-    lines = [f"From the checkpoint {path}: model {checkpoint[NOTE]['model']}, {training_state(checkpoint)}"]
-    for key, old in restore_arguments(checkpoint).items():
-        new = arguments.get(key)
-        if plain(new) == plain(old):
-            continue
-        if key not in TUNABLE:
-            raise UsageError(
-                f"{key} is {new}, the checkpoint {path} was trained with {old}; leave it out, or start "
-                "without --ckpt_path"
-            )
-        lines.append(f"  {key}: {new} instead of the checkpoint's {old}")
-    return lines
-
-
-def training_state(checkpoint: dict[str, Any]) -> str:
-    """How far a checkpoint's model was trained, such as ``epoch 3``.
-
-    Lightning counts from 0, so that the first epoch's checkpoint and one that was imported both say 0; only
-    the second was never stepped.
-    """
-    return f"epoch {checkpoint['epoch'] + 1}" if checkpoint["global_step"] else "not trained here yet"
-
-
-def plain(value: Any) -> Any:
-    """A value in the form that a YAML file gives back: tuples as lists, nothing as an empty mapping."""
-    return list(value) if isinstance(value, tuple) else value or {}
-
-
-def check_accelerator(accelerator: Any) -> None:
-    """Hold that the machine has what is asked for.
-
-    Raises:
-        UsageError: it has not.
-    """
-    if accelerator in ("gpu", "cuda") and not (torch.cuda.is_available() or mps_stands_in(accelerator)):
-        raise UsageError(f"accelerator {accelerator}: PyTorch sees no GPU on this machine; give cpu or auto")
-    if accelerator == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("accelerator mps: PyTorch sees no Apple GPU on this machine; give cpu or auto")
-    valid = ("auto", *AcceleratorRegistry.available_accelerators(), "gpu")
-    if isinstance(accelerator, str) and accelerator not in valid:
-        raise UsageError(f"accelerator {accelerator!r} is unknown; valid are {', '.join(sorted(set(valid)))}")
 
 
 def check_monitors(config: Namespace) -> None:
@@ -125,8 +70,3 @@ def failure(error: Exception, run: Path) -> str | None:
     if isinstance(error, torch.OutOfMemoryError):
         return f"out of memory ({first_line(error)}); give a smaller --batch_size"
     return first_line(error) if text.startswith("DataLoader worker") else None
-
-
-def mps_stands_in(accelerator: str) -> bool:
-    """Whether ``gpu`` means an Apple GPU here, as it does for Lightning."""
-    return accelerator == "gpu" and torch.backends.mps.is_available()

@@ -75,7 +75,7 @@ def existing(path: str) -> Path:
         CatDogError: it is none.
     """
     if is_url(path):
-        raise CatDogError(f"checkpoint {path}: only local files are read; download it first")
+        raise CatDogError(f"Checkpoint {path}: only local files are read; download it first")
     if not Path(path).is_file():
-        raise CatDogError(f"checkpoint {path}: there is no such file; give a path, best or last")
+        raise CatDogError(f"Checkpoint {path}: there is no such file; give a path, best or last")
     return Path(path)

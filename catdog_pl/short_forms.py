@@ -87,7 +87,7 @@ def model_path(name: str, models: Mapping[str, str]) -> str:
         UsageError: there is no such model.
     """
     if name not in models:
-        raise UsageError(f"model {name!r} is unknown; valid are {', '.join(models)}")
+        raise UsageError(f"Model {name!r} is unknown; valid are {', '.join(models)}")
     return models[name]
 
 

@@ -14,10 +14,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from lightning.pytorch import Trainer
 
-from catdog_pl.data.datamodule import CatDogDataModule
-from catdog_pl.errors import UsageError
 from catdog_pl.models import VGG16, load_checkpoint
 from catdog_pl.runs import find_checkpoint
 from tests.conftest import Run, draw_layout
@@ -63,7 +60,7 @@ def test_the_model_alone_equals_its_config(model: str, run: Run, capsys: Capture
 
 def test_workshop_defaults(run: Run, capsys: Capture) -> None:
     config = printed_config(run, capsys, "fit")
-    assert config["model"]["class_path"] == "catdog_pl.models.Basic"
+    assert config["model"]["class_path"] == "catdog_pl.Basic"
     assert config["trainer"]["max_epochs"] == 25
     assert (config["early_stopping"]["monitor"], config["early_stopping"]["patience"]) == ("val_loss", 2)
     assert config["data"]["batch_size"] == 50
@@ -118,7 +115,7 @@ def test_logged_values_are_means_over_the_samples(photos: Path, run: Run) -> Non
 
     data = CachedImageFolder(photos / "validation", 32)
     pixels, labels, _ = data.__getitems__(range(len(data)))
-    logits = model(pixels.permute(0, 3, 1, 2)).detach()
+    logits = model(pixels).detach()
     loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels.float())
     assert row["val_loss"] == pytest.approx(loss.item(), rel=1e-5)
     assert row["val_acc"] == pytest.approx(((logits > 0) == labels).float().mean().item())
@@ -134,8 +131,8 @@ def test_validate_and_test_take_the_newest_runs_best(photos: Path, run: Run, cap
     assert run("test", "--root", photos) == 0
     out = lines(capsys)
     assert "Found 6 images belonging to 2 classes." in out
-    assert out[3].startswith("Accuracy : ")
-    assert out[4].split() == ["Pred", "0", "1", "All"]
+    assert re.fullmatch(r"Accuracy: [01]\.\d+ \(\d of 6; 95 % interval [01]\.\d\d to [01]\.\d\d\)", out[3])
+    assert out[4].split() == ["Pred", "0", "cat", "1", "dog", "All"]
     assert out[-2].split()[-1] == "6"
     assert out[-1] == f"Predictions written to {find_checkpoint().parent / 'test.csv'}"
 
@@ -201,13 +198,13 @@ def test_cached_views_give_the_numbers_of_views_that_come_again(
     photos: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes: list[int] = []
-    backbone = VGG16.backbone
+    extract = VGG16.extract
 
     def count(model: VGG16, pixels: torch.Tensor) -> torch.Tensor:
         passes.append(len(pixels))
-        return backbone(model, pixels)
+        return extract(model, pixels)
 
-    monkeypatch.setattr(VGG16, "backbone", count)
+    monkeypatch.setattr(VGG16, "extract", count)
     views = f"fit {VGG} --max_epochs 4 --patience 9"
     assert run(f"{views} --data.views 2", "--root", photos) == 0
     again = state(find_checkpoint("last"))["state_dict"]
@@ -220,14 +217,6 @@ def test_cached_views_give_the_numbers_of_views_that_come_again(
     assert run(views, "--root", photos) == 0
     other = state(find_checkpoint("last"))["state_dict"]
     assert not torch.allclose(again["head.dense_1.weight"], other["head.dense_1.weight"])
-
-
-def test_cached_views_need_a_datamodule_that_repeats_them(photos: Path) -> None:
-    model = VGG16(image_size=32, weights="none", cached_views=2)
-    data = CatDogDataModule(photos, image_size=32)
-    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-    with pytest.raises(UsageError, match=r"keeps 2 views \(cached_views\), the datamodule draws new ones"):
-        trainer.fit(model, data)
 
 
 def test_last_is_the_last_epoch_even_when_it_was_not_the_best(photos: Path, run: Run) -> None:
@@ -304,7 +293,7 @@ def test_other_classes_than_the_checkpoints_are_refused(
 
 
 WRONG = {
-    "fit --model resnet": "model 'resnet' is unknown; valid are basic, vgg16",
+    "fit --model resnet": "Model 'resnet' is unknown; valid are basic, vgg16",
     "fit --max_epochs abc": "--trainer.max_epochs abc: not a valid int or null",
     "fit --modle basic": "did you mean --model?",
     "fit --batchsize 4": "did you mean --batch_size",
@@ -312,7 +301,7 @@ WRONG = {
     "fit --model.dropout 0.2 --model basic": "--model.dropout is no option of this model; see",
     "fit --model vgg16 --model.dropuot 0.2": "no option of this model (did you mean --model.dropout?)",
     "fit --model vgg16 --model.dropout x": "--model.dropout x: not a valid value",
-    "fit --accelerator abacus": "accelerator 'abacus' is unknown; valid are auto, cpu",
+    "fit --accelerator abacus": "--accelerator abacus: there is no such accelerator; valid are auto, cpu",
     "fit --devices 99x": "should be an int > 0",
     "fit --root nowhere": "nowhere/train: there is no such folder; run prepare first",
     "fit --config no.yaml": "no.yaml",
@@ -324,7 +313,7 @@ WRONG = {
     "fit --model vgg16 --weights foo": "weights 'foo' is unknown; valid are keras",
     "test": "no run with a best.ckpt under checkpoints; run fit first",
     "validate --ckpt_path last": "no run with a last.ckpt under checkpoints; run fit first",
-    "summary --model resnet": "model 'resnet' is unknown; valid are basic, vgg16",
+    "summary --model resnet": "Model 'resnet' is unknown; valid are basic, vgg16",
     "tset": "there is no command 'tset'; valid are prepare, fit",
 }
 
@@ -341,7 +330,7 @@ def test_wrong_words_get_one_line(words: str, run: Run, capsys: Capture) -> None
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_no_gpu_is_one_line(run: Run, capsys: Capture) -> None:
     assert run("fit --accelerator gpu") == 2
-    assert "PyTorch sees no GPU on this machine; give cpu or auto" in capsys.readouterr().err
+    assert "PyTorch finds no GPU on this machine; use cpu or auto" in capsys.readouterr().err
 
 
 def test_a_profiler_that_is_asked_for_is_heard(

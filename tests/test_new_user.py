@@ -75,7 +75,7 @@ WORDS = [
     ("summary word", "word; see python -m catdog_pl summary --help"),
     ("summary --model", "--model: expected one argument"),
     ("summary --model resnet", "valid are basic, vgg16"),
-    ("summary --image_size big", "invalid int value: 'big'"),
+    ("summary --image_size big", "invalid int above 0 value: 'big'"),
     ("summary --image_size 3", "give at least one block and larger images"),
     ("keras", "required: action; see python -m catdog_pl keras --help"),
     ("keras send", "'import', 'export'"),

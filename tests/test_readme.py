@@ -30,7 +30,7 @@ def test_the_main_job_runs_on_the_sample_and_learns(tmp_path: Path) -> None:
         assert answer.returncode == 0, f"{command}\n{answer.stdout}\n{answer.stderr}"
         assert answer.stderr == "", f"{command} complains"
         out += answer.stdout
-    accuracy = re.search(r"Accuracy : ([\d.]+)", out)
+    accuracy = re.search(r"Accuracy: ([\d.]+)", out)
     assert accuracy is not None
     assert float(accuracy[1]) >= 0.9
     assert "Class: dog" in out

@@ -32,6 +32,8 @@ class Basic(Classifier):
 
     name: ClassVar[str] = "basic"
 
+    features: ConvBlocks
+
     def __init__(
         self,
         image_size: int = 150,

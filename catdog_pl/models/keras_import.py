@@ -18,11 +18,10 @@ from catdog_pl.keras.layers import TRAINING_ONLY, Link, read_chain
 from catdog_pl.keras.nn import KerasRMSprop
 from catdog_pl.keras.optimizer import read_mean_squares, rmsprop_arguments
 from catdog_pl.keras.weights import StoredLayer, from_keras, has_rescaling, keras_shape, match, stored_layers
-from catdog_pl.models.backbones.weights import TORCHVISION_NAMES
-from catdog_pl.models.checkpoint import MODELS
+from catdog_pl.models.backbones.vgg16 import BLOCKS, TORCHVISION_NAMES
 from catdog_pl.models.classifier import Classifier, DataSpec
 from catdog_pl.models.keras_layers import imagenet_rescaling, keras_chain, takes_bgr, weighted_layers
-from catdog_pl.models.vgg16 import BLOCKS
+from catdog_pl.models.registry import model_class
 
 VGG16_FILTERS = tuple(width for widths in BLOCKS for width in widths)
 
@@ -304,7 +303,7 @@ def build(found: Recognised, more: Mapping[str, Any]) -> Classifier:
         KerasFileError: the hyper-parameters do not go together.
     """
     try:
-        return MODELS[found.model].skeleton(**found.arguments, **more)
+        return model_class(found.model).skeleton(**found.arguments, **more)
     except (CatDogError, RuntimeError, OverflowError) as error:
         raise KerasFileError(f"no {found.model} model of this size can be built ({error})") from error
 

@@ -8,9 +8,8 @@ from torch import nn
 from catdog_pl.errors import CatDogError
 from catdog_pl.keras.config import KerasLayer
 from catdog_pl.keras.layers import Spec, read_layer
-from catdog_pl.models.backbones.weights import normalization
+from catdog_pl.models.backbones.vgg16 import BLOCKS, normalization
 from catdog_pl.models.classifier import Classifier
-from catdog_pl.models.vgg16 import BLOCKS
 
 
 def keras_chain(model: str, arguments: Mapping[str, Any]) -> list[Spec]:

@@ -44,6 +44,7 @@ def test_pixels_are_pillows_and_labels_the_folders(
     module.setup("fit")
     answers = batches(module, "validation")
     assert [len(labels) for _, labels, _ in answers] == [3, 3, 2]
+    assert all(pixels.is_contiguous(memory_format=torch.channels_last) for pixels, *_ in answers)
     indices = torch.cat([indices for *_, indices in answers])
     assert indices.tolist() == list(range(8))
     assert torch.cat([labels for _, labels, _ in answers]).tolist() == [0] * 4 + [1] * 4
@@ -69,6 +70,15 @@ def test_training_is_shuffled_by_seed_and_epoch_and_nothing_is_lost(photos: Path
     assert order(0) != list(range(16))
 
 
+def test_views_may_be_set_until_training_starts(photos: Path) -> None:
+    module = CatDogDataModule(photos, image_size=16)
+    module.setup("fit")
+    module.views = 2
+    first, second, third = (module._parameters(epoch, torch.device("cpu")) for epoch in range(3))
+    assert torch.equal(first, third)
+    assert not torch.equal(first, second)
+
+
 def test_files_come_in_keras_order_and_hidden_ones_do_not(data: Path) -> None:
     cats = data / "train" / "cat"
     source = cats / "cat.0.jpg"
@@ -78,9 +88,13 @@ def test_files_come_in_keras_order_and_hidden_ones_do_not(data: Path) -> None:
         "._cat.9.jpg",
         "Thumbs.db",
         "sub/cat.0.jpg",
+        "sub-2/cat.0.jpg",
+        "sub/more/cat.0.jpg",
         ".hidden/cat.jpg",
+        "@eaDir/cat.0.jpg",
+        "sub/__MACOSX/cat.0.jpg",
     ):
-        (cats / name).parent.mkdir(exist_ok=True)
+        (cats / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, cats / name)
     (data / "train" / ".ipynb_checkpoints").mkdir()
     (data / "train" / "__MACOSX").mkdir()
@@ -90,13 +104,24 @@ def test_files_come_in_keras_order_and_hidden_ones_do_not(data: Path) -> None:
     assert "._cat.9.jpg" not in names
     assert "Thumbs.db" not in names
     assert names.index("cat.1029.jpg") < names.index("cat.103.jpg") < names.index("cat.2.jpg")
-    assert names[-1] == "sub/cat.0.jpg"
+    # Plain string order of the folders' paths, in which "-" comes before "/".
+    assert names[-3:] == ["sub/cat.0.jpg", "sub-2/cat.0.jpg", "sub/more/cat.0.jpg"]
+    assert len(names) == 8 + 2 + 3
 
 
 @pytest.mark.skipif(os.name == "nt", reason="making links needs rights on Windows")
 def test_links_to_folders_are_not_followed(data: Path) -> None:
     (data / "train" / "cat" / "loop").symlink_to(data / "train")
     assert len(CachedImageFolder(data / "train", 16)) == 16
+
+
+@pytest.mark.skipif(os.name == "nt", reason="making links needs rights on Windows")
+def test_a_class_folder_may_be_a_link(data: Path) -> None:
+    (data / "train" / "cat").rename(data / "elsewhere")
+    (data / "train" / "cat").symlink_to(data / "elsewhere")
+    folder = CachedImageFolder(data / "train", 16)
+    assert folder.classes == ["cat", "dog"]
+    assert len(folder) == 16
 
 
 def spoil_empty(data: Path) -> str:

@@ -111,6 +111,7 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], object]] = {
     "note of another kind": lambda c: c.update({NOTE: "basic"}),
     "format of the future": lambda c: c[NOTE].update(format=99),
     "foreign model": lambda c: c[NOTE].update(model="os.system"),
+    "a list for a model": lambda c: c[NOTE].update(model=["basic"]),
     "no classes": lambda c: c[NOTE]["data"].pop("class_names"),
     "three classes": lambda c: c[NOTE]["data"].update(class_names=["a", "b", "c"]),
     "two image sizes": lambda c: c[NOTE]["data"].update(image_size=10**6),
@@ -160,9 +161,9 @@ def refused_everywhere(file: Path, run: Run, capsys: pytest.CaptureFixture[str])
         assert run(line) == 1
         out, err = capsys.readouterr()
         assert (out, err.count("\n")) == ("", 1), line
-        assert err.startswith("[ERROR]    checkpoint ")
+        assert err.startswith("[ERROR]    Checkpoint ")
     with pytest.raises(CatDogError):
-        predict("x.jpg", ckpt_path=file)
+        predict("x.jpg", file)
     assert not Path("x.keras").exists()
 
 

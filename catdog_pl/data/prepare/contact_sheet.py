@@ -6,7 +6,7 @@ from textwrap import wrap
 
 from PIL import Image, ImageDraw, ImageFont
 
-from catdog_pl.data.images import open_rgb
+from catdog_pl.data.images import decode
 from catdog_pl.data.prepare.contents import ContentError, read
 from catdog_pl.data.prepare.photo import Photo, Verdict
 from catdog_pl.data.prepare.splits import SPLITS
@@ -101,7 +101,7 @@ def _picture(photo: Photo) -> Image.Image | None:
     if not photo.content:
         return None
     try:
-        picture = open_rgb(read(photo.content))
+        picture = decode(read(photo.content), photo.origin).image
     except (ContentError, ImageError):
         return None  # its tile holds the reason
     picture.thumbnail((_TILE, _TILE))

@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from typing import BinaryIO, NamedTuple
 
-from catdog_pl.data.images import MAX_BYTES
+from catdog_pl.io.source import MAX_BYTES
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 """The compressions of zip members that are read; others need memory as the data ask for it."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from catdog_pl.data.images import FORMATS, MAX_PIXELS, MAX_SIDE, open_rgb
+from catdog_pl.data.images import IMAGE_FORMATS, MAX_PIXELS, MAX_SIDE, decode
 from catdog_pl.data.prepare.contents import Content, ContentError, TooLargeError, read
 from catdog_pl.data.prepare.photo import Look, Verdict
 from catdog_pl.errors import ImageError
@@ -67,7 +67,7 @@ def _decoded(data: bytes, seen: Look, extension: str) -> Look:
     if isinstance(header, _Header):
         seen = seen._replace(width=header.width, height=header.height, mode=header.mode)
     try:
-        pixels = open_rgb(data)
+        pixels = decode(data, "photograph").image
     except ImageError as error:
         return seen._replace(verdict=_fault(data, header, error.reason), reason=error.reason)
     if not isinstance(header, _Header):
@@ -132,7 +132,7 @@ class _Header(NamedTuple):
 
 def _header(data: bytes) -> _Header | Verdict:
     """What the header says; the verdict where it cannot be read. No pixel is decoded."""
-    formats = (*FORMATS, "HEIF") if "HEIF" in Image.OPEN else FORMATS
+    formats = (*IMAGE_FORMATS, "HEIF") if "HEIF" in Image.OPEN else IMAGE_FORMATS
     try:
         with Image.open(BytesIO(data), formats=formats) as image:
             # An MPO's second picture is the camera's own preview or the other eye.
@@ -142,7 +142,7 @@ def _header(data: bytes) -> _Header | Verdict:
         return Verdict.TOO_LARGE
     except UnidentifiedImageError:
         return Verdict.UNREADABLE if data.startswith(_IMAGE_STARTS) else Verdict.NOT_AN_IMAGE
-    except Exception:  # Pillow raises a dozen types on damaged data; `open_rgb` gives the words
+    except Exception:  # Pillow raises a dozen types on damaged data; `decode` gives the words
         return Verdict.UNREADABLE
 
 

@@ -126,7 +126,8 @@ class Intake:
         if not folder.exists():
             archive = self.staging.downloads / identity(url)
             if not archive.exists():
-                download(url, archive, self.staging.free_bytes(), self.sha256)
+                digest = f"sha256:{self.sha256}" if self.sha256 else None
+                download(url, archive, free_bytes=self.staging.free_bytes(), digest=digest)
             try:
                 unpack(archive, folder, mask(url), self.limits, self.staging.free_bytes())
             except ArchiveError:
