@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "short_forms": {"errors", "process"},
     "devices": {"errors"},
     "io": {"errors"},
-    "data": {"errors", "io"},
+    "data": {"errors", "process", "io"},
     "data.sample": {"errors", "io"},
     "data.prepare": {"errors", "process", "io", "data", "data.sample"},
     "data.prepare.config": {"errors", "arguments", "io", "data.prepare"},
