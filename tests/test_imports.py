@@ -54,8 +54,6 @@ MAY_IMPORT["commands"] = set(MAY_IMPORT) - {"commands", "__main__"}
 
 PENDING = {
     "cli",
-    "data.prepare.config",
-    "data.prepare.pipeline",
     "keras.optimizer",
     "keras.preprocessing",
     "keras.recognise",
