@@ -25,6 +25,7 @@ from catdog_pl import runs
 from catdog_pl.callbacks.history import EarlyStopping, EpochSeed, History, ModelCheckpoint, SafeCheckpointIO
 from catdog_pl.data.datamodule import CatDogDataModule
 from catdog_pl.data.prepare.check import quick_check
+from catdog_pl.devices import check_accelerator
 from catdog_pl.errors import CatDogError, Interrupted, UsageError
 from catdog_pl.models.checkpoint import MODELS, data_spec, read_checkpoint, restore_arguments
 from catdog_pl.models.classifier import NOTE, Classifier
@@ -32,7 +33,6 @@ from catdog_pl.models.summary import totals
 from catdog_pl.process import keep_memory, on_terminal, silence
 from catdog_pl.refusals import (
     changes,
-    check_accelerator,
     check_local,
     check_monitors,
     failure,

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from jsonargparse import Namespace
-from lightning.pytorch.accelerators import AcceleratorRegistry
 
 from catdog_pl.callbacks.history import METRICS
 from catdog_pl.errors import CatDogError, UsageError, disk_line, first_line
@@ -50,21 +49,6 @@ def training_state(checkpoint: dict[str, Any]) -> str:
 def plain(value: Any) -> Any:
     """A value in the form that a YAML file gives back: tuples as lists, nothing as an empty mapping."""
     return list(value) if isinstance(value, tuple) else value or {}
-
-
-def check_accelerator(accelerator: Any) -> None:
-    """Hold that the machine has what is asked for.
-
-    Raises:
-        UsageError: it has not.
-    """
-    if accelerator in ("gpu", "cuda") and not (torch.cuda.is_available() or mps_stands_in(accelerator)):
-        raise UsageError(f"accelerator {accelerator}: PyTorch sees no GPU on this machine; give cpu or auto")
-    if accelerator == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("accelerator mps: PyTorch sees no Apple GPU on this machine; give cpu or auto")
-    valid = ("auto", *AcceleratorRegistry.available_accelerators(), "gpu")
-    if isinstance(accelerator, str) and accelerator not in valid:
-        raise UsageError(f"accelerator {accelerator!r} is unknown; valid are {', '.join(sorted(set(valid)))}")
 
 
 def check_monitors(config: Namespace) -> None:
@@ -125,8 +109,3 @@ def failure(error: Exception, run: Path) -> str | None:
     if isinstance(error, torch.OutOfMemoryError):
         return f"out of memory ({first_line(error)}); give a smaller --batch_size"
     return first_line(error) if text.startswith("DataLoader worker") else None
-
-
-def mps_stands_in(accelerator: str) -> bool:
-    """Whether ``gpu`` means an Apple GPU here, as it does for Lightning."""
-    return accelerator == "gpu" and torch.backends.mps.is_available()

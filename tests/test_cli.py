@@ -312,7 +312,7 @@ WRONG = {
     "fit --model.dropout 0.2 --model basic": "--model.dropout is no option of this model; see",
     "fit --model vgg16 --model.dropuot 0.2": "no option of this model (did you mean --model.dropout?)",
     "fit --model vgg16 --model.dropout x": "--model.dropout x: not a valid value",
-    "fit --accelerator abacus": "accelerator 'abacus' is unknown; valid are auto, cpu",
+    "fit --accelerator abacus": "--accelerator abacus: there is no such accelerator; valid are auto, cpu",
     "fit --devices 99x": "should be an int > 0",
     "fit --root nowhere": "nowhere/train: there is no such folder; run prepare first",
     "fit --config no.yaml": "no.yaml",
@@ -341,7 +341,7 @@ def test_wrong_words_get_one_line(words: str, run: Run, capsys: Capture) -> None
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_no_gpu_is_one_line(run: Run, capsys: Capture) -> None:
     assert run("fit --accelerator gpu") == 2
-    assert "PyTorch sees no GPU on this machine; give cpu or auto" in capsys.readouterr().err
+    assert "PyTorch finds no GPU on this machine; use cpu or auto" in capsys.readouterr().err
 
 
 def test_a_profiler_that_is_asked_for_is_heard(

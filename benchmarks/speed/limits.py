@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from benchmarks.speed.contestants import OURS
 from benchmarks.speed.records import Figure
 from catdog_pl.data.dataset import CachedImageFolder
-from catdog_pl.data.images import open_rgb, resize, resize_rule
+from catdog_pl.data.images import load_pixels, resize_rule
 from catdog_pl.data.transforms import AffineRanges, draw, warp
 from catdog_pl.models import VGG16, Basic, Classifier
 from catdog_pl.process import keep_memory
@@ -193,7 +193,7 @@ def prediction_rates(model: Classifier, data: Path) -> dict[str, float]:
     rule = resize_rule("lanczos")
     pixels = torch.randint(0, 256, (32, 3, 150, 150), dtype=torch.uint8)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        read = fastest(lambda: list(pool.map(lambda path: resize(open_rgb(path), 150, rule), paths)), 2)
+        read = fastest(lambda: list(pool.map(lambda path: load_pixels(path, 150, rule), paths)), 2)
     with torch.inference_mode():
         answer = fastest(lambda: model(pixels)) / len(pixels)
     return {

@@ -11,11 +11,11 @@ from typing import TextIO
 
 from catdog_pl.arguments import ArgumentParser, local_path
 from catdog_pl.data.images import silence_pillow
+from catdog_pl.devices import ACCELERATORS
 from catdog_pl.errors import CatDogError, UsageError
-from catdog_pl.io.http import SECONDS
+from catdog_pl.io.source import WebOptions, is_single
 from catdog_pl.predict.formats import FORMATS, SINGLE, error_line, write
-from catdog_pl.predict.inputs import is_single
-from catdog_pl.predict.predictor import ACCELERATORS, BATCH_SIZE, Prediction, predict
+from catdog_pl.predict.predictor import BATCH_SIZE, Prediction, predict
 from catdog_pl.process import keep_memory, wait_passively
 
 EPILOG = """\
@@ -82,9 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--timeout",
         type=_positive(float),
-        default=SECONDS,
+        default=WebOptions().seconds,
         metavar="SECONDS",
-        help=f"for one download as a whole, default {SECONDS:g}",
+        help=f"for one download as a whole, default {WebOptions().seconds:g}",
     )
     add("--public_only", "--public-only", action="store_true", help="refuse URLs to private addresses")
     return parser

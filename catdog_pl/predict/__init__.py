@@ -1,6 +1,5 @@
 """Pictures -> cat or dog: `predict` for a list of sources, `Predictor` to ask again and again."""
 
-from catdog_pl.predict.inputs import Source
 from catdog_pl.predict.predictor import Prediction, Predictor, predict
 
-__all__ = ["Prediction", "Predictor", "Source", "predict"]
+__all__ = ["Prediction", "Predictor", "predict"]

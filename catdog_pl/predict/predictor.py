@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from catdog_pl.data.images import resize, resize_rule
-from catdog_pl.errors import CatDogError, ImageError, UsageError
-from catdog_pl.io.http import SECONDS
-from catdog_pl.predict.inputs import Input, Source, expand
+from catdog_pl.data.images import decode, resize, resize_rule
+from catdog_pl.devices import find_device
+from catdog_pl.errors import CatDogError, DownloadError, ImageError
+from catdog_pl.io.source import ImageSource, Input, WebOptions, expand
 from catdog_pl.process import gc_paused
 from catdog_pl.runs import find_checkpoint
 
@@ -32,7 +32,8 @@ PATIENCE = 0.5
 WORKERS = min(8, 2 * (os.cpu_count() or 1))
 """Threads that decode or download, which is waiting. Each may hold ``MAX_PIXELS``, 0.4 GB."""
 
-ACCELERATORS = ("auto", "cpu", "gpu")
+WHITE = (255, 255, 255)
+"""What is put behind transparent pixels: most pictures that have some were made for a white page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +84,17 @@ class Predictor:
     device: "str | torch.device" = "cpu"
     batch_size: int = BATCH_SIZE
     public_only: bool = False
-    seconds: float = SECONDS
+    seconds: float = WebOptions().seconds
     workers: int = WORKERS
 
-    def __call__(self, sources: Iterable[Source]) -> Iterator[Prediction]:
+    def __call__(self, sources: Iterable[Input]) -> Iterator[Prediction]:
         """One prediction for each picture, in the order of the sources, as they come.
 
         Raises:
             CatDogError: the device has not enough memory for a batch.
         """
         batch: list[Decoded] = []
-        for decoded in self._decoded(expand(sources, public_only=self.public_only, seconds=self.seconds)):
+        for decoded in self._decoded(expand(sources, WebOptions(self.public_only, self.seconds))):
             if decoded is not None:
                 batch.append(decoded)
             if len(batch) == self.batch_size or decoded is None:  # None: the next lets these wait
@@ -101,7 +102,7 @@ class Predictor:
                 batch = []
         yield from self._answer(batch)
 
-    def _decoded(self, inputs: Iterable[Input]) -> Iterator[Decoded | None]:
+    def _decoded(self, inputs: Iterable[ImageSource]) -> Iterator[Decoded | None]:
         """The pictures in order; None while the next one lets the answers before it wait."""
         window: deque[AsyncResult[Decoded]] = deque()
         with ThreadPool(self.workers) as pool:  # daemon threads: a download does not delay Ctrl-C
@@ -112,11 +113,12 @@ class Predictor:
             while window:
                 yield from _wait(window.popleft())
 
-    def _decode(self, picture: Input) -> Decoded:
+    def _decode(self, picture: ImageSource) -> Decoded:
         rule = resize_rule(self.spec.predict_resize)
         try:
-            return Decoded(picture.name, resize(picture.open(), self.spec.image_size, rule))
-        except ImageError as error:
+            image = decode(picture.read(), picture.name, WHITE).image
+            return Decoded(picture.name, resize(image, self.spec.image_size, rule))
+        except (ImageError, DownloadError) as error:
             return Decoded(picture.name, None, error.reason)
 
     def _answer(self, batch: list[Decoded]) -> Iterator[Prediction]:
@@ -147,14 +149,14 @@ class Predictor:
 
 
 def predict(
-    sources: Source | Iterable[Source],
+    sources: Input | Iterable[Input],
     *,
     model: "Classifier | None" = None,
     ckpt_path: str | Path = "best",
     accelerator: str = "auto",
     batch_size: int = BATCH_SIZE,
     public_only: bool = False,
-    seconds: float = SECONDS,
+    seconds: float = WebOptions().seconds,
 ) -> Iterator[Prediction]:
     """Cat or dog.
 
@@ -191,24 +193,8 @@ def load(ckpt_path: str | Path, accelerator: str) -> "Classifier":
     with gc_paused():
         from catdog_pl.models.checkpoint import load_checkpoint
 
-    chosen = device(accelerator)
-    return load_checkpoint(path).to(chosen)
-
-
-def device(accelerator: str) -> "torch.device":
-    """The device of an accelerator's name.
-
-    Raises:
-        UsageError: there is no such name, or no GPU.
-    """
-    import torch
-
-    if accelerator not in ACCELERATORS:
-        raise UsageError(f"accelerator {accelerator!r} is unknown; valid are {', '.join(ACCELERATORS)}")
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if accelerator == "gpu" and found is None:
-        raise UsageError("accelerator gpu: PyTorch finds no GPU on this machine; give cpu or auto")
-    return found if found is not None and accelerator != "cpu" else torch.device("cpu")
+    device = find_device(accelerator)
+    return load_checkpoint(path).to(device)
 
 
 def _wait(result: "AsyncResult[Decoded]") -> Iterator[Decoded | None]:

@@ -24,13 +24,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from catdog_pl.__main__ import main
-from catdog_pl.data.images import ResizeRule, open_rgb, resize
-from catdog_pl.errors import CatDogError, UsageError
+from catdog_pl.data.images import ResizeRule, decode, resize
+from catdog_pl.errors import CatDogError
+from catdog_pl.io.source import Input, WebOptions, expand, is_single
 from catdog_pl.models.basic import Basic
 from catdog_pl.models.checkpoint import save_checkpoint
 from catdog_pl.models.classifier import Classifier, DataSpec
 from catdog_pl.predict import Prediction, Predictor, formats, predict, predictor
-from catdog_pl.predict.inputs import Source, expand, is_single
 
 SIZE = 8
 SPEC = DataSpec(image_size=SIZE)
@@ -74,7 +74,7 @@ def probability(red: int) -> float:
     return 1 / (1 + math.exp(-(red - 127.5) / 25))
 
 
-def ask(sources: Iterable[Source], **settings: object) -> list[Prediction]:
+def ask(sources: Iterable[Input], **settings: object) -> list[Prediction]:
     return list(Predictor(Redness(), SPEC, **settings)(sources))  # type: ignore[arg-type]
 
 
@@ -169,7 +169,7 @@ def test_pictures_are_resized_by_the_checkpoints_rule() -> None:
     for rule in rules:
         spec = DataSpec(image_size=SIZE, predict_resize=rule)
         list(Predictor(model, spec)([stream.getvalue()]))
-        expected = resize(open_rgb(stream.getvalue()), SIZE, rule)
+        expected = resize(decode(stream.getvalue(), "x").image, SIZE, rule)
         np.testing.assert_array_equal(seen[-1][0].permute(1, 2, 0), expected)
     assert not torch.equal(seen[0], seen[1])
 
@@ -309,7 +309,7 @@ def test_slow_sources_do_not_hold_back_those_before(site: Site) -> None:
 
 def test_order_is_kept_whatever_finishes_first(site: Site) -> None:
     threading.Timer(0.3, site.may_answer.set).start()
-    sources: list[Source] = [
+    sources: list[Input] = [
         f"{site.url}/slow/1",
         picture(0),
         f"{site.url}/2",
@@ -330,8 +330,8 @@ def test_a_model_without_memory() -> None:
 # Sources
 
 
-def names(*sources: Source) -> list[str]:
-    return [picture.name for picture in expand(sources)]
+def names(*sources: Input) -> list[str]:
+    return [picture.name for picture in expand(sources, WebOptions())]
 
 
 def test_folders(tmp_path: Path) -> None:
@@ -433,7 +433,7 @@ def test_urls_and_their_secrets(site: Site) -> None:
     assert [answer.label for answer in answers] == ["dog", "cat", None, None]
     assert answers[0].source == f"{site.url}/x?key=***"
     assert answers[2].error == "its content is an HTML page, not a photograph"
-    assert answers[3].error == "ftp: is not read, only http, https and data"
+    assert answers[3].error == "ftp: is not supported; valid are http, https and data"
 
 
 @pytest.mark.usefixtures("use")
@@ -719,16 +719,6 @@ def test_the_model_is_in_evaluation_mode() -> None:
     model = Redness().train()
     list(predict(picture(0), model=cast(Classifier, model)))
     assert not model.training
-
-
-def test_accelerators(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="accelerator 'tpu' is unknown; valid are auto, cpu, gpu"):
-        predictor.device("tpu")
-    assert predictor.device("cpu") == torch.device("cpu")
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    assert predictor.device("auto") == torch.device("cpu")
-    with pytest.raises(UsageError, match="finds no GPU on this machine; give cpu or auto"):
-        predictor.device("gpu")
 
 
 def test_missing_checkpoint_is_told_at_once(tmp_path: Path) -> None:
