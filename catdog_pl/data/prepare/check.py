@@ -42,12 +42,10 @@ def quick_check(root: Path, seconds: float = 0.5) -> str | None:
 def photos_of(root: Path) -> list[Photo]:
     """Return every photograph of the splits of a prepared folder, with class and split, not yet inspected."""
     return [
-        Photo(
-            ImageSource(f"{split}/{label}/{name}", partial(read_file, path)), path, label=label, split=split
-        )
+        Photo(ImageSource(name, partial(read_file, path)), path, label=label, split=split)
         for split in SPLITS
         for label in class_folders(root / split)
-        for name, path in _images(root / split / label)
+        for name, path in _images(root, f"{split}/{label}")
     ]
 
 
@@ -73,7 +71,7 @@ def layout_faults(root: Path) -> Iterator[str]:
         elif here != classes and len(classes) == 2:
             yield f"{root / split} has the classes {', '.join(here)}, not {', '.join(classes)}"
         for label in here:
-            if next(_images(root / split / label), None) is None:
+            if next(_images(root, f"{split}/{label}"), None) is None:
                 yield f"{root / split / label} holds no photograph"
 
 
@@ -103,10 +101,10 @@ def class_folders(split: Path) -> list[str]:
     return subfolders(split) if split.is_dir() else []
 
 
-def _images(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield name with ``/`` and path of every image under a class folder."""
-    for parent, names in walk(folder, lambda error: None):
-        inside = Path(parent).relative_to(folder)
+def _images(root: Path, folder: str) -> Iterator[tuple[str, str]]:
+    """Yield the path under root, with ``/``, and the path of every image in a class folder."""
+    for parent, names in walk(root / folder, lambda error: None):
+        inside = Path(parent).relative_to(root)
         for name in names:
             yield one_line((inside / name).as_posix()), os.path.join(parent, name)
 

@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from catdog_pl.arguments import option, positive
 from catdog_pl.errors import UsageError
@@ -22,7 +22,7 @@ class PrepareConfig:
     """What a user asks of ``prepare``; each field but the first is an option."""
 
     sources: tuple[str, ...] = ()
-    root: Path = option(Path("data"), "folder to prepare (default: data)")
+    root: Path = option(Path("data"), "folder to prepare (default: data)")  # noqa: RUF009  # a field
     overwrite: bool = option(
         False,
         "replace the splits, manifest and report that ROOT holds; asked for the same amounts and seed,"
@@ -69,9 +69,9 @@ class PrepareConfig:
         Raises:
             UsageError: the amounts are not valid.
         """
-        values = {field.name: getattr(options, field.name) for field in fields(cls)}
-        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        return cls(**plain)
+        values: dict[str, Any] = {field.name: getattr(options, field.name) for field in fields(cls)}
+        values |= {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return cls(**values)
 
     def __post_init__(self) -> None:
         """Check the amounts."""

@@ -49,7 +49,7 @@ class Inspection(NamedTuple):
         size: bytes.
         width: pixels, 0 where it could not be decoded; height likewise.
         mode: Pillow's mode of its pixels, such as RGB.
-        extension: the ending that its content asks for, such as ``.jpg``; empty where it could not be decoded.
+        extension: the ending that its content asks for, such as ``.jpg``; empty where it was not decoded.
         phash: its perceptual hash, 256 bits; empty where it could not be decoded.
     """
 

@@ -1,4 +1,4 @@
-"""What ``prepare`` tells when it is done: on the screen, on a page, and in one picture of many photographs."""
+"""What ``prepare`` tells when it is done: on the screen, on a page, and in one picture of photographs."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
