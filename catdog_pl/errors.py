@@ -23,8 +23,8 @@ _SCHEME = r"\b([a-z][a-z0-9+.-]{1,19}:/+)"  # bounded, so that long texts take n
 _PASSWORD = re.compile(_SCHEME + r"[^/]*@", re.IGNORECASE)
 _URL = re.compile(_SCHEME + r"[^\s'\"]*", re.IGNORECASE)
 
-ImageFault = Literal["unreadable", "empty", "not an image", "truncated", "too large"]
-"""Why a picture cannot be used, for code that treats the reasons differently."""
+ImageFault = Literal["missing", "unreadable", "empty", "not an image", "truncated", "too large"]
+"""Why a picture cannot be used, for code that treats the reasons differently; missing: nothing is there."""
 
 
 def one_line(text: str) -> str:
@@ -138,11 +138,13 @@ class DownloadError(_NamedError):
         name: the URL, with its secrets masked.
         reason: why there is no answer that can be used.
         transient: whether another attempt may succeed.
+        kind: the reason as one of a few words, as for a picture.
     """
 
-    def __init__(self, name: str, reason: str, transient: bool = False) -> None:
-        super().__init__(name, reason, transient)
+    def __init__(self, name: str, reason: str, transient: bool = False, kind: ImageFault = "missing") -> None:
+        super().__init__(name, reason, transient, kind)
         self.transient = transient
+        self.kind: ImageFault = kind
 
 
 class ArchiveError(CatDogError):

@@ -1,4 +1,4 @@
-"""One source, a path or bytes, becomes one RGB image; every limit and every refusal lives here.
+"""The content of an image file becomes one RGB image: the only decoder, with its limits and refusals.
 
 The rules, for training, test and prediction alike:
 
@@ -8,23 +8,22 @@ The rules, for training, test and prediction alike:
 - Transparency is dropped, as in Keras, or composited on a background colour where one is given.
 - Size is judged from the header, before a pixel is decoded.
 
-Whatever a file holds, the answer is an image or one ``ImageError``. Downloads are in ``data.urls``.
+Whatever a file holds, the answer is an image or one ``ImageError``. Reading files is in ``io.source``.
 """
 
-import stat
 import struct
 import warnings
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from catdog_pl.data.rgb import Colour, to_rgb
-from catdog_pl.errors import CatDogError, ImageError
+from catdog_pl.errors import CatDogError, ImageError, ImageFault
+from catdog_pl.io.source import check_length, read_file
 
 MAX_PIXELS = 89_478_485
 """Pillow's own alarm level: 0.36 GB once decoded, and above what cameras write by default."""
@@ -32,11 +31,11 @@ MAX_PIXELS = 89_478_485
 MAX_SIDE = 65_535
 """The longest side that JPEG can express. Pillow's LANCZOS needs 48 bytes for each pixel of a side."""
 
-MAX_BYTES = 256 * 2**20
-"""The largest allowed image, uncompressed: ``MAX_PIXELS`` of 3 bytes each."""
-
-FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO")
+IMAGE_FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO")
 """What Pillow may try. Its other readers start programs (EPS) or had memory errors (PSD, FITS)."""
+
+Colour = tuple[int, int, int]
+"""Red, green and blue, each 0..255."""
 
 ResizeRule = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 RESIZE_RULES: tuple[ResizeRule, ...] = get_args(ResizeRule)
@@ -55,6 +54,26 @@ _NOT_IMAGES = {
     b"pk\x03\x04": "a zip archive",
     b"\x1f\x8b": "a gzip archive",
 }
+_IMAGE_STARTS = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"RIFF", b"II*\x00", b"MM\x00*", b"BM")
+
+
+class Decoded(NamedTuple):
+    """One decoded image, and what its header says of the file.
+
+    Attributes:
+        image: the first picture, in mode RGB.
+        format: Pillow's name of the file's format, such as ``JPEG``.
+        mode: Pillow's mode of the file's pixels, such as ``CMYK``.
+        size: width and height.
+        is_animated: whether further pictures follow; the second picture of an MPO, which is the camera's
+            preview or the other eye, does not count.
+    """
+
+    image: Image.Image
+    format: str
+    mode: str
+    size: tuple[int, int]
+    is_animated: bool
 
 
 def silence_pillow() -> None:
@@ -67,40 +86,35 @@ def silence_pillow() -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-def open_rgb(
-    source: Path | bytes, *, name: str | None = None, background: Colour | None = None
-) -> Image.Image:
-    """Decode one image completely.
+def decode(content: bytes, name: str, background: Colour | None = None) -> Decoded:
+    """Decode the content of one image file completely.
 
     Args:
-        source: a file, or the content of one.
-        name: what errors call the source; the path by default.
+        content: all bytes of the file.
+        name: what errors call it.
         background: None drops transparency, which is the rule of Keras and of training and test
-            (bit-equal to ``load_img``); a colour, each part 0..255, is put behind transparent pixels.
-
-    Returns:
-        The image in mode RGB.
+            (bit-equal to ``load_img``); a colour is put behind transparent pixels.
 
     Raises:
-        ImageError: the source cannot be read, is too large, or is not an image.
+        ImageError: the content is empty, too large, damaged, or not an image.
     """
-    name = name or (str(source) if isinstance(source, Path) else "image")
-    content = source if isinstance(source, bytes) else _read(source, name)
-    _check_bytes(len(content), name)
+    check_length(len(content), name)
     _check_icon(content, name)
     image = _identify(content, name)
     _check_size(image.size, name)
+    header = (image.format or "", image.mode, image.size)
     try:
         image.load()
-        return to_rgb(image, background)
+        return Decoded(_to_rgb(image, background), *header, _is_animated(image))
     except MemoryError as error:
         raise ImageError(name, "there is not enough memory to decode it") from error
     except Exception as error:  # Pillow raises a dozen types on damaged data, all about this one file
-        raise ImageError(name, f"the image data is damaged: {_detail(error)}") from error
+        reason = f"the image data is damaged: {_detail(error)}"
+        raise ImageError(name, reason, _fault(content, error)) from error
 
 
 def resize_rule(name: str) -> ResizeRule:
-    """The rule of a name that comes from a file.
+    """Return the rule of a name that comes from a file.
 
     Raises:
         CatDogError: there is no such rule.
@@ -112,7 +126,7 @@ def resize_rule(name: str) -> ResizeRule:
 
 
 def resize(image: Image.Image, size: int, rule: ResizeRule) -> npt.NDArray[np.uint8]:
-    """Pillow's own resize to a square, the aspect ratio not kept.
+    """Resize to a square by Pillow's own filter, the aspect ratio not kept.
 
     Returns:
         uint8, shape (size, size, 3), writable.
@@ -121,7 +135,7 @@ def resize(image: Image.Image, size: int, rule: ResizeRule) -> npt.NDArray[np.ui
 
 
 def load_pixels(path: Path, size: int, rule: ResizeRule) -> npt.NDArray[np.uint8]:
-    """A file as the networks are trained on it: transparency dropped, then resized.
+    """Load a file as the networks are trained on it: transparency dropped, then resized.
 
     Returns:
         uint8, shape (size, size, 3).
@@ -129,53 +143,58 @@ def load_pixels(path: Path, size: int, rule: ResizeRule) -> npt.NDArray[np.uint8
     Raises:
         ImageError: the file cannot be read, is too large, or is not an image.
     """
-    return resize(open_rgb(path), size, rule)
-
-
-def _read(path: Path, name: str) -> bytes:
-    """The content of a regular file; anything else, such as a pipe that would block, is refused unopened."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
-            raise ImageError(name, f"it is {kind}, not a file")
-        _check_bytes(status.st_size, name)
-        with path.open("rb", buffering=0) as file:
-            return file.read(status.st_size) or b""
-    except FileNotFoundError as error:
-        raise ImageError(name, "there is no such file") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise ImageError(name, f"it cannot be read: {_detail(error)}") from error
+    return resize(decode(read_file(str(path)), str(path)).image, size, rule)
 
 
 def _identify(content: bytes, name: str) -> Image.Image:
-    """The image behind the header; no pixel is decoded yet."""
-    formats = FORMATS
+    """Open an image by its header; no pixel is decoded yet."""
+    formats = IMAGE_FORMATS
     # Of the same container is AVIF, which Pillow reads itself; the brands are named one by one.
     if content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS and b"avif" not in content[:64]:
         formats = _with_heif(name)
     try:
         return Image.open(BytesIO(content), formats=formats)
     except UnidentifiedImageError as error:
-        raise ImageError(name, _why_unidentified(content)) from error
+        raise ImageError(name, _why_unidentified(content), _fault(content, error)) from error
     except Image.DecompressionBombError as error:
-        raise ImageError(name, f"more than {MAX_PIXELS:,} pixels, the limit") from error
-    except Exception as error:  # as in open_rgb; a damaged header is met here already
-        raise ImageError(name, f"the image header is damaged: {_detail(error)}") from error
+        raise ImageError(name, f"more than {MAX_PIXELS:,} pixels, the limit", "too large") from error
+    except Exception as error:  # as in decode; a damaged header is met here already
+        reason = f"the image header is damaged: {_detail(error)}"
+        raise ImageError(name, reason, _fault(content, error)) from error
+
+
+def _is_animated(image: Image.Image) -> bool:
+    if image.format == "MPO":
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))  # of a GIF, this reads on
+    except Exception:  # the first picture counts, whatever the next one is
+        return True
+
+
+def _fault(content: bytes, error: Exception) -> ImageFault:
+    """Return the kind of fault behind an error of Pillow's."""
+    # Of a WebP that is shorter than its header says, Pillow only says that it cannot decode it.
+    is_webp = content.startswith(b"RIFF") and content[8:12] == b"WEBP"
+    is_cut = is_webp and int.from_bytes(content[4:8], "little") + 8 > len(content)
+    if is_cut or "truncated" in str(error).lower():
+        return "truncated"
+    unknown = isinstance(error, UnidentifiedImageError) and not content.startswith(_IMAGE_STARTS)
+    return "not an image" if unknown else "unreadable"
 
 
 def _with_heif(name: str) -> tuple[str, ...]:
-    """The formats with HEIF, which Pillow reads only through a plug-in that has to be registered."""
+    """Return the formats with HEIF, which Pillow reads only through a plug-in that has to be registered."""
     try:
         plug_in = import_module("pillow_heif")  # optional, and needed for these files alone
     except ImportError as error:
         raise ImageError(name, "it is a HEIC image; to read those: pip install pillow-heif") from error
     plug_in.register_heif_opener()
-    return (*FORMATS, "HEIF")
+    return (*IMAGE_FORMATS, "HEIF")
 
 
 def _why_unidentified(content: bytes) -> str:
-    """What the content looks like, for the message."""
+    """Return what the content looks like, for the message."""
     start = content[:256].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     for prefix, kind in _NOT_IMAGES.items():
         if start.startswith(prefix):
@@ -183,19 +202,14 @@ def _why_unidentified(content: bytes) -> str:
     return "it is damaged or not an image; read are JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, PPM, ICO, HEIC"
 
 
-def _check_bytes(count: int, name: str) -> None:
-    if count == 0:
-        raise ImageError(name, "it is empty")
-    if count > MAX_BYTES:
-        raise ImageError(name, f"{count:,} bytes are more than {MAX_BYTES:,}, the limit")
-
-
 def _check_size(size: tuple[int, int], name: str) -> None:
     width, height = size
     if width * height > MAX_PIXELS:
-        raise ImageError(name, f"{width} x {height} are more than {MAX_PIXELS:,} pixels, the limit")
+        reason = f"{width} x {height} are more than {MAX_PIXELS:,} pixels, the limit"
+        raise ImageError(name, reason, "too large")
     if max(size) > MAX_SIDE:
-        raise ImageError(name, f"{width} x {height} has a side longer than {MAX_SIDE:,} pixels, the limit")
+        reason = f"{width} x {height} has a side longer than {MAX_SIDE:,} pixels, the limit"
+        raise ImageError(name, reason, "too large")
 
 
 def _check_icon(content: bytes, name: str) -> None:
@@ -211,10 +225,38 @@ def _check_icon(content: bytes, name: str) -> None:
                 width, height = struct.unpack_from("<ii", content, start + 4)
                 _check_size((abs(width), abs(height) // 2), name)
     except struct.error as error:
-        raise ImageError(name, "the image header is damaged: it ends too early") from error
+        raise ImageError(name, "the image header is damaged: it ends too early", "truncated") from error
 
 
 def _detail(error: Exception) -> str:
-    """A library's message, short enough for a line."""
+    """Return a library's message, short enough for a line."""
     text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
     return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def _to_rgb(image: Image.Image, background: Colour | None = None) -> Image.Image:
+    """Return the image in mode RGB; it may be the same object, and its ``info`` may change."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _to_8_bit(image)
+    if background is not None and image.has_transparency_data:
+        canvas = Image.new("RGBA", image.size, (*background, 255))
+        return Image.alpha_composite(canvas, image.convert("RGBA")).convert("RGB")
+    image.info.pop("transparency", None)  # Pillow would warn that it is lost; that is the rule here
+    return image.convert("RGB")
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Scale grey of 16 or 32 bits, or of floats, to 0..255.
+
+    Black is 0. White is the smallest usual white that no pixel exceeds: 65,535 for integers; 1, 255 or
+    65,535 for floats; the brightest pixel where even that is exceeded. So a dark 16-bit photograph
+    stays dark, and 65,535 becomes 255 exactly. What is not a finite number counts as black.
+    """
+    values = np.asarray(image).astype(np.float32)
+    values[~np.isfinite(values)] = 0.0
+    peak = float(values.max())
+    whites = (1.0, 255.0, 65_535.0) if image.mode == "F" else (65_535.0,)
+    white = next((white for white in whites if peak <= white), peak)
+    return Image.fromarray(np.rint(values.clip(0.0) * (255.0 / white)).astype(np.uint8))

@@ -1,25 +1,31 @@
-"""One archive from the web onto the disk: resumed, retried, verified, complete or not there.
+"""A file from the web onto the disk: resumed, retried, verified, complete or not there.
 
-The bytes gather in a `Part`. A new attempt, in this run or a later one, asks for the rest of its version;
-where the server has another by now, or cannot give a part, it starts again.
+The bytes gather beside the target in ``TARGET.part``, and which version of the file they are from in
+``TARGET.part.json``. A new attempt, in this run or a later one, asks for the rest of that version; where the
+server has another by now, or cannot give a part, it starts again.
 """
 
 import hashlib
+import json
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
 
 import requests
+from filelock import FileLock
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError, IncompleteRead
 
 from catdog_pl.errors import DownloadError, one_line
-from catdog_pl.io.http import HEADERS, mask
-from catdog_pl.io.part import Part
+from catdog_pl.io.files import write_error
+from catdog_pl.io.http import HEADERS, TRANSIENT, mask, reason, root_cause
 
 _CHUNK = 2**18
 # A server that drips must give this much in each stretch of `Patience.stall_seconds`.
@@ -27,7 +33,6 @@ _LEAST_BYTES = 2**12
 # So much more than ever before, and the attempts are counted from the start again.
 _PROGRESS_BYTES = 2**20
 _LONGEST_WAIT = 60.0
-_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 
 
@@ -43,187 +48,235 @@ class Patience(NamedTuple):
     stall_seconds: float = 30.0
 
 
-class _AttemptError(Exception):
-    """Another attempt may succeed.
-
-    Args:
-        reason: in words.
-        wait: seconds that the server asks for.
-    """
-
-    def __init__(self, reason: str, wait: float = 0.0) -> None:
-        super().__init__(reason)
-        self.wait = min(wait, _LONGEST_WAIT)
+PATIENCE = Patience()
 
 
 def download(
-    url: str, target: Path, free_bytes: int, sha256: str | None = None, patience: Patience | None = None
+    url: str,
+    target: Path,
+    *,
+    free_bytes: int | None = None,
+    digest: str | None = None,
+    patience: Patience = PATIENCE,
 ) -> None:
     """Download a file; it appears under its name when it is complete.
 
+    Several processes may ask for the same file: one downloads, the others wait and take what it got.
+
     Args:
         url: http or https.
-        target: where to put it.
-        free_bytes: what the disk may be filled with.
-        sha256: of the whole file, in hexadecimal; None trusts what comes.
+        target: where to put it; its folder is made when missing.
+        free_bytes: what the disk may be filled with; by default what it has free.
+        digest: of the whole file, as `digest_fault` takes it; None trusts what comes.
         patience: how long to try.
 
     Raises:
         DownloadError: it cannot be had; what has come stays beside the target for the next run, unless it
             is wrong.
+        CatDogError: it cannot be written.
     """
-    part = Part(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _attempts(url, part, free_bytes, patience or Patience(), bool(sha256))
-    if sha256:
-        _verify(url, part, sha256)
-    part.complete()
-
-
-def _attempts(url: str, part: Part, free_bytes: int, patience: Patience, verified: bool) -> None:
-    """Try until the file is here, or nothing more comes."""
-    most, waits = part.size, iter(patience.waits)
-    while failure := _failure(url, part, free_bytes, patience.stall_seconds, verified):
-        if part.size >= most + _PROGRESS_BYTES:
-            most, waits = part.size, iter(patience.waits)
-        wait = next(waits, None)
-        if wait is None:
-            kept = f"; the same command goes on after the {part.size:,} bytes that came" if part.size else ""
-            tries = len(patience.waits) + 1
-            raise DownloadError(mask(url), f"{failure}, {tries} times without progress{kept}")
-        wait = max(wait, failure.wait)
-        print(f"{mask(url)}: {failure}; trying again in {wait:g} s", file=sys.stderr)
-        time.sleep(wait)
-
-
-def _failure(
-    url: str, part: Part, free_bytes: int, stall_seconds: float, verified: bool
-) -> _AttemptError | None:
-    """One attempt; why another is needed, or None when the file is complete."""
+    was_there = target.exists()
+    lock = target.with_name(f"{target.name}.part.lock")
     try:
-        _attempt(url, part, free_bytes, stall_seconds, verified)
-    except requests.TooManyRedirects as error:
-        raise DownloadError(mask(url), "it redirects without end") from error
-    except ValueError as error:  # requests' word for an address that is none
-        raise DownloadError(mask(url), "it is, or redirects to, no valid address") from error
-    except (requests.RequestException, HTTPError) as error:
-        return _AttemptError(_reason(error))
-    except _AttemptError as error:
-        return error
-    return None
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):
+            if not was_there and target.exists():
+                return
+            free = shutil.disk_usage(target.parent).free if free_bytes is None else free_bytes
+            _Download(url, target, free, digest, patience).run()
+    except OSError as error:
+        raise write_error(target, error, "make room, or choose another place") from error
+    finally:
+        with suppress(OSError):
+            lock.unlink()
 
 
-def _attempt(url: str, part: Part, free_bytes: int, stall_seconds: float, verified: bool) -> None:
-    """Ask for what is missing and write it."""
-    headers = HEADERS | {"Accept": "*/*"}
-    if part.size and part.version:
-        headers |= {"Range": f"bytes={part.size}-", "If-Range": part.version}
-    with requests.get(url, headers=headers, stream=True, timeout=stall_seconds) as response:
-        if (
-            url.lower().startswith("https:")
-            and not response.url.lower().startswith("https:")
-            and not verified
-        ):
-            raise DownloadError(mask(url), "it redirects to an address without encryption; give --sha256")
-        if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and part.size:
-            return _beyond_the_end(response, part)
-        _check_status(response, url)
-        total = _begin(response, part)
-        if total - part.size > free_bytes:
-            raise DownloadError(mask(url), f"{total:,} bytes are more than the disk has free")
-        _receive(response, part, total, free_bytes, stall_seconds, mask(url))
+def digest_fault(file: Path, digest: str) -> str | None:
+    """Return how a file differs from its digest, in words; None where it has the digest.
+
+    Args:
+        file: is read whole.
+        digest: ``sha256:HEX`` or ``md5:HEX``; the first 8 digits or more, as torchvision publishes them.
+    """
+    algorithm, _, expected = digest.lower().partition(":")
+    with file.open("rb") as stream:
+        actual = hashlib.file_digest(
+            stream, lambda: hashlib.new(algorithm, usedforsecurity=False)
+        ).hexdigest()
+    name = {"sha256": "SHA-256", "md5": "MD5"}[algorithm]
+    is_right = len(expected) >= 8 and actual.startswith(expected)
+    return None if is_right else f"its {name} is {actual}, not {expected}"
 
 
-def _check_status(response: requests.Response, url: str) -> None:
-    code = response.status_code
-    if code in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-        return
-    answer = one_line(f"the server answered {code} {response.reason or ''}".strip())
-    if code not in _TRANSIENT:
-        raise DownloadError(mask(url), f"{answer}")
-    after = response.headers.get("Retry-After", "")
-    raise _AttemptError(answer, float(after) if after.isdecimal() else 0.0)
+@dataclass
+class _Download:
+    """One download; the arguments are those of `download`.
 
+    Attributes:
+        retry_after: seconds that the server asked to wait for in the last attempt.
+    """
 
-def _beyond_the_end(response: requests.Response, part: Part) -> None:
-    """The server has nothing after the bytes that are here: they are all, or of another file."""
-    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    if not match or match[2] != str(part.size):
-        part.remove()
-        raise _AttemptError("the file has changed on the server")
+    url: str
+    target: Path
+    free_bytes: int
+    digest: str | None
+    patience: Patience
+    retry_after: float = 0.0
 
+    def __post_init__(self) -> None:
+        self.name = mask(self.url)
+        self.path = self.target.with_name(f"{self.target.name}.part")
+        self.note = self.target.with_name(f"{self.target.name}.part.json")
 
-def _begin(response: requests.Response, part: Part) -> int:
-    """Make the part ready for the bytes that come; the size of the whole file, 0 where it is not told."""
-    length = response.headers.get("Content-Length", "")
-    if response.status_code == HTTPStatus.OK:
-        part.start(_version(response))
-        return int(length) if length.isdecimal() else 0
-    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    if not match or match[1] != str(part.size):
-        part.remove()
-        raise _AttemptError("the server answered with another part of the file than the one asked for")
-    return int(match[2]) if match[2].isdecimal() else 0
+    @property
+    def size(self) -> int:
+        """How many bytes are here."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    @property
+    def version(self) -> str:
+        """The ETag or date to ask for the rest of, or the empty string."""
+        try:
+            return str(json.loads(self.note.read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return ""
+
+    def run(self) -> None:
+        """Try until the file is here, or nothing more comes."""
+        most, waits = self.size, iter(self.patience.waits)
+        while failure := self._failure():
+            if self.size >= most + _PROGRESS_BYTES:
+                most, waits = self.size, iter(self.patience.waits)
+            wait = next(waits, None)
+            if wait is None:
+                kept = f"; {self.size:,} bytes are kept, run the same command to resume" if self.size else ""
+                tries = len(self.patience.waits) + 1
+                raise DownloadError(
+                    self.name, f"{failure.reason}, {tries} times without progress{kept}", transient=True
+                )
+            wait = max(wait, min(self.retry_after, _LONGEST_WAIT))
+            print(f"{self.name}: {failure.reason}; trying again in {wait:g} s", file=sys.stderr)
+            time.sleep(wait)
+        if self.digest and (fault := digest_fault(self.path, self.digest)):
+            self._remove()
+            raise DownloadError(self.name, f"{fault}; it was not kept")
+        self.path.replace(self.target)
+        self.note.unlink(missing_ok=True)
+
+    def _failure(self) -> DownloadError | None:
+        """Make one attempt; return why another is needed, or None when the file is complete."""
+        self.retry_after = 0.0
+        try:
+            self._attempt()
+        except requests.TooManyRedirects as error:
+            raise DownloadError(self.name, "it redirects without end") from error
+        except ValueError as error:  # what requests raises for an address that is not valid
+            raise DownloadError(self.name, "it is, or redirects to, no valid address") from error
+        except (requests.RequestException, HTTPError) as error:
+            is_cut = isinstance(root_cause(error), IncompleteRead)  # which counts from this attempt's start
+            return self._transient("the answer breaks off" if is_cut else reason(error))
+        except DownloadError as error:
+            if not error.transient:
+                raise
+            return error
+        return None
+
+    def _attempt(self) -> None:
+        """Ask for what is missing and write it."""
+        headers = HEADERS | {"Accept": "*/*"}
+        if self.size and self.version:
+            headers |= {"Range": f"bytes={self.size}-", "If-Range": self.version}
+        timeout = self.patience.stall_seconds
+        with requests.get(self.url, headers=headers, stream=True, timeout=timeout) as response:
+            was_encrypted, is_encrypted = (
+                url.lower().startswith("https:") for url in (self.url, response.url)
+            )
+            if was_encrypted and not is_encrypted and not self.digest:
+                raise DownloadError(self.name, "it redirects to an address without encryption; give --sha256")
+            if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and self.size:
+                return self._check_complete(response)
+            self._check_status(response)
+            total = self._begin(response)
+            if total - self.size > self.free_bytes:
+                raise DownloadError(self.name, f"{total:,} bytes are more than the disk has free")
+            self._receive(response, total)
+
+    def _check_status(self, response: requests.Response) -> None:
+        code = response.status_code
+        if code in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+            return
+        after = response.headers.get("Retry-After", "")
+        self.retry_after = float(after) if after.isdecimal() else 0.0
+        answer = one_line(f"the server answered {code} {response.reason or ''}".strip())
+        raise DownloadError(self.name, answer, code in TRANSIENT)
+
+    def _check_complete(self, response: requests.Response) -> None:
+        """The server has nothing after the bytes that are here: they are all, or of another file."""
+        match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if not match or match[2] != str(self.size):
+            self._remove()
+            raise self._transient("the file has changed on the server")
+
+    def _begin(self, response: requests.Response) -> int:
+        """Get ready for the bytes that come; return the size of the whole file, 0 where it is not told."""
+        length = response.headers.get("Content-Length", "")
+        if response.status_code == HTTPStatus.OK:
+            self.path.write_bytes(b"")
+            self.note.write_text(json.dumps(_version(response)), encoding="utf-8")
+            return int(length) if length.isdecimal() else 0
+        match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if not match or match[1] != str(self.size):
+            self._remove()
+            raise self._transient("the server answered with other bytes of the file than those asked for")
+        return int(match[2]) if match[2].isdecimal() else 0
+
+    def _receive(self, response: requests.Response, total: int) -> None:
+        bar = tqdm(
+            total=total or None,
+            initial=self.size,
+            desc="downloading",
+            unit="B",
+            unit_scale=True,
+            disable=None,  # unless standard error is a terminal
+        )
+        free_bytes = self.free_bytes
+        with bar, self.path.open("ab") as file:
+            for chunk in self._chunks(response):
+                if file.tell() == 0 and chunk[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+                    raise DownloadError(self.name, "the server answered with a web page, not with the file")
+                free_bytes -= len(chunk)
+                if free_bytes < 0:
+                    raise DownloadError(self.name, "the disk is full")
+                file.write(chunk)
+                bar.update(len(chunk))
+        if self.size < total:
+            raise self._transient(f"the answer breaks off after {self.size:,} of {total:,} bytes")
+
+    def _chunks(self, response: requests.Response) -> Iterator[bytes]:
+        """Yield the body as it is on the wire: a file's own compression is not the connection's.
+
+        ``read1`` hands over what has come. Reading whole chunks would wait for a server that drips, because
+        the time limit of a socket starts again with every byte.
+        """
+        since, received = time.monotonic(), 0
+        while chunk := response.raw.read1(_CHUNK, decode_content=False):
+            yield chunk
+            received += len(chunk)
+            if time.monotonic() - since > self.patience.stall_seconds:
+                if received < _LEAST_BYTES:
+                    seconds = f"{self.patience.stall_seconds:g} seconds"
+                    raise self._transient(f"the server gave {received} bytes in {seconds}")
+                since, received = time.monotonic(), 0
+
+    def _transient(self, why: str) -> DownloadError:
+        return DownloadError(self.name, why, transient=True)
+
+    def _remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self.note.unlink(missing_ok=True)
 
 
 def _version(response: requests.Response) -> str:
-    """What names this version of the file in If-Range; a weak ETag may not (RFC 9110, 13.1.5)."""
+    """Return what names this version of the file in If-Range; a weak ETag may not (RFC 9110, 13.1.5)."""
     etag = response.headers.get("ETag", "")
     return response.headers.get("Last-Modified", "") if not etag or etag.startswith("W/") else etag
-
-
-def _receive(
-    response: requests.Response, part: Part, total: int, free_bytes: int, stall_seconds: float, name: str
-) -> None:
-    bar = tqdm(
-        total=total or None, initial=part.size, desc="downloading", unit="B", unit_scale=True, disable=None
-    )
-    with bar, part.path.open("ab") as file:
-        for chunk in _chunks(response, stall_seconds):
-            if file.tell() == 0 and chunk[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
-                raise DownloadError(name, "the server answered with a web page, not with an archive")
-            free_bytes -= len(chunk)
-            if free_bytes < 0:
-                raise DownloadError(name, "the disk is full")
-            file.write(chunk)
-            bar.update(len(chunk))
-    if part.size < total:
-        raise _AttemptError(f"the answer breaks off after {part.size:,} of {total:,} bytes")
-
-
-def _chunks(response: requests.Response, stall_seconds: float) -> Iterator[bytes]:
-    """The body as it is on the wire: an archive's own compression is not the connection's.
-
-    ``read1`` hands over what has come. Reading whole chunks would wait for a server that drips, because the
-    time limit of a socket starts again with every byte.
-    """
-    since, received = time.monotonic(), 0
-    while chunk := response.raw.read1(_CHUNK, decode_content=False):
-        yield chunk
-        received += len(chunk)
-        if time.monotonic() - since > stall_seconds:
-            if received < _LEAST_BYTES:
-                raise _AttemptError(f"the server gave {received} bytes in {stall_seconds:g} seconds")
-            since, received = time.monotonic(), 0
-
-
-def _verify(url: str, part: Part, sha256: str) -> None:
-    with part.path.open("rb") as file:
-        actual = hashlib.file_digest(file, "sha256").hexdigest()
-    if actual != sha256.lower():
-        part.remove()
-        raise DownloadError(mask(url), f"its SHA-256 is {actual}, not {sha256.lower()}; it was not kept")
-
-
-def _reason(error: Exception) -> str:
-    """Why an attempt failed, without the URL that the libraries put into their messages."""
-    root: BaseException = error
-    while inner := root.__cause__ or root.__context__:
-        root = inner
-    if isinstance(root, IncompleteRead):
-        return "the answer breaks off"
-    if isinstance(root, TimeoutError):
-        return "the server does not answer"
-    if isinstance(root, OSError) and root.strerror:
-        return f"the connection failed ({root.strerror})"
-    return f"the connection failed ({type(root).__name__})"

@@ -100,32 +100,29 @@ def walk(folder: str | Path, on_error: Callable[[OSError], None]) -> Iterator[tu
         folder: where to start; may itself be a link.
         on_error: called for each folder that cannot be read.
     """
-    yield from _walk(os.fspath(folder), on_error, _ancestors(os.fspath(folder)))
-
-
-def _walk(
-    folder: str, on_error: Callable[[OSError], None], seen: set[str]
-) -> Iterator[tuple[str, list[str]]]:
-    seen.add(os.path.realpath(folder))
-    try:
-        with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
-    except OSError as error:
-        on_error(error)
-        return
-    folders = [entry for entry in entries if is_visible_folder(entry.name) and entry.is_dir()]
-    names = [entry.name for entry in entries if is_image_name(entry.name) and not entry.is_dir()]
-    yield folder, names
-    for entry in folders:
-        if entry.is_symlink() and (names or os.path.realpath(entry.path) in seen):
+    seen = {str(parent) for parent in Path(os.path.realpath(folder)).parents}  # a link to one leads around
+    waiting = [os.fspath(folder)]
+    while waiting:
+        path = waiting.pop()
+        real = os.path.realpath(path)
+        if real in seen:
             continue
-        yield from _walk(entry.path, on_error, seen)
-
-
-def _ancestors(folder: str) -> set[str]:
-    """Return the real folders above one: a link to them would lead around in a circle."""
-    real = Path(os.path.realpath(folder))
-    return {str(parent) for parent in real.parents}
+        seen.add(real)
+        try:
+            with os.scandir(path) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            on_error(error)
+            continue
+        folders: list[os.DirEntry[str]] = []
+        names: list[str] = []
+        for entry in entries:
+            if _is_folder(entry):
+                folders += [entry] if is_visible_folder(entry.name) else []
+            elif is_image_name(entry.name):
+                names.append(entry.name)
+        yield path, names
+        waiting += [entry.path for entry in reversed(folders) if not (names and entry.is_symlink())]
 
 
 def subfolders(folder: str | Path) -> list[str]:
@@ -135,4 +132,11 @@ def subfolders(folder: str | Path) -> list[str]:
         OSError: the folder cannot be read.
     """
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if is_visible_folder(entry.name) and entry.is_dir())
+        return sorted(entry.name for entry in entries if is_visible_folder(entry.name) and _is_folder(entry))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or to where there are no rights: it is met when it is opened
+        return False

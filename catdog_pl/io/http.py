@@ -1,23 +1,31 @@
-"""One URL becomes bytes: http, https and data, within limits of size, time, redirects and addresses."""
+"""One URL becomes bytes: http, https and data, within limits of size, time, redirects and addresses.
+
+``requests`` gives no limit of time and checks no address. Its timeout counts from byte to byte, so a server
+that drips is followed for ever, in the headers too; and an address that is looked up and checked before the
+request may differ from the one that is looked up again and connected to. So the sockets are opened here.
+"""
 
 import base64
 import re
 import socket
+from contextlib import suppress
+from contextvars import ContextVar
 from http import HTTPStatus
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from threading import Lock, Timer
+from time import monotonic
+from typing import Self
 from urllib.parse import unquote_to_bytes, urljoin
 
 import requests
-from urllib3.exceptions import HTTPError, IncompleteRead
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError, IncompleteRead, NewConnectionError
 
 from catdog_pl import __version__
-from catdog_pl.errors import ImageError
-from catdog_pl.io.connections import AddressError, Download
-
-SECONDS = 30.0
-"""Time for one download as a whole."""
-
-MAX_BYTES = 64 * 2**20
-"""A download's size, after decompression: twice the largest photographs of today's cameras."""
+from catdog_pl.errors import DownloadError, ImageFault
+from catdog_pl.io.source import WebOptions
 
 MAX_REDIRECTS = 5
 """Image hosts use one or two; browsers give up at 20."""
@@ -29,17 +37,45 @@ HEADERS = {
     "Accept-Encoding": "identity",  # photographs are compressed already; what comes anyway is decoded
 }
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]+://|data:", re.IGNORECASE)
+TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Codes of answers after which another attempt may succeed."""
+
 _CHUNK = 2**16
+_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last 32 bits
 
 
-def is_url(source: str) -> bool:
-    """Whether a source is meant as a URL, of any scheme, and not as a path."""
-    return _URL.match(source) is not None
+def fetch(url: str, web: WebOptions) -> bytes:
+    """Download one image.
+
+    Args:
+        url: http, https or data.
+        web: the limits.
+
+    Returns:
+        The body of an answer with status 200; whether it is an image shows when it is decoded.
+
+    Raises:
+        DownloadError: no such body could be had within the limits; secrets in the URL are masked.
+    """
+    name = mask(url)
+    if _is_data(url):
+        return _decode_data(url, name, web.max_bytes)
+    too_slow = DownloadError(name, f"the server took longer than {web.seconds:g} seconds", transient=True)
+    with _Session(name, web) as session:
+        try:
+            body = _follow(session, url)
+        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+            root = root_cause(error)
+            late = session.is_cut or isinstance(root, TimeoutError)
+            kind: ImageFault = "truncated" if isinstance(root, IncompleteRead) else "missing"
+            raise (too_slow if late else DownloadError(name, reason(error), True, kind)) from error
+        if session.is_cut:  # without a declared length, a body that was cut looks like a complete one
+            raise too_slow
+    return body
 
 
 def mask(url: str) -> str:
-    """The URL as it may be printed and stored: user, password and values of the query hidden, data cut."""
+    """Return the URL as it may be printed and stored: user, password and query values hidden, data cut."""
     if _is_data(url):
         return f"{url.partition(',')[0][:40]},... ({len(url)} characters)"
     # First of all, because a password may hold any character: what has no port behind its colon is one, too.
@@ -50,61 +86,83 @@ def mask(url: str) -> str:
     return f"{address}?{hidden}" if mark else address
 
 
-def fetch(
-    url: str, *, public_only: bool = False, seconds: float = SECONDS, max_bytes: int = MAX_BYTES
-) -> bytes:
-    """Download one image.
+def reason(error: BaseException) -> str:
+    """Return why a request failed, without the URL that the libraries put into their messages."""
+    root = root_cause(error)
+    if isinstance(root, socket.gaierror):
+        return "its host name cannot be resolved"
+    if isinstance(root, TimeoutError):
+        return "the server does not answer"
+    if isinstance(root, IncompleteRead):
+        return f"the answer breaks off after {root.partial:,} bytes"
+    if isinstance(root, OSError) and not isinstance(root, requests.RequestException):
+        return f"the connection failed: {root.strerror or type(root).__name__}"
+    if isinstance(error, ValueError) and not isinstance(error, requests.exceptions.InvalidHeader):
+        return "it is not a valid URL"
+    return f"the server's answer is not valid HTTP: {type(root).__name__}"
 
-    Args:
-        url: http, https or data.
-        public_only: refuse hosts on private, loopback and link-local addresses, at the first request
-            and after each redirect; for URLs that come from somebody else. Proxies and stored passwords
-            (``.netrc``) of the environment are then not used.
-        seconds: for the whole, from the first connection to the last byte.
-        max_bytes: of the body, after decompression.
 
-    Returns:
-        The body of an answer with status 200; whether it is an image shows when it is decoded.
+def root_cause(error: BaseException) -> BaseException:
+    """Return the error at the bottom, which tells more than those that three libraries wrap around it."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return error
 
-    Raises:
-        ImageError: no such body could be had within the limits; secrets in the URL are masked.
-    """
-    name = mask(url)
-    if _is_data(url):
-        return _decode_data(url, name, max_bytes)
-    too_slow = ImageError(name, f"the server took longer than {seconds:g} seconds")
-    with Download(seconds, public_only) as download:
-        download.session.headers.update(HEADERS)
+
+def is_public(address: str) -> bool:
+    """Return whether an IP address is public; one that wraps an IPv4 address counts as that."""
+    ip = _unwrap(ip_address(address.partition("%")[0]))
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved
+
+
+def _unwrap(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    if isinstance(ip, IPv4Address):
+        return ip
+    if ip in _NAT64:
+        return IPv4Address(int(ip) & 0xFFFF_FFFF)
+    return ip.ipv4_mapped or ip.sixtofour or ip
+
+
+def _is_data(url: str) -> bool:
+    return url[:5].lower() == "data:"
+
+
+def _decode_data(url: str, name: str, max_bytes: int) -> bytes:
+    """Return the bytes in a data URL (RFC 2397); as in browsers, blanks and missing padding are forgiven."""
+    header, comma, payload = url[5:].partition(",")
+    if not comma:
+        raise DownloadError(name, "a data URL needs a comma before its data", kind="unreadable")
+    content = unquote_to_bytes(payload)
+    if header.lower().endswith(";base64"):
+        letters = b"".join(content.split()).rstrip(b"=")
         try:
-            body = _follow(download, url, name, max_bytes)
-        except (requests.RequestException, HTTPError, OSError, ValueError, AddressError) as error:
-            root = _root(error)
-            late = download.is_cut or isinstance(root, TimeoutError)
-            raise (too_slow if late else ImageError(name, _reason(error, root))) from error
-        if download.is_cut:
-            raise too_slow
-    return body
+            content = base64.b64decode(letters + b"=" * (-len(letters) % 4), validate=True)
+        except ValueError as error:
+            raise DownloadError(name, "its data are not base64", kind="unreadable") from error
+    _check_length(len(content), name, max_bytes)
+    return content
 
 
-def _follow(download: Download, url: str, name: str, max_bytes: int) -> bytes:
-    """The body at the end of the redirects; the bodies of the redirects themselves are not read."""
-    session = download.session
+def _follow(session: "_Session", url: str) -> bytes:
+    """Return the body at the end of the redirects; the bodies of the redirects themselves are not read."""
+    words = "{}: is not supported; valid are http, https and data"
     for _ in range(MAX_REDIRECTS + 1):
         if not url.lower().startswith(("http://", "https://")):
-            raise ImageError(name, f"{url.partition(':')[0]}: is not read, only http, https and data")
-        with session.get(url, stream=True, allow_redirects=False, timeout=download.seconds) as response:
+            raise DownloadError(session.name, words.format(url.partition(":")[0]))
+        with session.get(url, stream=True, allow_redirects=False, timeout=session.web.seconds) as response:
             target = session.get_redirect_target(response)
             if not target:
-                return _body(response, name, max_bytes)
+                return _body(response, session.name, session.web.max_bytes)
             url = urljoin(url, target)
-    raise ImageError(name, f"it redirects more than {MAX_REDIRECTS} times")
+            words = "it redirects to {}:, and only http and https are followed"
+    raise DownloadError(session.name, f"it redirects more than {MAX_REDIRECTS} times")
 
 
 def _body(response: requests.Response, name: str, max_bytes: int) -> bytes:
     if response.status_code != HTTPStatus.OK:
         phrases = {status.value: status.phrase for status in HTTPStatus}
         status = f"{response.status_code} {phrases.get(response.status_code, '')}".strip()
-        raise ImageError(name, f"the server answered {status}")
+        raise DownloadError(name, f"the server answered {status}", response.status_code in TRANSIENT)
     declared = response.headers.get("Content-Length", "")
     _check_length(int(declared) if declared.isdecimal() else 0, name, max_bytes)
     body = bytearray()
@@ -116,46 +174,125 @@ def _body(response: requests.Response, name: str, max_bytes: int) -> bytes:
 
 def _check_length(length: int, name: str, max_bytes: int) -> None:
     if length > max_bytes:
-        raise ImageError(name, f"it is larger than {max_bytes:,} bytes, the limit")
+        raise DownloadError(name, f"it is larger than {max_bytes:,} bytes, the limit", kind="too large")
 
 
-def _is_data(url: str) -> bool:
-    return url[:5].lower() == "data:"
+class _Session(requests.Session):
+    """A session whose connections go to checked addresses and are cut when its time is up; used once.
+
+    Looking up a host's name is the one step whose time the operating system bounds instead.
+
+    Attributes:
+        name: the URL as errors call it.
+        web: the limits.
+        is_cut: whether the time was up before the ``with`` block was left.
+    """
+
+    def __init__(self, name: str, web: WebOptions) -> None:
+        super().__init__()
+        self.name = name
+        self.web = web
+        self.is_cut = False
+        self.headers.update(HEADERS)
+        self.trust_env = not web.public_only
+        for scheme in _POOLS:
+            self.mount(f"{scheme}://", _Adapter())
+        self._end = monotonic() + web.seconds
+        self._lock = Lock()
+        self._sockets: list[socket.socket] = []
+        self._timer = Timer(web.seconds, self._cut)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        self._token = _SESSION.set(self)
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        _SESSION.reset(self._token)
+        self.close()
+        with self._lock:
+            for watched in self._sockets:
+                watched.close()
+
+    def connect(self, connection: HTTPConnection) -> socket.socket:
+        """Open a socket to the first address of the connection's host that answers.
+
+        Raises:
+            DownloadError: the host has an address that is not public, and only those are allowed.
+            NewConnectionError: none of its addresses answers.
+        """
+        failure: OSError = TimeoutError()
+        for address in self._addresses(connection.host, connection.port):
+            try:
+                opened = socket.create_connection((address, connection.port), self._remaining())
+            except OSError as error:
+                failure = error
+            else:
+                return self._watch(opened)
+        raise NewConnectionError(connection, "no address answers") from failure
+
+    def _addresses(self, host: str, port: int) -> list[str]:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        addresses = [str(address[0]) for *_, address in found]
+        if self.web.public_only and not all(map(is_public, addresses)):
+            raise DownloadError(self.name, f"{host} is not a public address, and only those are allowed here")
+        return addresses
+
+    def _remaining(self) -> float:
+        return max(0.001, self._end - monotonic())
+
+    def _watch(self, opened: socket.socket) -> socket.socket:
+        opened.settimeout(self._remaining())
+        with self._lock:
+            self._sockets.append(opened.dup())  # TLS takes the original over and closes it
+        if self.is_cut:
+            self._cut()
+        return opened
+
+    def _cut(self) -> None:
+        self.is_cut = True
+        with self._lock:
+            for watched in self._sockets:
+                with suppress(OSError):  # the other side has closed it already
+                    watched.shutdown(socket.SHUT_RDWR)
 
 
-def _decode_data(url: str, name: str, max_bytes: int) -> bytes:
-    """The bytes in a data URL (RFC 2397); as in browsers, blanks and missing padding are forgiven."""
-    header, comma, payload = url[5:].partition(",")
-    if not comma:
-        raise ImageError(name, "a data URL needs a comma before its data")
-    content = unquote_to_bytes(payload)
-    if header.lower().endswith(";base64"):
-        letters = b"".join(content.split()).rstrip(b"=")
-        try:
-            content = base64.b64decode(letters + b"=" * (-len(letters) % 4), validate=True)
-        except ValueError as error:
-            raise ImageError(name, "its data are not base64") from error
-    _check_length(len(content), name, max_bytes)
-    return content
+_SESSION: ContextVar[_Session] = ContextVar("the session of this thread")
 
 
-def _root(error: BaseException) -> BaseException:
-    """The error at the bottom, which tells more than those that three libraries wrap around it."""
-    while inner := error.__cause__ or error.__context__:
-        error = inner
-    return error
+class _Connection(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _SESSION.get().connect(self)
 
 
-def _reason(error: Exception, root: BaseException) -> str:
-    """Why a request failed, without the URL that the libraries put into their messages."""
-    if isinstance(root, AddressError):
-        return str(root)
-    if isinstance(root, socket.gaierror):
-        return "its host name cannot be resolved"
-    if isinstance(root, IncompleteRead):
-        return f"the answer breaks off after {root.partial:,} bytes"
-    if isinstance(root, OSError) and not isinstance(root, requests.RequestException):
-        return f"the connection failed: {root.strerror or type(root).__name__}"
-    if isinstance(error, ValueError) and not isinstance(error, requests.exceptions.InvalidHeader):
-        return "it is not a valid URL"
-    return f"the server's answer is not valid HTTP: {type(root).__name__}"
+class _SecureConnection(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _SESSION.get().connect(self)
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+_POOLS = {"http": _Pool, "https": _SecurePool}
+
+
+class _Adapter(HTTPAdapter):
+    """Has the running session open each connection, be it direct or to a proxy."""
+
+    def init_poolmanager(
+        self, connections: int, maxsize: int, block: bool = False, **options: object
+    ) -> None:
+        super().init_poolmanager(connections, maxsize, block, **options)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **options: object) -> ProxyManager:
+        manager: ProxyManager = super().proxy_manager_for(proxy, **options)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager

@@ -3,14 +3,15 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from catdog_pl.errors import DownloadError
+from catdog_pl.errors import CatDogError, DownloadError
 from catdog_pl.io import download as downloads
-from catdog_pl.io.download import Patience, download
+from catdog_pl.io.download import Patience, digest_fault, download
 
 BODY = random.Random(1).randbytes(300_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -113,7 +114,8 @@ def says(code: int, body: bytes = b"", **headers: object) -> Answer:
 
 def fetch(server: Server, tmp_path: Path, *answers: Answer, sha256: str | None = None) -> bytes:
     server.answers = list(answers)
-    download(server.url, tmp_path / "photos", PLENTY, sha256, HASTE)
+    digest = f"sha256:{sha256}" if sha256 else None
+    download(server.url, tmp_path / "photos", free_bytes=PLENTY, digest=digest, patience=HASTE)
     return (tmp_path / "photos").read_bytes()
 
 
@@ -133,7 +135,10 @@ def test_a_broken_download_goes_on_where_it_broke(server: Server, tmp_path: Path
 
 
 def test_a_later_run_goes_on_where_the_first_gave_up(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match=r"breaks off, 4 times .* goes on after the 120,000 bytes"):
+    with pytest.raises(
+        DownloadError,
+        match=r"breaks off, 4 times .* progress; 120,000 bytes are kept, run the same",
+    ):
         fetch(server, tmp_path, breaks_off(120_000))
     assert left(tmp_path) == ["photos.part", "photos.part.json"]
     server.ranges.clear()
@@ -214,7 +219,7 @@ def test_attempts_wait_longer_and_longer(
     monkeypatch.setattr(time, "sleep", waited.append)
     server.answers = [says(503)]
     with pytest.raises(DownloadError, match="6 times without progress"):
-        download(server.url, tmp_path / "photos", PLENTY)
+        download(server.url, tmp_path / "photos")
     assert waited == [1.0, 2.0, 4.0, 8.0, 16.0]
 
 
@@ -311,7 +316,7 @@ def test_a_connection_s_compression_is_not_taken_off_an_archive(server: Server, 
 def test_a_file_too_large_for_the_disk_is_refused_before_it_comes(server: Server, tmp_path: Path) -> None:
     server.answers = [whole]
     with pytest.raises(DownloadError, match="300,000 bytes are more than the disk has free"):
-        download(server.url, tmp_path / "photos", 1000, None, HASTE)
+        download(server.url, tmp_path / "photos", free_bytes=1000, patience=HASTE)
 
 
 def test_a_disk_that_fills_up_stops_a_server_that_did_not_say(server: Server, tmp_path: Path) -> None:
@@ -323,12 +328,68 @@ def test_a_disk_that_fills_up_stops_a_server_that_did_not_say(server: Server, tm
 
     server.answers = [chunked]
     with pytest.raises(DownloadError, match="the disk is full"):
-        download(server.url, tmp_path / "photos", 100_000, None, HASTE)
+        download(server.url, tmp_path / "photos", free_bytes=100_000, patience=HASTE)
     assert fetch(server, tmp_path, chunked) == BODY
 
 
 def test_no_server_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="the connection failed") as error:
-        download("http://127.0.0.1:9/a.zip?token=secret", tmp_path / "photos", PLENTY, None, HASTE)
+        download("http://127.0.0.1:9/a.zip?token=secret", tmp_path / "photos", patience=HASTE)
     assert "secret" not in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_md5_verifies_too(server: Server, tmp_path: Path) -> None:
+    """What Keras publishes for its weights."""
+    server.answers = [whole]
+    md5 = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
+    download(server.url, tmp_path / "photos", digest=f"md5:{md5}", patience=HASTE)
+    assert (tmp_path / "photos").read_bytes() == BODY
+    with pytest.raises(DownloadError, match=f"its MD5 is {md5}, not 0+; it was not kept"):
+        download(server.url, tmp_path / "other", digest=f"md5:{'0' * 32}", patience=HASTE)
+    assert left(tmp_path) == ["photos"]
+
+
+@pytest.mark.parametrize(
+    ("digest", "is_right"),
+    [
+        (f"sha256:{SHA256}", True),
+        (f"SHA256:{SHA256.upper()}", True),
+        (f"sha256:{SHA256[:8]}", True),
+        (f"sha256:{SHA256[:7]}", False),
+        ("sha256:", False),
+        (f"sha256:{SHA256[:7]}x", False),
+        (f"md5:{SHA256[:32]}", False),
+    ],
+)
+def test_a_digest_may_be_its_beginning(digest: str, is_right: bool, tmp_path: Path) -> None:
+    (tmp_path / "photos").write_bytes(BODY)
+    fault = digest_fault(tmp_path / "photos", digest)
+    assert (fault is None) is is_right
+    if fault:
+        assert fault.endswith(f", not {digest.lower().partition(':')[2]}")
+
+
+def test_one_downloads_and_the_others_wait(server: Server, tmp_path: Path) -> None:
+    """As the processes of a fit on several devices do, which all want the same weights."""
+
+    def slow(handler: Handler) -> None:
+        handler.start(200, Content_Length=len(BODY), ETag='"v1"')
+        handler.wfile.write(BODY[:100_000])
+        time.sleep(0.3)
+        handler.wfile.write(BODY[100_000:])
+
+    server.answers = [slow]
+    target = tmp_path / "new" / "photos"
+    with ThreadPoolExecutor(4) as pool:
+        for future in [pool.submit(download, server.url, target, patience=HASTE) for _ in range(4)]:
+            future.result()
+    assert target.read_bytes() == BODY
+    assert left(target.parent) == ["photos"]
+    assert server.ranges == [None]
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(CatDogError, match=r"cannot be written .* choose another place"):
+        download(server.url, tmp_path / "file" / "photos", patience=HASTE)

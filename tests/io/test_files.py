@@ -8,7 +8,7 @@ import pytest
 
 from catdog_pl.callbacks.history import write_rows
 from catdog_pl.errors import CatDogError
-from catdog_pl.io.files import atomic_write
+from catdog_pl.io.files import IMAGE_EXTENSIONS, atomic_write, is_image_name, subfolders, walk
 
 
 def test_the_old_file_is_seen_until_the_new_one_is_whole(tmp_path: Path) -> None:
@@ -67,3 +67,104 @@ def test_a_history_that_cannot_be_written_is_one_line(
         write_rows(file, [])
     assert file.read_text() == old
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("cat.jpg", True),
+        ("CAT.JPEG", True),
+        ("a.b.WebP", True),
+        ("._cat.jpg", False),
+        (".jpg", False),
+        (".DS_Store", False),
+        ("Thumbs.db", False),
+        ("desktop.ini", False),
+        ("catjpg", False),
+        ("cat.jpg.part", False),
+        ("", False),
+    ],
+)
+def test_what_is_an_image_name(name: str, expected: bool) -> None:
+    assert is_image_name(name) is expected
+
+
+def test_endings_are_lower_case() -> None:
+    assert all(ending == ending.lower() and ending.startswith(".") for ending in IMAGE_EXTENSIONS)
+
+
+# The one rule by which photographs are found
+
+
+def found(folder: Path) -> list[str]:
+    failures: list[OSError] = []
+    paths = [Path(parent, name) for parent, names in walk(folder, failures.append) for name in names]
+    assert not failures
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def make(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def link(path: Path, target: Path) -> None:
+    try:
+        path.symlink_to(target, target_is_directory=True)
+    except OSError:
+        pytest.skip("links need a right here")
+
+
+def test_a_folder_s_own_come_first_in_plain_string_order(tmp_path: Path) -> None:
+    make(tmp_path, "b.jpg", "a/z.png", "a/deep/x.JPG", "B.webp", "a.b/y.gif", "cat.10.jpg", "cat.2.jpg")
+    make(tmp_path, "x.jpg/inside.bmp", "notes.txt")
+    expected = ["B.webp", "b.jpg", "cat.10.jpg", "cat.2.jpg", "a/z.png", "a/deep/x.JPG", "a.b/y.gif"]
+    assert found(tmp_path) == [*expected, "x.jpg/inside.bmp"]
+
+
+def test_hidden_and_system_folders_are_passed_by_at_any_depth(tmp_path: Path) -> None:
+    make(tmp_path, "cat/1.jpg", "_x/2.jpg", "cat/deep/3.jpg")
+    for folder in (".thumbs", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"):
+        make(tmp_path, f"{folder}/9.jpg", f"cat/{folder}/9.jpg", f"cat/deep/{folder}/deeper/9.jpg")
+    assert found(tmp_path) == ["_x/2.jpg", "cat/1.jpg", "cat/deep/3.jpg"]
+
+
+def test_linked_class_folders_are_followed_once(tmp_path: Path) -> None:
+    make(tmp_path, "elsewhere/1.jpg", "root/dog/2.jpg")
+    link(tmp_path / "root" / "cat", tmp_path / "elsewhere")
+    link(tmp_path / "root" / "cats", tmp_path / "elsewhere")
+    assert found(tmp_path / "root") == ["cat/1.jpg", "dog/2.jpg"]
+    link(tmp_path / "shortcut", tmp_path / "root")
+    assert found(tmp_path / "shortcut") == ["cat/1.jpg", "dog/2.jpg"]
+
+
+def test_a_folder_and_a_link_to_it_are_one(tmp_path: Path) -> None:
+    make(tmp_path, "b/1.jpg")
+    link(tmp_path / "a", tmp_path / "b")
+    assert found(tmp_path) == ["a/1.jpg"]
+
+
+def test_links_beside_photographs_are_not_followed(tmp_path: Path) -> None:
+    make(tmp_path, "root/cat/1.jpg", "elsewhere/2.jpg")
+    link(tmp_path / "root" / "cat" / "more", tmp_path / "elsewhere")
+    assert found(tmp_path / "root") == ["cat/1.jpg"]
+
+
+@pytest.mark.timeout(10)
+def test_links_in_circles_end(tmp_path: Path) -> None:
+    make(tmp_path, "root/cat/1.jpg", "root/more/cat/2.jpg")
+    link(tmp_path / "root" / "up", tmp_path)
+    link(tmp_path / "root" / "more" / "around", tmp_path / "root")
+    link(tmp_path / "root" / "itself", tmp_path / "root" / "itself")
+    link(tmp_path / "root" / "one", tmp_path / "root" / "two")
+    link(tmp_path / "root" / "two", tmp_path / "root" / "one")
+    assert found(tmp_path / "root") == ["cat/1.jpg", "more/cat/2.jpg"]
+    assert subfolders(tmp_path / "root") == ["cat", "more", "up"]
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    failures: list[OSError] = []
+    assert list(walk(tmp_path / "none", failures.append)) == []
+    assert [failure.filename for failure in failures] == [str(tmp_path / "none")]

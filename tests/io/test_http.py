@@ -9,16 +9,18 @@ import time
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from catdog_pl.errors import CatDogError, ImageError
-from catdog_pl.io import connections
+from catdog_pl.errors import CatDogError, DownloadError
+from catdog_pl.io import http
 from catdog_pl.io.files import is_url
-from catdog_pl.io.http import fetch, mask
+from catdog_pl.io.http import is_public, mask
+from catdog_pl.io.source import WebOptions
 
 Piece = bytes | float | None  # sent, waited for, or None: the connection is reset
 
@@ -30,6 +32,10 @@ def picture() -> bytes:
 
 
 PNG = picture()
+
+
+def fetch(url: str, **limits: Any) -> bytes:
+    return http.fetch(url, WebOptions(**limits))
 
 
 def answer(body: bytes = PNG, *headers: str, status: str = "200 OK", length: int | None = None) -> bytes:
@@ -93,9 +99,9 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def get(server: Server) -> Callable[..., bytes]:
-    def fetch_answer(*pieces: Piece, **limits: float) -> bytes:
+    def fetch_answer(*pieces: Piece, **limits: Any) -> bytes:
         server.answers["/x"] = list(pieces)
-        return fetch(f"{server.url}/x", **{"seconds": 10.0, "max_bytes": 100_000, **limits})  # type: ignore[arg-type]
+        return fetch(f"{server.url}/x", **{"seconds": 10.0, "max_bytes": 100_000, **limits})
 
     return fetch_answer
 
@@ -130,9 +136,15 @@ BAD: dict[str, tuple[list[Piece], str]] = {
     "partial content": ([answer(status="206 Partial")], "the server answered 206 Partial Content"),
     "redirect to nowhere": ([answer(b"", status="302 Found")], "the server answered 302 Found"),
     "redirect in a circle": (moved("/x"), "it redirects more than 5 times"),
-    "redirect to a file": (moved("file:///etc/passwd"), "file: is not read, only http, https and data"),
-    "redirect to data": (moved("data:image/png;base64,AAAA"), "data: is not read"),
-    "redirect to ftp": (moved("ftp://127.0.0.1/x.png"), "ftp: is not read"),
+    "redirect to a file": (
+        moved("file:///etc/passwd"),
+        "redirects to file:, and only http and https are followed",
+    ),
+    "redirect to data": (
+        moved("data:image/png;base64,AAAA"),
+        "redirects to data:, and only http and https are followed",
+    ),
+    "redirect to ftp": (moved("ftp://127.0.0.1/x.png"), "redirects to ftp:, and only"),
     "redirect to nonsense": (moved("http://[:::1"), "it is not a valid URL"),
     "status drips": (drip(b"HTTP/1.1 200 "), "longer than 0.3 seconds"),
     "headers drip": (drip(b"HTTP/1.1 200 OK\r\nX: "), "longer than 0.3 seconds"),
@@ -172,7 +184,7 @@ BAD: dict[str, tuple[list[Piece], str]] = {
 @pytest.mark.parametrize(("pieces", "reason"), BAD.values(), ids=BAD)
 def test_refuses_in_one_line(get: Callable[..., bytes], pieces: list[Piece], reason: str) -> None:
     started = time.monotonic()
-    with pytest.raises(ImageError) as caught:
+    with pytest.raises(DownloadError) as caught:
         get(*pieces, seconds=0.3 if "longer" in reason else 10.0)
     assert reason in caught.value.reason
     assert time.monotonic() - started < 4.0, "the overall deadline was not kept"
@@ -181,7 +193,7 @@ def test_refuses_in_one_line(get: Callable[..., bytes], pieces: list[Piece], rea
 def test_time_counts_over_all_redirects(server: Server) -> None:
     for step in range(5):
         server.answers[f"/{step}"] = [0.15, *moved(f"/{step + 1}")]
-    with pytest.raises(ImageError, match=r"longer than 0\.4 seconds"):
+    with pytest.raises(DownloadError, match=r"longer than 0\.4 seconds"):
         fetch(f"{server.url}/0", seconds=0.4)
     assert 0 < len(server.requests) < 5
 
@@ -194,7 +206,7 @@ def test_says_who_asks(server: Server, get: Callable[..., bytes]) -> None:
 def test_nobody_listens() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        with pytest.raises(ImageError, match=r"the connection failed: .*refused"):
+        with pytest.raises(DownloadError, match=r"the connection failed: .*refused"):
             fetch(f"http://127.0.0.1:{unused.getsockname()[1]}/x.jpg", seconds=5.0)
 
 
@@ -203,7 +215,7 @@ def test_unknown_host(monkeypatch: pytest.MonkeyPatch) -> None:
         raise socket.gaierror(8, "nodename nor servname provided")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    with pytest.raises(ImageError, match="its host name cannot be resolved"):
+    with pytest.raises(DownloadError, match="its host name cannot be resolved"):
         fetch("https://cats.invalid/x.jpg")
 
 
@@ -220,13 +232,13 @@ def test_unknown_host(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_invalid_urls(url: str) -> None:
-    with pytest.raises(ImageError):
+    with pytest.raises(DownloadError):
         fetch(url, seconds=1.0)
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/x.jpg", "gopher://host", "javascript://x"])
 def test_other_schemes(url: str) -> None:
-    with pytest.raises(ImageError, match="is not read, only http, https and data"):
+    with pytest.raises(DownloadError, match="is not supported; valid are http, https and data"):
         fetch(url)
 
 
@@ -263,7 +275,7 @@ def test_other_schemes(url: str) -> None:
     ],
 )
 def test_public_addresses(address: str, public: bool) -> None:
-    assert connections.is_public(address) is public
+    assert is_public(address) is public
 
 
 @pytest.mark.parametrize(
@@ -271,7 +283,7 @@ def test_public_addresses(address: str, public: bool) -> None:
 )
 def test_public_only_refuses_every_spelling_of_this_machine(server: Server, host: str) -> None:
     server.answers["/x"] = [answer()]
-    with pytest.raises(ImageError, match=r"is not a public address|cannot be resolved|not a valid URL"):
+    with pytest.raises(DownloadError, match=r"is not a public address|cannot be resolved|not a valid URL"):
         fetch(f"http://{host}:{server.server_address[1]}/x", public_only=True, seconds=2.0)
     assert not server.requests
 
@@ -283,9 +295,9 @@ def test_public_only_checks_each_redirect(server: Server, monkeypatch: pytest.Mo
         asked.append(address)
         return len(asked) == 1
 
-    monkeypatch.setattr(connections, "is_public", public_once)
+    monkeypatch.setattr(http, "is_public", public_once)
     server.answers["/x"] = moved("/y")
-    with pytest.raises(ImageError, match=r"127\.0\.0\.1 is not a public address"):
+    with pytest.raises(DownloadError, match=r"127\.0\.0\.1 is not a public address"):
         fetch(f"{server.url}/x", public_only=True, seconds=2.0)
     assert len(server.requests) == 1
 
@@ -304,7 +316,7 @@ def test_connects_to_the_address_that_was_checked(server: Server, monkeypatch: p
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     monkeypatch.setattr(socket, "create_connection", connect)
-    with pytest.raises(ImageError, match="refused"):
+    with pytest.raises(DownloadError, match="refused"):
         fetch("http://rebind.example/x", public_only=True)
     assert reached == ["203.0.114.1"]
 
@@ -312,7 +324,7 @@ def test_connects_to_the_address_that_was_checked(server: Server, monkeypatch: p
 def test_one_private_address_among_public_ones_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 80)) for ip in ("8.8.8.8", "10.0.0.1")]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-    with pytest.raises(ImageError, match="is not a public address"):
+    with pytest.raises(DownloadError, match="is not a public address"):
         fetch("http://mixed.example/x", public_only=True)
 
 
@@ -332,7 +344,7 @@ def test_proxy_of_the_environment(proxy: Server) -> None:
 def test_a_proxy_that_drips_is_cut(proxy: Server) -> None:
     proxy.answers["http://photos.example/x.png"] = drip(b"HTTP/1.1 200 ")
     started = time.monotonic()
-    with pytest.raises(ImageError, match=r"longer than 0\.3 seconds"):
+    with pytest.raises(DownloadError, match=r"longer than 0\.3 seconds"):
         fetch("http://photos.example/x.png", seconds=0.3)
     assert time.monotonic() - started < 4.0
 
@@ -340,13 +352,13 @@ def test_a_proxy_that_drips_is_cut(proxy: Server) -> None:
 def test_public_only_uses_no_proxy(proxy: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy could lead to any address."""
     nobody = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
-    monkeypatch.setattr(connections, "is_public", lambda _: True)
+    monkeypatch.setattr(http, "is_public", lambda _: True)
     real = socket.getaddrinfo
     monkeypatch.setattr(
         socket, "getaddrinfo", lambda host, *a, **k: nobody if "example" in host else real(host, *a, **k)
     )
     proxy.answers["http://photos.example:9/x.png"] = [answer()]
-    with pytest.raises(ImageError, match="the connection failed"):
+    with pytest.raises(DownloadError, match="the connection failed"):
         fetch("http://photos.example:9/x.png", public_only=True, seconds=2.0)
     assert not proxy.requests
 
@@ -372,7 +384,7 @@ def test_data_urls(url: str) -> None:
     "url", ["data:image/png;base64", "data:;base64,!!!", "data:;base64,A", "data:,aaaaaaaaaaa"]
 )
 def test_bad_data_urls(url: str) -> None:
-    with pytest.raises(ImageError):
+    with pytest.raises(DownloadError):
         fetch(url, max_bytes=10)
 
 
@@ -442,7 +454,7 @@ def test_masking_long_texts_takes_no_long_time(piece: str) -> None:
 def test_errors_keep_secrets(server: Server, pieces: list[Piece]) -> None:
     server.answers["/x"] = pieces
     url = server.url.replace("//", "//me:sesame@")
-    with pytest.raises(ImageError) as caught:
+    with pytest.raises(DownloadError) as caught:
         fetch(f"{url}/x?token=sesame", seconds=0.3)
     assert "sesame" not in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -1,0 +1,164 @@
+"""What a user names as an input, and the pictures behind it, each with a way to read its bytes."""
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+from catdog_pl.errors import ImageError, ImageFault
+from catdog_pl.io.files import is_url, walk
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    InMemory = bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any] | torch.Tensor
+    Input = str | os.PathLike[str] | InMemory
+    """A file, folder or URL by its name, ``-`` for standard input, or a picture in memory."""
+
+MAX_BYTES = 256 * 2**20
+"""The largest image file: as large as the largest allowed image is uncompressed, 89 Mpx of 3 bytes each."""
+
+STDIN = "-"
+
+
+class WebOptions(NamedTuple):
+    """How pictures are fetched from URLs.
+
+    Attributes:
+        public_only: refuse hosts on private, loopback and link-local addresses, at the first request and
+            after each redirect; for URLs that come from somebody else. Proxies and stored passwords
+            (``.netrc``) of the environment are then not used.
+        seconds: for one download as a whole, from the first connection to the last byte.
+        max_bytes: of one download, after decompression. By default twice the largest photographs of today's
+            cameras.
+    """
+
+    public_only: bool = False
+    seconds: float = 30.0
+    max_bytes: int = 64 * 2**20
+
+
+class ImageSource(NamedTuple):
+    """One picture before it is read; can be pickled.
+
+    Attributes:
+        name: what answers and errors call it; secrets in a URL are masked.
+        read: gives the content of an image file; raises ``ImageError`` or ``DownloadError``.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+
+
+def expand(inputs: "Iterable[Input]", web: WebOptions) -> Iterator[ImageSource]:
+    """Find the pictures behind the inputs, in their order, as they are asked for.
+
+    Args:
+        inputs: any file that is named is tried; of a folder, the images that ``walk`` finds, each folder's
+            own before those of the folders in it.
+        web: how URLs are fetched.
+
+    Raises:
+        UsageError: an input is of no known type.
+    """
+    for given in inputs:
+        if not isinstance(given, str | os.PathLike):
+            from catdog_pl.io.memory import memory_source  # which imports this module
+
+            yield memory_source(given)
+        elif given == STDIN:
+            yield ImageSource(STDIN, read_stdin)
+        elif is_url(name := os.fspath(given)):
+            yield _web_source(name, web)
+        elif os.path.isdir(name):
+            yield from _in_folder(name)
+        else:
+            yield file_source(name)
+
+
+def is_one(inputs: object) -> bool:
+    """Return whether this is one input, not several."""
+    if isinstance(inputs, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(inputs, "read"):
+        return True
+    # Images, arrays and tensors; an array of names has one dimension.
+    return hasattr(inputs, "getbands") or getattr(inputs, "ndim", 0) >= 2 or not hasattr(inputs, "__iter__")
+
+
+def is_single(names: Sequence[str]) -> bool:
+    """Return whether the names are one picture by their very form, so that its answer needs no name."""
+    return len(names) == 1 and not os.path.isdir(names[0])
+
+
+def file_source(path: str) -> ImageSource:
+    """Return the source of a file that was named."""
+    return ImageSource(path, partial(read_file, path))
+
+
+def read_file(path: str, limit: int = MAX_BYTES) -> bytes:
+    """Read a regular file; anything else, such as a pipe that would block, is refused unopened.
+
+    Raises:
+        ImageError: the file is missing, empty, larger than the limit in bytes, or cannot be read.
+    """
+    if not path:
+        raise ImageError(path, "the name is empty", "missing")
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
+            raise ImageError(path, f"it is {kind}, not a file")
+        check_length(status.st_size, path, limit)
+        with open(path, "rb", buffering=0) as file:
+            return file.read(status.st_size) or b""
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ImageError(path, "there is no such file", "missing") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise ImageError(path, f"it cannot be read: {reason}") from error
+
+
+def read_stdin() -> bytes:
+    """Read standard input to its end, or a byte further than an image file may be long."""
+    return sys.stdin.buffer.read(MAX_BYTES + 1)
+
+
+def check_length(count: int, name: str, limit: int = MAX_BYTES) -> None:
+    """Refuse an image file by its number of bytes.
+
+    Raises:
+        ImageError: it is empty or too large.
+    """
+    if count == 0:
+        raise ImageError(name, "it is empty", "empty")
+    if count > limit:
+        raise ImageError(name, f"{count:,} bytes are more than {limit:,}, the limit", "too large")
+
+
+def _web_source(url: str, web: WebOptions) -> ImageSource:
+    from catdog_pl.io.http import fetch, mask  # requests takes 0.1 s to import, and files need none of it
+
+    return ImageSource(mask(url), partial(fetch, url, web))
+
+
+def _in_folder(folder: str) -> Iterator[ImageSource]:
+    is_empty = True
+    failures: list[OSError] = []
+    for parent, names in walk(folder, failures.append):
+        for name in names:
+            is_empty = False
+            yield file_source(os.path.join(parent, name))
+    for failure in failures:
+        is_empty = False
+        path = str(failure.filename)
+        yield ImageSource(path, partial(_refuse, path, f"the folder cannot be read: {failure.strerror}"))
+    if is_empty:
+        reason = "there are no images in this folder"
+        yield ImageSource(folder, partial(_refuse, folder, reason, "missing"))
+
+
+def _refuse(name: str, reason: str, kind: ImageFault = "unreadable") -> bytes:
+    raise ImageError(name, reason, kind)
