@@ -41,12 +41,19 @@ def class_path(name: str) -> str:
 
 
 def model_name(path: str) -> str:
-    """Return the name behind a class path; a name of the table is returned unchanged.
+    """Return the name behind any path of a model's class; a name of the table is returned unchanged.
+
+    jsonargparse writes the shortest path that leads to a class, such as ``catdog_pl.Basic``.
 
     Raises:
         UsageError: there is no such model.
     """
-    return next((name for name, known in CLASS_PATHS.items() if known == path), None) or checked(path)
+    package, _, attribute = str(path).rpartition(".")
+    for name, target in MODELS.items():
+        module, _, cls = target.partition(":")
+        if attribute == cls and package in ("catdog_pl", "catdog_pl.models", module):
+            return name
+    return checked(path)
 
 
 def checked(name: object) -> str:
