@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catdog_pl.data.prepare.photo import Inspection, Photo, Verdict
-from catdog_pl.data.prepare.sources import label_photos, safe_label, safe_name
+from catdog_pl.data.prepare.placement import safe_label, safe_name
 from catdog_pl.data.prepare.splits import (
     SPLITS,
     WORKSHOP,
@@ -176,40 +176,6 @@ def test_a_photograph_that_looks_like_two_splits_tears_nothing_and_moves_nothing
 def test_what_does_not_fit_says_that_it_is_not_needed() -> None:
     photos = assigned(range(10), Sizes(3, 2, 1))
     assert {member.verdict for member in photos if not member.split} == {Verdict.NOT_NEEDED}
-
-
-def labels(*names: str) -> list[str | None]:
-    photos = [Photo(file_source(name)) for name in names]
-    label_photos(photos)
-    return [photo.label for photo in photos]
-
-
-@pytest.mark.parametrize(
-    ("name", "source", "label"),
-    [
-        ("train/cat.0.jpg", "x", "cat"),
-        ("DOG.12.JPG", "x", "dog"),
-        ("PetImages/Cat/0.jpg", "x", "cat"),
-        ("dogs/cathy.jpg", "x", "dog"),
-        ("dog/cat.5.jpg", "x", "dog"),
-        ("Cat/old/dogs/1.jpg", "x", "dog"),
-        ("cats/kittens/1.jpg", "x", "cat"),
-        ("1.jpg", "Cats", "cat"),
-        ("dog.1.jpg", "cats", "dog"),
-        ("test1/1.jpg", "x", None),
-        ("cathy.jpg", "x", None),
-        ("cat-and-dog.jpg", "x", None),
-        ("cats_vs_dogs/1.jpg", "cats_vs_dogs", None),
-    ],
-)
-def test_the_nearest_word_tells_the_class(name: str, source: str, label: str | None) -> None:
-    known = "x/cat.0.jpg"  # makes the collection one of cats and dogs
-    assert labels(f"{source}/{name}", known)[0] == label
-
-
-def test_a_collection_without_cats_and_dogs_takes_its_folders_for_classes() -> None:
-    names = ("hymenoptera/train/Ants/1.jpg", "hymenoptera/val/bees/2.jpg", "Ants/3.jpg")
-    assert labels(*names) == ["ants", "bees", "ants"]
 
 
 @pytest.mark.parametrize(
