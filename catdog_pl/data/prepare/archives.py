@@ -368,7 +368,7 @@ def _tar_fault(info: tarfile.TarInfo) -> Inspection | None:
 
 
 def _member(name: str, fault: Inspection | None, content: Callable[[], IO[bytes]]) -> _Member:
-    name = name.replace("\\", "/")
+    name = name.replace("\\", "/").removeprefix("./")
     path = PurePosixPath(name)
     leads_out = path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
     return _Member(name, fault or (_ESCAPE if leads_out else None), content)

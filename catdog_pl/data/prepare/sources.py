@@ -214,19 +214,24 @@ def _unpacked_file(archive: Path, sha256: str | None, staging: "Staging", limits
 def _in_folder(
     folder: Path, source: str, *, is_ours: bool = False, without: Path | None = None
 ) -> Iterator[Photo]:
-    """Yield the images of a folder and the folders in it, but for those in the folder to leave out."""
-    left_out = os.path.realpath(without) if without else None
+    """Yield the images of a folder and the folders in it, and its other files as passed by.
+
+    Args:
+        folder: where to look.
+        source: its name, the first part of each photograph's.
+        is_ours: the files were drawn by us.
+        without: a folder whose files are left out.
+    """
     others: list[str] = []
     for parent, names in walk(folder, _raise, others.append):
-        for path in [*(os.path.join(parent, name) for name in names), *others]:
-            real = os.path.realpath(parent)
-            if left_out and (real == left_out or real.startswith(left_out + os.sep)):
-                continue
-            name = one_line(PurePosixPath(source, Path(path).relative_to(folder)).as_posix())
-            photo = Photo(ImageSource(name, partial(read_file, path)), path, is_ours)
-            if path in others and not _begins_like_photo(path):
-                photo.inspection = PASSED_BY
-            yield photo
+        if not without or not Path(os.path.realpath(parent)).is_relative_to(without.resolve()):
+            paths = [(os.path.join(parent, name), True) for name in names]
+            for path, is_image in [*paths, *((path, False) for path in others)]:
+                name = one_line(PurePosixPath(source, Path(path).relative_to(folder)).as_posix())
+                photo = Photo(ImageSource(name, partial(read_file, path)), path, is_ours)
+                if not is_image and not _begins_like_photo(path):
+                    photo.inspection = PASSED_BY
+                yield photo
         others.clear()
 
 

@@ -102,6 +102,34 @@ def test_an_existing_folder_is_left_alone_until_overwrite(run: Run, capsys: Capt
     assert "train/cat/mine.jpg" not in photos(Path("data"))
 
 
+def test_what_the_new_result_lacks_goes_away(run: Run, capsys: Capture) -> None:
+    kaggle(Path("photos"), 12)
+    Path("data").mkdir()
+    Path("data/notes.txt").write_text("mine", encoding="utf-8")
+    assert run("prepare photos --sizes 6 3 2") == 0
+    assert run("prepare photos --sizes 7 4 0 --overwrite") == 0
+    assert not Path("data/test").exists()
+    assert len(photos(Path("data"))) == 22
+    assert Path("data/notes.txt").exists()
+    capsys.readouterr()
+    assert run("prepare photos --sizes 7 4 0") == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert run("prepare --check data") == 0
+
+
+def test_a_result_without_photographs_is_a_failure(run: Run, capsys: Capture) -> None:
+    folder = Path("photos")
+    for number in range(4):  # four that look alike, and no split for four
+        for label, start in (("cat", 0), ("dog", 100)):
+            (folder / label).mkdir(parents=True, exist_ok=True)
+            picture(start).resize((64 + 16 * number, 48 + 12 * number)).save(folder / label / f"{number}.png")
+    assert run("prepare photos --sizes 2 1 1") == 1
+    said = capsys.readouterr()
+    assert "photos: no cat falls into train" in said.err
+    assert "Next:" not in said.out
+    assert not Path("data/train").exists()
+
+
 @pytest.mark.parametrize("name", WRITTEN)
 def test_a_file_of_the_users_is_not_replaced(run: Run, capsys: Capture, name: str) -> None:
     kaggle(Path("photos"), 5)

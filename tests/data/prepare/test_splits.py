@@ -15,8 +15,10 @@ from catdog_pl.data.prepare.splits import (
     position,
     preferred,
     scaled,
+    sensible_sizes,
     split_by_sizes,
     split_class,
+    wilson_interval,
 )
 from catdog_pl.io.source import file_source
 
@@ -199,3 +201,27 @@ def test_a_class_never_has_a_name_that_a_system_cannot_hold(folder: str, label: 
 )
 def test_a_file_never_has_a_name_that_a_system_cannot_hold(stem: str, name: str) -> None:
     assert safe_name(stem, ".jpg") == name
+
+
+@pytest.mark.parametrize(
+    ("available", "expected"),
+    [(3, (1, 1, 1)), (10, (6, 2, 2)), (50, (27, 13, 10)), (500, (267, 133, 100)), (3099, (2000, 999, 100))],
+)
+def test_small_sets_give_the_test_a_fifth(available: int, expected: tuple[int, int, int]) -> None:
+    assert sensible_sizes(available) == expected
+
+
+def test_sensible_sizes_grow_with_the_set_and_use_all_of_it() -> None:
+    sizes = [sensible_sizes(available) for available in range(3, 3100)]
+    assert all(sum(size) == available for available, size in enumerate(sizes, 3))
+    assert all(min(size) >= 1 for size in sizes)
+    for split in range(3):
+        column = [size[split] for size in sizes]
+        assert column == sorted(column)
+
+
+@pytest.mark.parametrize(
+    ("right", "count", "interval"), [(2, 2, (0.342, 1.0)), (175, 200, (0.822, 0.914)), (0, 10, (0.0, 0.278))]
+)
+def test_the_interval_is_wilsons(right: int, count: int, interval: tuple[float, float]) -> None:
+    assert wilson_interval(right, count) == pytest.approx(interval, abs=5e-4)
