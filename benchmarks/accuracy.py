@@ -41,6 +41,8 @@ def main() -> None:
     words.add_argument("--data", type=Path, default=Path("data"))
     words.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     options = words.parse_args()
+    if not options.data.is_dir():
+        sys.exit(f"--data {options.data}: no such folder; give one that prepare has made")
     with tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(0)
         torch.save(vgg16(weights=None).state_dict(), Path(folder) / "random.pth")
@@ -55,7 +57,7 @@ def measure(line: str, data: Path, seed: int, folder: Path) -> tuple[float, floa
     """val_loss and val_acc of the best epoch, and its accuracy on the test photographs."""
     fitted = command(f"{line} --seed {seed}", data, folder)
     best = re.search(r"Best epoch: \d+ \(val_loss ([\d.]+), val_acc ([\d.]+)\)", fitted)
-    accuracy = re.search(r"Accuracy : ([\d.]+)", command("test", data, folder))
+    accuracy = re.search(r"Accuracy: ([\d.]+)", command("test", data, folder))
     assert best, fitted
     assert accuracy
     return float(best[1]), float(best[2]), float(accuracy[1])

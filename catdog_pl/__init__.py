@@ -1,24 +1,67 @@
 """Cats and dogs: the 2018 Keras workshop in PyTorch Lightning, number for number.
 
-A map of the rooms. Imports run one way, from the bottom of this list to the top, and
+Use it from Python like this::
+
+    from lightning import Trainer
+    from catdog_pl import Basic, CatDogDataModule, load_checkpoint, predict
+
+    trainer = Trainer(max_epochs=8)
+    trainer.fit(Basic(), datamodule=CatDogDataModule("data"))
+    trainer.save_checkpoint("basic.ckpt")
+    for answer in predict(["cat.jpg", "https://example.org/dog.png"], load_checkpoint("basic.ckpt")):
+        print(answer.source, answer.label, answer.probability)
+
+A map of the rooms. Imports run one way, from the top of this list to the bottom, and
 ``tests/test_imports.py`` holds the table:
 
-    errors         the one-line errors that a user sees; the floor under every room
-    complete_file  files that are there whole or not at all; as low as the errors
-    data/          images, preparing a folder, the built-in sample, transforms, datamodule
-    models/        the Keras defaults, the two networks, the registry of names and checkpoints
-    runs           where a run's files are, and which run is the newest
-    process        the process that a command runs in: its memory, its messages, its terminal
-    arguments      the short forms of the command line
-    training       what surrounds a fit: epoch lines, history, seeds, checkpoints
-    refusals       what the machine, the checkpoint and the libraries do not allow, in one line each
-    keras/         Keras files in and out
-    reports/       layer table, epoch lines and history, evaluation
-    predict        sources -> predictions -> text, CSV, JSON
-    cli            fit, validate and test on LightningCLI
-    __main__       the table of commands
+    errors       all errors that a user sees, each one line
+    process      the process that a command runs in: its start and end, its memory
+    arguments    options that are said once, in a dataclass
+    io/          files, folders, downloads
+    data/        images, the datamodule, augmentation; prepare/ sorts photographs, sample/ draws some
+    keras/       Keras' file formats and rules
+    models/      the networks, their checkpoints and layer tables
+    runs         the folders in which fits keep their files
+    callbacks/   epoch lines, history, checkpoints and early stopping of a fit
+    predict/     pictures of any kind -> cat or dog
+    report/      the evaluation of a test
+    export/      models in other formats
+    cli          fit, validate and test on LightningCLI; short_forms are its short options
+    commands/    one thin file for each command
+    __main__     the table of commands
 
-This module imports nothing heavy, so that ``python -m catdog_pl --help`` answers at once.
+Nothing heavy is imported before a name is used, so that ``--help`` answers at once.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from catdog_pl.data.datamodule import CatDogDataModule
+    from catdog_pl.models.basic import Basic
+    from catdog_pl.models.checkpoint import load_checkpoint
+    from catdog_pl.models.vgg16 import VGG16
+    from catdog_pl.predict.predictor import Prediction, predict
+
 __version__ = "0.1.0"
+
+__all__ = ["VGG16", "Basic", "CatDogDataModule", "Prediction", "load_checkpoint", "predict"]
+
+_HOMES = {
+    "Basic": "models.basic",
+    "CatDogDataModule": "data.datamodule",
+    "Prediction": "predict.predictor",
+    "VGG16": "models.vgg16",
+    "load_checkpoint": "models.checkpoint",
+    "predict": "predict.predictor",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

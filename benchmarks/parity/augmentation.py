@@ -10,12 +10,12 @@ from scipy.stats import ks_2samp
 from benchmarks.parity.check import Check, largest
 from benchmarks.parity.initialisation import CRITICAL
 from benchmarks.parity.referee import Array, images, tensor
-from catdog_pl.data.transforms import AffineRanges, draw, warp
+from catdog_pl.data.transforms import AffineRanges, sample_parameters, warp
 
 SIZE = 150
 DRAWS = 5_000
 NAMES = ("theta", "tx", "ty", "zx", "zy", "flip_horizontal")
-"""The columns of ``draw`` as Keras calls them."""
+"""The columns of ``sample_parameters`` as Keras calls them."""
 
 
 def checks() -> Iterator[Check]:
@@ -26,7 +26,7 @@ def checks() -> Iterator[Check]:
         yield Check(f"augmented pixels, exact path, 12 images of {size} px, on 0..255", exact, 1e-6)
         yield Check(f"augmented pixels, float32 path, 12 images of {size} px, on 0..255", fast, 1e-2)
     theirs = keras_draws(SIZE, DRAWS, seed=6)
-    ours = draw(AffineRanges(), seed=7, epoch=0, count=DRAWS).numpy()
+    ours = sample_parameters(AffineRanges(), seed=7, epoch=0, count=DRAWS).numpy()
     for i, name in enumerate(NAMES):
         critical = CRITICAL * np.sqrt(2 / DRAWS)
         distance = ks_2samp(theirs[:, i], ours[:, i]).statistic

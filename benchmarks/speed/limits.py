@@ -22,7 +22,7 @@ from benchmarks.speed.contestants import OURS
 from benchmarks.speed.records import Figure
 from catdog_pl.data.dataset import CachedImageFolder
 from catdog_pl.data.images import load_pixels, resize_rule
-from catdog_pl.data.transforms import AffineRanges, draw, warp
+from catdog_pl.data.transforms import AffineRanges, sample_parameters, warp
 from catdog_pl.models import VGG16, Basic, Classifier
 from catdog_pl.process import keep_memory
 
@@ -48,7 +48,7 @@ def training(data: Path) -> Iterator[Figure]:
     pixels = torch.randint(0, 256, (BATCH, 3, 150, 150), dtype=torch.uint8)
     for bf16 in (False, True):
         yield from steps(pixels, bf16)
-    drawn = draw(AffineRanges(), 0, 0, BATCH)
+    drawn = sample_parameters(AffineRanges(), 0, 0, BATCH)
     yield f"{OURS}, augmentation of a batch", "ms", 1e3 * fastest(lambda: warp(pixels, drawn))
     yield "memory, copy", "GB/s", copy_rate()
     for name, rate in decoding_rates(data).items():
@@ -73,7 +73,7 @@ def steps(pixels: Tensor, bf16: bool) -> Iterator[Figure]:
     yield f"its convolutions alone, {dtype}", "GFLOP/s", gflop / seconds
     backbone = VGG16(weights="none", bf16_backbone=bf16).eval()
     gflop = BATCH * forward_gflop(backbone.features, pixels[:1])
-    yield f"{OURS}, vgg16 backbone, {dtype}", "GFLOP/s", gflop / fastest(lambda: backbone.backbone(pixels))
+    yield f"{OURS}, vgg16 backbone, {dtype}", "GFLOP/s", gflop / fastest(lambda: backbone.extract(pixels))
 
 
 def prediction(data: Path) -> Iterator[Figure]:
@@ -133,7 +133,7 @@ def forward_gflop(layers: nn.Module, x: Tensor) -> float:
     kinds = (nn.Conv2d, nn.Linear)
     hooks = [layer.register_forward_hook(count) for layer in layers.modules() if isinstance(layer, kinds)]
     with torch.no_grad():
-        layers(x.float() if isinstance(layers, nn.Sequential) else x)
+        layers(x if isinstance(layers, Classifier) else x.float())
     for hook in hooks:
         hook.remove()
     return flop / 1e9

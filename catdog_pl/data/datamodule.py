@@ -1,20 +1,20 @@
 """Folders of photographs -> decoded uint8 cache -> batches -> augmentation on the device."""
 
+import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler, Sampler
+from torch.utils.data import DataLoader, DistributedSampler
 
 from catdog_pl.data.dataset import Batch, CachedImageFolder
 from catdog_pl.data.images import ResizeRule
-from catdog_pl.data.transforms import AffineRanges, draw, warp
+from catdog_pl.data.layout import Split, split_folder
+from catdog_pl.data.transforms import AffineRanges, sample_parameters, warp
 from catdog_pl.errors import DatasetError, UsageError
-
-Split = Literal["train", "validation", "test"]
 
 STAGES: dict[str, tuple[Split, ...]] = {
     "fit": ("train", "validation"),
@@ -44,7 +44,8 @@ class CatDogDataModule(LightningDataModule):
         zoom: augmentation, each axis is scaled by its own factor in 1 - zoom .. 1 + zoom.
         horizontal_flip: augmentation, whether half of the images are mirrored.
         views: augmentation, number of different views of each photograph; after so many epochs they come
-            again. 0 draws a new one in every epoch, as Keras does.
+            again. 0 samples a new one in every epoch, as Keras does. A model that caches the features of its
+            views sets the attribute before the first step.
         seed: of the shuffling and the augmentation; both depend on it, the epoch and the sample alone.
         cache_gib: memory that decoded photographs may take, in GiB. A larger data set is decoded anew
             in every epoch.
@@ -72,13 +73,13 @@ class CatDogDataModule(LightningDataModule):
         num_workers: int | None = None,
     ) -> None:
         super().__init__()
-        check_range("image_size", image_size, 2)
-        check_range("batch_size", batch_size, 1)
-        check_range("num_workers", num_workers or 0, 0)
-        check_range("cache_gib", cache_gib, 0)
-        check_range("seed", seed, 0)
-        check_range("views", views, 0)
-        check_range("zoom", zoom, 0, 1)
+        validate_range("image_size", image_size, 2)
+        validate_range("batch_size", batch_size, 1)
+        validate_range("num_workers", num_workers or 0, 0)
+        validate_range("cache_gib", cache_gib, 0)
+        validate_range("seed", seed, 0)
+        validate_range("views", views, 0)
+        validate_range("zoom", zoom, 0, 1)
         self.root = Path(root)
         self.image_size = image_size
         self.batch_size = batch_size
@@ -89,10 +90,10 @@ class CatDogDataModule(LightningDataModule):
         self.cache_bytes = int(cache_gib * 2**30)
         self.num_workers = num_workers
         self.folders: dict[Split, CachedImageFolder] = {}
-        self._drawn: tuple[int, Tensor] | None = None
+        self._sampled: tuple[int, Tensor] | None = None
 
     def setup(self, stage: str) -> None:
-        """Find the photographs of a stage, hold their classes against each other, and decode them.
+        """Find the photographs of a stage, check their classes, and decode them within ``cache_gib``.
 
         Args:
             stage: ``fit``, ``validate``, ``test`` or ``predict``.
@@ -103,17 +104,22 @@ class CatDogDataModule(LightningDataModule):
         """
         for split in STAGES[stage]:
             if split not in self.folders:
-                self.folders[split] = CachedImageFolder(self.root / split, self.image_size, self.resize)
-        self._check_classes(STAGES[stage])
-        self._report(STAGES[stage])
-        if sum(self.folders[split].nbytes for split in STAGES[stage]) <= self.cache_bytes:
-            for split in STAGES[stage]:
-                self.folders[split].decode(progress=self._speaks)
+                folder = split_folder(self.root, split)
+                self.folders[split] = CachedImageFolder(folder, self.image_size, self.resize)
+        folders = [self.folders[split] for split in STAGES[stage]]
+        validate_classes(folders)
+        if self.is_rank_zero:
+            for folder in folders:
+                print(f"Found {len(folder)} images belonging to {len(folder.classes)} classes.")
+            print(f"Class Indices : {folders[0].class_to_idx}")
+        if sum(folder.nbytes for folder in folders) <= self.cache_bytes:
+            for folder in folders:
+                folder.decode(progress=self.is_rank_zero)
             if not self.num_workers:  # processes beside this one cannot read what lies on its GPU
-                self._place([self.folders[split] for split in STAGES[stage]])
+                self._place(folders)
 
     def _place(self, folders: list[CachedImageFolder]) -> None:
-        """Keep decoded photographs on a GPU that has room, so that a step neither copies nor waits."""
+        """Move decoded photographs to a GPU that has room, so that a step neither copies nor waits."""
         missing = sum(folder.nbytes for folder in folders if folder.device != self._device)
         device = self._device if has_room(self._device, missing) else torch.device("cpu")
         for folder in folders:
@@ -126,122 +132,99 @@ class CatDogDataModule(LightningDataModule):
         return {"class_names": tuple(folder.classes), "image_size": self.image_size, "resize": self.resize}
 
     def files(self, split: Split) -> list[Path]:
-        """The photographs of a split in sample order."""
+        """Return the photographs of a split in sample order."""
         return [Path(path) for path, _ in self.folders[split].samples]
 
     def labels(self, split: Split) -> list[int]:
-        """The labels of a split in sample order: 0 or 1, the position of the class folder."""
+        """Return the labels of a split in sample order: 0 or 1, the position of the class folder."""
         return self.folders[split].labels.tolist()
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled anew in each epoch, by (seed, epoch)."""
-        folder = self.folders["train"]
-        # With one replica it is no more than a shuffle that knows its epoch, which is what makes a resumed
-        # run see the order that the uninterrupted run would have seen.
-        sampler: DistributedSampler[Any] = DistributedSampler(
-            folder, num_replicas=self._world_size, rank=self._rank, shuffle=True, seed=self.seed
-        )
-        return self._loader(folder, sampler)
+        """Return the training photographs, shuffled anew in each epoch by (seed, epoch)."""
+        return self._loader("train", shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """The validation photographs in file order."""
-        return self._in_order("validation")
+        """Return the validation photographs in file order."""
+        return self._loader("validation")
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """The test photographs in file order."""
-        return self._in_order("test")
+        """Return the test photographs in file order."""
+        return self._loader("test")
 
     def predict_dataloader(self) -> DataLoader[Batch]:
-        """The test photographs in file order."""
-        return self._in_order("test")
+        """Return the test photographs in file order."""
+        return self._loader("test")
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """On the device: bring the channels forward and, in training, augment.
-
-        Args:
-            batch: pixels (N, S, S, 3) uint8, labels (N,), indices (N,).
-            dataloader_idx: position of the loader, unused.
-
-        Returns:
-            Pixels (N, 3, S, S) in channels_last memory, float32 in training and uint8 otherwise; labels
-            (N,), indices (N,).
-        """
-        pixels, labels, indices = batch
-        pixels = pixels.permute(0, 3, 1, 2)
-        if self.trainer is not None and self.trainer.training:
-            drawn = self._parameters(self.trainer.current_epoch, indices.device)
-            pixels = warp(pixels, drawn[indices.to(drawn.device)])
-        return pixels, labels, indices
-
-    def _parameters(self, epoch: int, device: torch.device) -> Tensor:
-        """The epoch's draws for every training photograph, on the device: no step waits for the host."""
-        view = epoch % self.views if self.views else epoch
-        if self._drawn is None or self._drawn[0] != view:
-            drawn = draw(self.ranges, self.seed, view, len(self.folders["train"]))
-            # Apple's GPUs know no float64, in which the draws are kept.
-            self._drawn = (view, drawn if device.type == "mps" else drawn.to(device))
-        return self._drawn[1]
-
-    def _in_order(self, split: Split) -> DataLoader[Batch]:
+    def _loader(self, split: Split, shuffle: bool = False) -> DataLoader[Batch]:
         folder = self.folders[split]
-        if self._world_size == 1:
-            return self._loader(folder, None)
-        # Lightning's own choice repeats samples to even out the devices, and a crosstab would count them.
-        return self._loader(
-            folder, UnrepeatedDistributedSampler(folder, num_replicas=self._world_size, rank=self._rank)
-        )
-
-    def _loader(self, folder: CachedImageFolder, sampler: "Sampler[Any] | None") -> DataLoader[Batch]:
-        workers = folder.default_workers if self.num_workers is None else self.num_workers
+        workers = self.num_workers
+        if workers is None:  # where the photographs are cached, a batch is no more than a copy from memory
+            workers = (os.cpu_count() or 1) if folder.pixels is None else 0
         return DataLoader(
             folder,
             batch_size=self.batch_size,
-            sampler=sampler,
+            sampler=self._sampler(folder, shuffle),
             num_workers=workers,
-            collate_fn=as_it_is,
+            collate_fn=identity_collate,
             pin_memory=self._device.type == "cuda" and folder.device.type == "cpu",
             persistent_workers=workers > 0,
-            # A loader draws a number per epoch, and Lightning starts the first epoch's before the epoch's
+            # A loader takes a number per epoch, and Lightning starts the first epoch's before the epoch's
             # seed is set: from the global generator, a resumed run would drop other hidden units.
             generator=torch.Generator(),
         )
 
-    def _check_classes(self, splits: tuple[Split, ...]) -> None:
-        first, *others = (self.folders[split] for split in splits)
-        for other in others:
-            if other.classes != first.classes:
-                raise DatasetError(
-                    f"{other.root} holds the classes {', '.join(other.classes)}, {first.root} holds "
-                    f"{', '.join(first.classes)}; give both the same class folders"
-                )
+    def _sampler(self, folder: CachedImageFolder, shuffle: bool) -> "DistributedSampler[Any] | None":
+        trainer = self.trainer
+        replicas, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
+        if shuffle:
+            # With one replica it is no more than a shuffle that knows its epoch, which is what makes a
+            # resumed run see the order that the uninterrupted run would have seen.
+            return DistributedSampler(folder, replicas, rank, shuffle=True, seed=self.seed)
+        if replicas == 1:
+            return None
+        # Lightning's own choice repeats samples to even out the devices, and a crosstab would count them.
+        return UnrepeatedDistributedSampler(folder, num_replicas=replicas, rank=rank)
 
-    def _report(self, splits: tuple[Split, ...]) -> None:
-        if not self._speaks:
-            return
-        for split in splits:
-            folder = self.folders[split]
-            print(f"Found {len(folder)} images belonging to {len(folder.classes)} classes.")
-        print(f"Class Indices : {self.folders[splits[0]].class_to_idx}")
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Augment the pixels on the device, in training; other batches stay as they are.
+
+        Args:
+            batch: pixels (N, 3, S, S) uint8, labels (N,), indices (N,).
+            dataloader_idx: position of the loader, unused.
+
+        Returns:
+            The batch, its pixels float32 in training and uint8 otherwise.
+        """
+        if self.trainer is None or not self.trainer.training:
+            return batch
+        pixels, labels, indices = batch
+        parameters = self._parameters(self.trainer.current_epoch, indices.device)
+        return warp(pixels, parameters[indices.to(parameters.device)]), labels, indices
+
+    def _parameters(self, epoch: int, device: torch.device) -> Tensor:
+        """Return an epoch's parameters for every training photograph, (samples, 6), on the device.
+
+        All at once, so that no step waits for the host.
+        """
+        view = epoch % self.views if self.views else epoch
+        if self._sampled is None or self._sampled[0] != view:
+            parameters = sample_parameters(self.ranges, self.seed, view, len(self.folders["train"]))
+            # Apple's GPUs know no float64, in which the parameters are kept.
+            self._sampled = (view, parameters if device.type == "mps" else parameters.to(device))
+        return self._sampled[1]
 
     @property
-    def _speaks(self) -> bool:
+    def is_rank_zero(self) -> bool:
+        """Whether this process is the one that prints."""
         return self.trainer is None or self.trainer.is_global_zero
 
     @property
     def _device(self) -> torch.device:
         return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
-    @property
-    def _world_size(self) -> int:
-        return 1 if self.trainer is None else self.trainer.world_size
 
-    @property
-    def _rank(self) -> int:
-        return 0 if self.trainer is None else self.trainer.global_rank
-
-
-def check_range(name: str, value: float, low: float, below: float = float("inf")) -> None:
-    """Hold ``low <= value < below``.
+def validate_range(name: str, value: float, low: float, below: float = float("inf")) -> None:
+    """Check that ``low <= value < below``.
 
     Raises:
         UsageError: it is not so.
@@ -251,11 +234,26 @@ def check_range(name: str, value: float, low: float, below: float = float("inf")
         raise UsageError(f"{name} is {value:g}; it must be at least {low:g}{above}")
 
 
+def validate_classes(folders: list[CachedImageFolder]) -> None:
+    """Check that all folders have the same classes.
+
+    Raises:
+        DatasetError: they differ, so that a label would mean two things.
+    """
+    first = folders[0]
+    for other in folders[1:]:
+        if other.classes != first.classes:
+            raise DatasetError(
+                f"{other.root} holds the classes {', '.join(other.classes)}, {first.root} holds "
+                f"{', '.join(first.classes)}; give both the same class folders"
+            )
+
+
 def has_room(device: torch.device, nbytes: int) -> bool:
-    """Whether a GPU holds so many bytes in a quarter of its free memory; the rest is for the training."""
+    """Return whether so many bytes fit into a quarter of a GPU's free memory; the rest is for training."""
     return device.type == "cuda" and 4 * nbytes <= torch.cuda.mem_get_info(device)[0]
 
 
-def as_it_is(batch: Any) -> Any:
-    """The collate function of a data set that already answers in batches."""
+def identity_collate(batch: Any) -> Any:
+    """Return what the data set answered, which is a batch already."""
     return batch

@@ -1,45 +1,50 @@
-"""One folder per class: found as Keras finds it, decoded once, answered in batches."""
+"""One folder per class: found in Keras' order, decoded once, served in batches."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torchvision.datasets import ImageFolder
 from tqdm import tqdm
 
 from catdog_pl.data.images import ResizeRule, load_pixels
-from catdog_pl.errors import DatasetError
-from catdog_pl.io.files import is_image_name
+from catdog_pl.data.layout import unreadable
+from catdog_pl.errors import DatasetError, one_line
+from catdog_pl.io.files import subfolders, walk
 
 Batch = tuple[Tensor, Tensor, Tensor]
-"""Pixels (N, S, S, 3) uint8, labels (N,) int64, sample indices (N,) int64."""
+"""Pixels (N, 3, S, S) in 0..255, labels (N,) int64, sample indices (N,) int64; what a model takes, too."""
 
 
 class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has no type information
-    """A torchvision ``ImageFolder`` that answers in batches of resized uint8 pixels.
+    """A torchvision ``ImageFolder`` that gives whole batches of resized uint8 pixels.
 
-    Classes and files come in Keras' order. Hidden files and folders are not images or classes, and links to
-    folders are not followed, as in Keras.
+    Files come in the order of Keras' ``flow_from_directory`` and are found by the rule of ``io.files.walk``.
 
     Args:
         root: folder with one folder per class.
         size: side in pixels of the square that every photograph is resized to.
         resize: Pillow's filter for it.
 
+    Attributes:
+        pixels: (samples, S, S, 3) uint8 once ``decode`` has run, else None.
+        labels: (samples,) int64, the position of each sample's class folder.
+
     Raises:
         DatasetError: the folder is missing, has other than two classes, or a class without an image.
     """
 
-    def __init__(self, root: Path, size: int, resize: ResizeRule = "nearest") -> None:
+    def __init__(self, root: str | Path, size: int, resize: ResizeRule = "nearest") -> None:
         self.size = size
         self.resize = resize
         self.pixels: Tensor | None = None
-        super().__init__(str(root), is_valid_file=lambda path: is_image_name(os.path.basename(path)))
-        self.is_valid_file = None  # its work is done, and a lambda cannot travel to spawned workers
+        super().__init__(str(root))
         self.labels = torch.tensor(self.targets)
 
     @property
@@ -52,50 +57,40 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
         """Where batches are put together: the CPU, unless the decoded photographs were moved."""
         return torch.device("cpu") if self.pixels is None else self.pixels.device
 
-    @property
-    def default_workers(self) -> int:
-        """Processes worth having: none when a batch is a copy from memory, else one per processor."""
-        return 0 if self.pixels is not None else (os.cpu_count() or 1)
-
     def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
-        """The class folders in plain string order, and each one's position.
+        """Return the class folders in plain string order, and each one's label.
 
         Raises:
             DatasetError: the folder is missing or does not hold exactly two class folders.
         """
-        if not os.path.isdir(directory):
-            raise DatasetError(
-                f"{directory}: there is no such folder; run prepare first, or give its parent by --data.root"
-            )
-        classes = class_folders(directory)
+        try:
+            classes = subfolders(directory)
+        except OSError as error:
+            raise unreadable(error) from error
         if len(classes) != 2:
+            surplus = "; keep two of them, and move the others elsewhere" if len(classes) > 2 else ""
             raise DatasetError(
-                f"{directory} holds {len(classes)} class folders ({', '.join(classes) or 'none'}); "
-                "two are needed, such as cat and dog"
+                f"{directory} has {listed(classes, 'class folder')}, "
+                f"but two are needed, such as cat and dog{surplus}"
             )
-        return classes, {name: i for i, name in enumerate(classes)}
+        return classes, {name: label for label, name in enumerate(classes)}
 
     @staticmethod
-    def make_dataset(
-        directory: str,
-        class_to_idx: dict[str, int],
-        extensions: tuple[str, ...] | None = None,
-        is_valid_file: Callable[[str], bool] | None = None,
-        allow_empty: bool = False,
-    ) -> list[tuple[str, int]]:
-        """The images of each class, folder by folder in plain string order, and their labels.
+    def make_dataset(directory: str, class_to_idx: dict[str, int], **_: Any) -> list[tuple[str, int]]:
+        """Return path and label of every image: class by class, folder by folder, in plain string order.
 
         Raises:
-            DatasetError: a class has no image.
+            DatasetError: a class has no image, or a folder cannot be read.
         """
-        assert is_valid_file is not None
         samples = []
         for name, label in class_to_idx.items():
-            images = [path for path in files_below(os.path.join(directory, name)) if is_valid_file(path)]
+            folder = os.path.join(directory, name)
+            # Keras sorts the folders by their paths, in which "a-b" comes between "a" and "a/c".
+            images = [
+                os.path.join(parent, file) for parent, files in sorted(walk(folder, refuse)) for file in files
+            ]
             if not images:
-                raise DatasetError(
-                    f"{os.path.join(directory, name)} holds no image; every class needs at least one"
-                )
+                raise DatasetError(f"{folder} holds no image; every class needs at least one")
             samples += [(path, label) for path in images]
         return samples
 
@@ -113,57 +108,48 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
         pixels = torch.empty((len(self), self.size, self.size, 3), dtype=torch.uint8)
         array = pixels.numpy()
 
-        def read(i: int) -> None:
-            array[i] = self._load(i)
+        def load(index: int) -> None:
+            array[index] = self._load(index)
 
+        title = f"decoding {one_line(self.root)}"
+        hide = None if progress else True  # None: tqdm finds out whether standard error is a terminal
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
-            # None lets tqdm look whether standard error is a terminal.
-            hide = None if progress else True
-            done = pool.map(read, range(len(self)))
-            for _ in tqdm(done, f"decoding {self.root}", len(self), leave=False, disable=hide, unit="img"):
+            loaded = pool.map(load, range(len(self)))
+            for _ in tqdm(loaded, title, len(self), leave=False, disable=hide, unit="img"):
                 pass
         finally:
             pool.shutdown(cancel_futures=True)
         self.pixels = pixels
 
     def to(self, device: torch.device) -> None:
-        """Keep the decoded photographs and the labels on a device; batches are put together there."""
+        """Move the decoded photographs and the labels to a device; batches are put together there."""
         assert self.pixels is not None, "decode first"
         self.pixels = self.pixels.to(device)
         self.labels = self.labels.to(device)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """The batch of these samples, from memory when decoded; what a DataLoader asks for."""
+        """Return the batch of these samples, its pixels uint8 in channels_last memory."""
         index = torch.as_tensor(indices)
         if self.pixels is None:
-            decoded = torch.from_numpy(np.stack([self._load(int(i)) for i in indices]))
-            return decoded, self.labels[index], index
-        if self.device.type == "cuda":
-            index = index.pin_memory()  # from pageable memory, the host would wait until the GPU is idle
-        index = index.to(self.device, non_blocking=True)
-        return self.pixels[index], self.labels[index], index
+            pixels = torch.from_numpy(np.stack([self._load(int(i)) for i in indices]))
+        else:
+            if self.device.type == "cuda":
+                index = index.pin_memory()  # from pageable memory, the host would wait until the GPU is idle
+            index = index.to(self.device, non_blocking=True)
+            pixels = self.pixels[index]
+        return pixels.permute(0, 3, 1, 2), self.labels[index], index  # (N, S, S, 3) -> (N, 3, S, S)
 
-    def _load(self, i: int) -> "np.ndarray":
-        return load_pixels(Path(self.samples[i][0]), self.size, self.resize)
-
-
-def class_folders(directory: str) -> list[str]:
-    """A directory's folders in plain string order, without hidden ones and what macOS adds to archives."""
-    try:
-        folders = [entry.name for entry in os.scandir(directory) if entry.is_dir()]
-    except OSError as error:
-        raise DatasetError(f"{directory} cannot be read ({error.strerror}); check its permissions") from error
-    return sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+    def _load(self, index: int) -> npt.NDArray[np.uint8]:
+        return load_pixels(Path(self.samples[index][0]), self.size, self.resize)
 
 
-def files_below(directory: str) -> list[str]:
-    """Every file below a directory in Keras' order: folder by folder, each in plain string order."""
+def listed(names: Sequence[str], kind: str) -> str:
+    """Return a count with its names, such as ``3 class folders (bird, cat, dog)``."""
+    count = f"{len(names) or 'no'} {kind}{'' if len(names) == 1 else 's'}"
+    return f"{count} ({', '.join(names)})" if names else count
 
-    def refuse(error: OSError) -> None:
-        raise DatasetError(
-            f"{error.filename} cannot be read ({error.strerror}); check its permissions"
-        ) from error
 
-    walk = sorted(os.walk(directory, onerror=refuse), key=lambda step: step[0])
-    return [os.path.join(folder, file) for folder, _, files in walk for file in sorted(files)]
+def refuse(error: OSError) -> NoReturn:
+    """Raise the error for a folder that cannot be read."""
+    raise unreadable(error) from error

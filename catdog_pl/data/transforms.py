@@ -1,4 +1,4 @@
-"""Keras' affine augmentation in batches: draw the parameters, then apply them.
+"""Keras' affine augmentation in batches: sample the parameters, then apply them.
 
 The numbers are those of ``ImageDataGenerator`` in Keras 3 (``keras/src/legacy/preprocessing/image.py``):
 rotation, shift and zoom about the image centre in one bilinear warp with repeated edges, then the flip,
@@ -18,7 +18,7 @@ class AffineRanges:
     """How far the augmentation goes; the defaults are the workshop's.
 
     Attributes:
-        rotation: largest angle in degrees, drawn in both directions.
+        rotation: largest angle in degrees, in both directions.
         width_shift: largest shift by width, as a fraction; Keras 3 moves the rows by it.
         height_shift: largest shift by height, as a fraction; Keras 3 moves the columns by it.
         zoom: each axis is scaled by its own factor in 1 - zoom .. 1 + zoom; above 1 shows more.
@@ -32,17 +32,17 @@ class AffineRanges:
     horizontal_flip: bool = True
 
 
-def draw(ranges: AffineRanges, seed: int, epoch: int, count: int) -> Tensor:
-    """Draw the parameters of every sample of one epoch.
+def sample_parameters(ranges: AffineRanges, seed: int, epoch: int, count: int) -> Tensor:
+    """Sample the parameters of every photograph for one epoch.
 
-    Row i depends on ``(seed, epoch, i)`` alone: not on the number of samples, workers or devices, nor on
-    the order of the batches. Six uniform numbers a sample, in the order in which Keras draws.
+    Row i depends on ``(seed, epoch, i)`` alone: not on the number of photographs, workers or devices, nor on
+    the order of the batches. Six uniform numbers a photograph, in the order in which Keras samples them.
 
     Args:
         ranges: how far each parameter goes.
         seed: >= 0.
         epoch: >= 0.
-        count: number of samples.
+        count: number of photographs.
 
     Returns:
         (count, 6) float64: angle in degrees, tx and ty as fractions of the image, zx, zy, flip (0 or 1).
@@ -60,7 +60,7 @@ def draw(ranges: AffineRanges, seed: int, epoch: int, count: int) -> Tensor:
 
 
 def affine_matrices(parameters: Tensor, size: int) -> Tensor:
-    """From an output position to the input position that it shows.
+    """Return the matrices from an output position to the input position that it shows.
 
     With o = (size - 1) / 2 and a position (r, c), Keras computes, for the shifts in pixels::
 
@@ -72,7 +72,7 @@ def affine_matrices(parameters: Tensor, size: int) -> Tensor:
     ``align_corners=True``; a flip negates the output column.
 
     Args:
-        parameters: (N, 6), as ``draw`` returns them.
+        parameters: (N, 6), as ``sample_parameters`` returns them.
         size: side of the square images in pixels, > 1.
 
     Returns:
@@ -96,7 +96,7 @@ def warp(pixels: Tensor, parameters: Tensor, dtype: torch.dtype = torch.float32)
 
     Args:
         pixels: (N, C, S, S), 0..255, uint8 or float.
-        parameters: (N, 6), as ``draw`` returns them.
+        parameters: (N, 6), as ``sample_parameters`` returns them.
         dtype: in which the pixels are interpolated, float32 or float64.
 
     Returns:

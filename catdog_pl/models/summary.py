@@ -1,25 +1,34 @@
-"""``python -m catdog_pl summary``: a model's layer table as Keras prints it."""
+"""A model's layer table as Keras prints it: names, output shapes, parameter counts."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
-from catdog_pl.arguments import ArgumentParser
+import torch
+from torch import Tensor, nn
 
-if TYPE_CHECKING:  # importing torch takes seconds, which --help and a wrong word must not
-    from torch import Tensor, nn
-
-    from catdog_pl.models import Classifier
+from catdog_pl.models.classifier import Classifier
 
 RULE = "_" * 65
 DOUBLE_RULE = "=" * 65
+
+KERAS_CLASSES = {
+    "AvgPool2d": "AveragePooling2D",
+    "BatchNorm2d": "BatchNormalization",
+    "Conv2d": "Conv2D",
+    "ConvReLU": "Conv2D",
+    "KerasFlatten": "Flatten",
+    "Linear": "Dense",
+    "MaxPool2d": "MaxPooling2D",
+}
+"""PyTorch's class of a layer -> Keras'; any other class keeps its own name."""
 
 
 class Row(NamedTuple):
     """One line of the table.
 
     Attributes:
-        name: the Keras layer name, such as ``conv2d_1``.
-        kind: the Keras class, such as ``Conv2D``.
+        name: the layer's name, such as ``conv2d_1``.
+        kind: its class in Keras' words, such as ``Conv2D``.
         shape: the output without the batch, channels last.
         parameters: weights and biases.
     """
@@ -30,55 +39,45 @@ class Row(NamedTuple):
     parameters: int
 
 
-def keras_kinds() -> "dict[type[nn.Module], str]":
-    """Keras' name of each PyTorch layer class that is a layer in Keras too; activations are not."""
-    from torch import nn
-
-    from catdog_pl.models.classifier import FlattenKeras
-    from catdog_pl.models.convolution import ConvReLU
-
-    return {
-        nn.Conv2d: "Conv2D",
-        ConvReLU: "Conv2D",
-        nn.MaxPool2d: "MaxPooling2D",
-        FlattenKeras: "Flatten",
-        nn.Linear: "Dense",
-        nn.Dropout: "Dropout",
-    }
+def named_layers(network: nn.Module) -> dict[str, nn.Module]:
+    """Return the parts of a network that Keras counts as layers; activations belong to the layer before."""
+    activations = nn.ReLU.__module__
+    return {name: layer for name, layer in network.named_children() if type(layer).__module__ != activations}
 
 
-def layer_rows(model: "Classifier") -> list[Row]:
-    """The table of a model, measured by one forward pass over a single image.
+def layer_rows(model: Classifier) -> list[Row]:
+    """Return the table of a model, measured by one forward pass of a black image.
 
     A functional model, such as the workshop's VGG16, counts its input as a layer; a Sequential one,
     such as ``basic``, does not.
     """
-    import torch
-
-    kinds = keras_kinds()
     size = model.data_spec.image_size
     rows = [Row("input_1", "InputLayer", (size, size, 3), 0)] if model.has_backbone else []
 
-    def note(name: str, layer: "nn.Module", output: "Tensor") -> None:
+    def add_row(name: str, layer: nn.Module, output: Tensor) -> None:
         shape = (*output.shape[2:], output.shape[1]) if output.ndim == 4 else tuple(output.shape[1:])
-        rows.append(Row(name, kinds[type(layer)], shape, sum(p.numel() for p in layer.parameters())))
+        kind = type(layer).__name__
+        parameters = sum(p.numel() for p in layer.parameters())
+        rows.append(Row(name, KERAS_CLASSES.get(kind, kind), shape, parameters))
 
-    layers = [(name, layer) for part in (model.features, model.head) for name, layer in part.named_children()]
-    hooks = [
-        layer.register_forward_hook(lambda layer, _, output, name=name: note(name, layer, output))
-        for name, layer in layers
-        if type(layer) in kinds
-    ]
-    device = next(model.parameters()).device
-    with torch.no_grad():
-        model(torch.zeros(1, 3, size, size, device=device))
-    for hook in hooks:
-        hook.remove()
+    def hook(name: str) -> Any:
+        return lambda layer, _, output: add_row(name, layer, output)
+
+    layers = [*named_layers(model.features).items(), *named_layers(model.head).items()]
+    handles = [layer.register_forward_hook(hook(name)) for name, layer in layers]
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, 3, size, size, device=next(model.parameters()).device))
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
     return rows
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The layer table in the columns of Keras 2."""
+    """Return the layer table in the columns of Keras 2."""
     lines = [RULE, f"{'Layer (type)':<29}{'Output Shape':<26}{'Param #':<10}", DOUBLE_RULE]
     for row in rows:
         shape = f"(None, {', '.join(map(str, row.shape))})"
@@ -87,8 +86,8 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join([*lines[:-1], DOUBLE_RULE])
 
 
-def totals(model: "Classifier") -> str:
-    """The three totals, in Keras' words; on a backbone also the workshop's two counts of layers."""
+def totals(model: Classifier) -> str:
+    """Return the three totals in Keras' words; with a backbone also the workshop's two counts of layers."""
     total = sum(p.numel() for p in model.parameters())
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     lines = [
@@ -97,26 +96,7 @@ def totals(model: "Classifier") -> str:
         f"Non-trainable params: {total - trainable:,}",
     ]
     if model.has_backbone:
-        kinds = keras_kinds()
-        base = 1 + sum(type(layer) in kinds for layer in model.features)  # 1 for the input
-        every = base + sum(type(layer) in kinds for layer in model.head)
-        lines.append(f"{'[INFO]':<10} Pretrained model layers: {base}")
-        lines.append(f"{'[INFO]':<10} Total number of layers : {every}")
+        pretrained = 1 + len(named_layers(model.features))  # 1 for the input
+        lines.append(f"{'[INFO]':<10} Pretrained model layers: {pretrained}")
+        lines.append(f"{'[INFO]':<10} Total number of layers : {pretrained + len(named_layers(model.head))}")
     return "\n".join(lines)
-
-
-def main(argv: Sequence[str]) -> int:
-    """Print the table and the totals of one model."""
-    parser = ArgumentParser(
-        "summary",
-        description="Print a model's layers with output shapes and parameter counts.",
-    )
-    parser.add_argument("--model", default="basic", metavar="NAME", help="basic (default) or vgg16")
-    parser.add_argument("--image_size", type=int, default=150, metavar="PIXELS", help="default 150")
-    options = parser.parse_args(argv)
-
-    from catdog_pl.models.checkpoint import model_class
-
-    model = model_class(options.model).skeleton(image_size=options.image_size)
-    print(f"{table(layer_rows(model))}\n{totals(model)}\n{RULE}")
-    return 0

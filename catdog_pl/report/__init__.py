@@ -1,1 +1,1 @@
-"""What people read: the layer table and the evaluation of a test."""
+"""Reports on a trained model."""

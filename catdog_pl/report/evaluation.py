@@ -1,5 +1,6 @@
 """The workshop's test report: accuracy, crosstab, and a CSV with one line per photograph."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,28 +8,14 @@ from typing import Any
 import pandas as pd
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from sklearn.metrics import accuracy_score
 from torch import Tensor
 
 from catdog_pl.data.datamodule import CatDogDataModule
+from catdog_pl.errors import one_line
 from catdog_pl.io.files import atomic_write
 
-
-def predicted_labels(probabilities: Sequence[float]) -> list[int]:
-    """1 where the probability is above 0.5, else 0; exactly 0.5 is 0."""
-    return [1 if probability > 0.5 else 0 for probability in probabilities]
-
-
-def crosstab(true: Sequence[int], predicted: Sequence[int]) -> pd.DataFrame:
-    """How often each true label got each predicted one, with margins, in the workshop's form.
-
-    A label that was never predicted keeps its column of zeros, which ``pandas.crosstab`` alone leaves out.
-    """
-    counts = pd.crosstab(pd.Series(true), pd.Series(predicted), rownames=["True"], colnames=["Pred"])
-    counts = counts.reindex(index=[0, 1], columns=[0, 1], fill_value=0)
-    counts["All"] = counts.sum(axis=1)
-    counts.loc["All"] = counts.sum()
-    return counts.rename_axis(index="True", columns="Pred")
+Z = 1.959964
+"""Standard deviations on both sides of a normal distribution's mean that hold 95 % of it."""
 
 
 class Evaluation(Callback):
@@ -44,7 +31,7 @@ class Evaluation(Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.table = pd.DataFrame()
-        self._outputs: list[Tensor] = []
+        self._outputs: list[tuple[Tensor, Tensor]] = []
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget an earlier test."""
@@ -60,56 +47,52 @@ class Evaluation(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the batch's indices and probabilities."""
-        self._outputs.append(torch.stack([outputs["indices"].double(), outputs["probabilities"].double()]))
+        self._outputs.append((outputs["indices"], outputs["probabilities"]))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Bring the devices' answers into file order, print the report, write the CSV.
+        """Bring the devices' answers together, print the report, write the CSV.
 
         Raises:
             CatDogError: the CSV cannot be written.
         """
-        collected = gather(torch.cat(self._outputs, dim=1), trainer)
+        answers = gather(self._outputs, trainer)
         if not trainer.is_global_zero:
             return
-        order = collected[0].long()
-        probabilities = torch.empty(len(order), dtype=torch.float64)
-        probabilities[order.argsort().argsort()] = collected[1]
         datamodule: CatDogDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        self.table = evaluation_table(datamodule, order.sort().values.tolist(), probabilities.tolist())
-        print_report(self.table, datamodule)
-        self._write()
-        print(f"Predictions written to {self.path}")
-
-    def _write(self) -> None:
+        self.table = evaluation_table(datamodule, answers)
+        print(report(self.table, datamodule.folders["test"].classes))
         advice = "the figures above are complete, for the file make room there and test again"
         with atomic_write(self.path, advice) as part:
             self.table.to_csv(part, index=False)
+        print(f"Predictions written to {one_line(str(self.path))}")
 
 
-def gather(columns: Tensor, trainer: Trainer) -> Tensor:
-    """Join (2, n) columns of all devices to (2, total), on the CPU; the devices may hold different n."""
-    if trainer.world_size == 1:
-        return columns.cpu()
-    parts: list[Tensor | None] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(parts, columns.cpu())
-    return torch.cat([part for part in parts if part is not None], dim=1)
+def gather(outputs: Sequence[tuple[Tensor, Tensor]], trainer: Trainer) -> dict[int, float]:
+    """Return sample index -> probability of all devices, each of which may hold another number of them."""
+    indices, probabilities = (torch.cat(column).tolist() for column in zip(*outputs, strict=True))
+    answers = dict(zip(indices, probabilities, strict=True))
+    if trainer.world_size > 1:
+        devices: list[Any] = [None] * trainer.world_size
+        torch.distributed.all_gather_object(devices, answers)
+        for others in devices:
+            answers |= others
+    return answers
 
 
-def evaluation_table(
-    datamodule: CatDogDataModule, indices: Sequence[int], probabilities: Sequence[float]
-) -> pd.DataFrame:
-    """One row per photograph: file, probability, predicted and true class.
+def evaluation_table(datamodule: CatDogDataModule, answers: dict[int, float]) -> pd.DataFrame:
+    """Return one row per photograph in file order: file, probability, predicted and true class.
 
     Args:
         datamodule: knows the files and the labels of the test folder.
-        indices: which of them were tested, ascending.
-        probabilities: of the second class, in the same order.
+        answers: sample index -> probability of the second class.
     """
     files, labels = datamodule.files("test"), datamodule.labels("test")
-    names = datamodule.folders["test"].classes
+    names = [one_line(name) for name in datamodule.folders["test"].classes]
+    indices = sorted(answers)
+    probabilities = [answers[i] for i in indices]
     return pd.DataFrame(
         {
-            "file": [str(files[i].relative_to(datamodule.root / "test").as_posix()) for i in indices],
+            "file": [one_line(files[i].relative_to(datamodule.root / "test").as_posix()) for i in indices],
             "probability": probabilities,
             "predicted": [names[label] for label in predicted_labels(probabilities)],
             "true": [names[labels[i]] for i in indices],
@@ -117,9 +100,50 @@ def evaluation_table(
     )
 
 
-def print_report(table: pd.DataFrame, datamodule: CatDogDataModule) -> None:
-    """Print the accuracy and the crosstab as the workshop's notebook shows them."""
-    index = datamodule.folders["test"].class_to_idx
-    true, predicted = table["true"].map(index).tolist(), table["predicted"].map(index).tolist()
-    print(f"Accuracy : {accuracy_score(true, predicted)}")
-    print(crosstab(true, predicted))
+def report(table: pd.DataFrame, class_names: Sequence[str]) -> str:
+    """Return accuracy and crosstab in the form of the workshop's notebook.
+
+    Args:
+        table: as ``evaluation_table`` returns it.
+        class_names: in label order.
+    """
+    names = [one_line(name) for name in class_names]
+    true, predicted = ([names.index(name) for name in table[column]] for column in ("true", "predicted"))
+    correct, total = sum(table["true"] == table["predicted"]), len(table)
+    low, high = wilson_interval(correct, total)
+    titles = {label: f"{label} {name}" for label, name in enumerate(names)}
+    return (
+        f"Accuracy: {round(correct / total, 4)} "
+        f"({correct} of {total}; 95 % interval {low:.2f} to {high:.2f})\n"
+        f"{crosstab(true, predicted).rename(index=titles, columns=titles).to_string()}"
+    )
+
+
+def predicted_labels(probabilities: Sequence[float]) -> list[int]:
+    """Return 1 where the probability is above 0.5, else 0; exactly 0.5 is 0."""
+    return [1 if probability > 0.5 else 0 for probability in probabilities]
+
+
+def crosstab(true: Sequence[int], predicted: Sequence[int]) -> pd.DataFrame:
+    """Return how often each true label got each predicted one, with margins, in the workshop's form.
+
+    A label that was never predicted keeps its column of zeros, which ``pandas.crosstab`` alone leaves out.
+    """
+    counts = pd.crosstab(pd.Series(true), pd.Series(predicted), rownames=["True"], colnames=["Pred"])
+    counts = counts.reindex(index=[0, 1], columns=[0, 1], fill_value=0)
+    counts["All"] = counts.sum(axis=1)
+    counts.loc["All"] = counts.sum()
+    return counts.rename_axis(index="True", columns="Pred")
+
+
+def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+    """Return the 95 % confidence interval of an accuracy, by Wilson's score.
+
+    With p = correct / total and n = total, z as `Z`:
+    (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n). It holds for small n and for p
+    near 0 or 1. Source: E. B. Wilson, Journal of the American Statistical Association 22 (1927), 209-212.
+    """
+    p, weight = correct / total, Z * Z / total
+    centre = p + weight / 2
+    margin = math.sqrt(weight * p * (1 - p) + weight * weight / 4)
+    return max(0.0, (centre - margin) / (1 + weight)), min(1.0, (centre + margin) / (1 + weight))

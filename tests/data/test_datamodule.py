@@ -44,6 +44,7 @@ def test_pixels_are_pillows_and_labels_the_folders(
     module.setup("fit")
     answers = batches(module, "validation")
     assert [len(labels) for _, labels, _ in answers] == [3, 3, 2]
+    assert all(pixels.is_contiguous(memory_format=torch.channels_last) for pixels, *_ in answers)
     indices = torch.cat([indices for *_, indices in answers])
     assert indices.tolist() == list(range(8))
     assert torch.cat([labels for _, labels, _ in answers]).tolist() == [0] * 4 + [1] * 4
@@ -69,6 +70,15 @@ def test_training_is_shuffled_by_seed_and_epoch_and_nothing_is_lost(photos: Path
     assert order(0) != list(range(16))
 
 
+def test_views_may_be_set_until_training_starts(photos: Path) -> None:
+    module = CatDogDataModule(photos, image_size=16)
+    module.setup("fit")
+    module.views = 2
+    first, second, third = (module._parameters(epoch, torch.device("cpu")) for epoch in range(3))
+    assert torch.equal(first, third)
+    assert not torch.equal(first, second)
+
+
 def test_files_come_in_keras_order_and_hidden_ones_do_not(data: Path) -> None:
     cats = data / "train" / "cat"
     source = cats / "cat.0.jpg"
@@ -78,9 +88,13 @@ def test_files_come_in_keras_order_and_hidden_ones_do_not(data: Path) -> None:
         "._cat.9.jpg",
         "Thumbs.db",
         "sub/cat.0.jpg",
+        "sub-2/cat.0.jpg",
+        "sub/more/cat.0.jpg",
         ".hidden/cat.jpg",
+        "@eaDir/cat.0.jpg",
+        "sub/__MACOSX/cat.0.jpg",
     ):
-        (cats / name).parent.mkdir(exist_ok=True)
+        (cats / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, cats / name)
     (data / "train" / ".ipynb_checkpoints").mkdir()
     (data / "train" / "__MACOSX").mkdir()
@@ -90,13 +104,24 @@ def test_files_come_in_keras_order_and_hidden_ones_do_not(data: Path) -> None:
     assert "._cat.9.jpg" not in names
     assert "Thumbs.db" not in names
     assert names.index("cat.1029.jpg") < names.index("cat.103.jpg") < names.index("cat.2.jpg")
-    assert names[-1] == "sub/cat.0.jpg"
+    # Plain string order of the folders' paths, in which "-" comes before "/".
+    assert names[-3:] == ["sub/cat.0.jpg", "sub-2/cat.0.jpg", "sub/more/cat.0.jpg"]
+    assert len(names) == 8 + 2 + 3
 
 
 @pytest.mark.skipif(os.name == "nt", reason="making links needs rights on Windows")
 def test_links_to_folders_are_not_followed(data: Path) -> None:
     (data / "train" / "cat" / "loop").symlink_to(data / "train")
     assert len(CachedImageFolder(data / "train", 16)) == 16
+
+
+@pytest.mark.skipif(os.name == "nt", reason="making links needs rights on Windows")
+def test_a_class_folder_may_be_a_link(data: Path) -> None:
+    (data / "train" / "cat").rename(data / "elsewhere")
+    (data / "train" / "cat").symlink_to(data / "elsewhere")
+    folder = CachedImageFolder(data / "train", 16)
+    assert folder.classes == ["cat", "dog"]
+    assert len(folder) == 16
 
 
 def spoil_empty(data: Path) -> str:
@@ -107,17 +132,42 @@ def spoil_empty(data: Path) -> str:
 
 def spoil_missing(data: Path) -> str:
     shutil.rmtree(data / "validation")
-    return "validation: there is no such folder; run prepare first"
+    return "data has no folder validation, only test, train; move photographs of each class there"
 
 
 def spoil_one_class(data: Path) -> str:
     shutil.rmtree(data / "validation" / "cat")
-    return r"holds 1 class folders \(dog\); two are needed"
+    return r"has 1 class folder \(dog\), but two are needed, such as cat and dog$"
 
 
 def spoil_three_classes(data: Path) -> str:
     (data / "train" / "horse").mkdir()
-    return r"holds 3 class folders \(cat, dog, horse\)"
+    return r"has 3 class folders \(cat, dog, horse\), but two are needed, .* move the others elsewhere$"
+
+
+def spoil_no_classes(data: Path) -> str:
+    shutil.rmtree(data / "train")
+    (data / "train").mkdir()
+    return "train has no class folders, but two are needed"
+
+
+def spoil_split(data: Path) -> str:
+    (data / "validation").rename(data / "Val")
+    return f"data has no folder validation, but Val; rename it: mv {data}/Val {data}/validation$"
+
+
+def spoil_splits(data: Path) -> str:
+    for split in ("test", "validation"):
+        shutil.rmtree(data / split)
+    (data / "train").rename(data / "pets")
+    return (
+        f"has no folder train, only pets; split .*: python -m catdog_pl prepare {data} --root {data}-split$"
+    )
+
+
+def spoil_root(data: Path) -> str:
+    shutil.rmtree(data)
+    return f"data: there is no such folder; make it with .* prepare SOURCE --root {data}, or give another"
 
 
 def spoil_other_classes(data: Path) -> str:
@@ -126,7 +176,18 @@ def spoil_other_classes(data: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "spoil", [spoil_empty, spoil_missing, spoil_one_class, spoil_three_classes, spoil_other_classes]
+    "spoil",
+    [
+        spoil_empty,
+        spoil_missing,
+        spoil_one_class,
+        spoil_three_classes,
+        spoil_no_classes,
+        spoil_split,
+        spoil_splits,
+        spoil_root,
+        spoil_other_classes,
+    ],
 )
 def test_a_wrong_layout_is_named_in_one_line(data: Path, spoil: "object") -> None:
     message = spoil(data)  # type: ignore[operator]

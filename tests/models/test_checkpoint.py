@@ -15,7 +15,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from catdog_pl.callbacks.history import SafeCheckpointIO
+from catdog_pl.callbacks.checkpoint import AtomicCheckpointIO
 from catdog_pl.errors import CatDogError, CheckpointError
 from catdog_pl.models import VGG16, Basic, load_checkpoint
 from catdog_pl.models.checkpoint import read_checkpoint
@@ -111,6 +111,7 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], object]] = {
     "note of another kind": lambda c: c.update({NOTE: "basic"}),
     "format of the future": lambda c: c[NOTE].update(format=99),
     "foreign model": lambda c: c[NOTE].update(model="os.system"),
+    "a list for a model": lambda c: c[NOTE].update(model=["basic"]),
     "no classes": lambda c: c[NOTE]["data"].pop("class_names"),
     "three classes": lambda c: c[NOTE]["data"].update(class_names=["a", "b", "c"]),
     "two image sizes": lambda c: c[NOTE]["data"].update(image_size=10**6),
@@ -160,9 +161,9 @@ def refused_everywhere(file: Path, run: Run, capsys: pytest.CaptureFixture[str])
         assert run(line) == 1
         out, err = capsys.readouterr()
         assert (out, err.count("\n")) == ("", 1), line
-        assert err.startswith("[ERROR]    checkpoint ")
+        assert err.startswith("[ERROR]    Checkpoint ")
     with pytest.raises(CatDogError):
-        predict("x.jpg", ckpt_path=file)
+        predict("x.jpg", file)
     assert not Path("x.keras").exists()
 
 
@@ -283,13 +284,13 @@ def test_a_failed_write_leaves_the_old_checkpoint_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "last.ckpt"
-    SafeCheckpointIO().save_checkpoint({"epoch": 1}, file)
+    AtomicCheckpointIO().save_checkpoint({"epoch": 1}, file)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(CatDogError, match=r"last.ckpt cannot be written .*No space left"):
-        SafeCheckpointIO().save_checkpoint({"epoch": 2}, file)
+        AtomicCheckpointIO().save_checkpoint({"epoch": 2}, file)
     assert torch.load(file) == {"epoch": 1}
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ""] == ["last.ckpt"]

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from sklearn.metrics import accuracy_score
+from scipy.stats import binomtest
 
-from catdog_pl.report.evaluation import crosstab, predicted_labels
+from catdog_pl.report.evaluation import crosstab, predicted_labels, report, wilson_interval
 from tests.conftest import Run
 
 
@@ -12,7 +12,6 @@ def test_the_workshops_own_table() -> None:
     true = [0] * 100 + [1] * 100
     probabilities = [0.2] * 65 + [0.8] * 35 + [0.3] * 11 + [0.9] * 89
     predicted = predicted_labels(probabilities)
-    assert accuracy_score(true, predicted) == 0.77
     assert str(crosstab(true, predicted)) == "\n".join(
         [
             "Pred   0    1  All",
@@ -28,6 +27,26 @@ def test_a_class_that_was_never_predicted_keeps_its_column() -> None:
     table = crosstab([0, 0, 1], [0, 0, 0])
     assert table.columns.tolist() == [0, 1, "All"]
     assert table.T["All"].tolist() == [3, 0, 3]
+
+
+@pytest.mark.parametrize(
+    ("correct", "total"), [(175, 200), (0, 1), (1, 1), (0, 200), (200, 200), (2, 3), (617, 1000)]
+)
+def test_the_interval_is_wilsons(correct: int, total: int) -> None:
+    theirs = binomtest(correct, total).proportion_ci(method="wilson")
+    assert wilson_interval(correct, total) == pytest.approx((theirs.low, theirs.high), abs=1e-6)
+
+
+def test_the_report_names_classes_counts_and_interval() -> None:
+    table = pd.DataFrame({"true": ["cat"] * 3 + ["owl"] * 3, "predicted": ["cat"] * 4 + ["owl"] * 2})
+    assert report(table, ["cat", "owl"]).splitlines() == [
+        "Accuracy: 0.8333 (5 of 6; 95 % interval 0.44 to 0.97)",
+        "Pred   0 cat  1 owl  All",
+        "True                    ",
+        "0 cat      3      0    3",
+        "1 owl      1      2    3",
+        "All        4      2    6",
+    ]
 
 
 def test_exactly_one_half_is_the_first_class() -> None:

@@ -7,8 +7,7 @@ import torch
 
 from catdog_pl.errors import CheckpointError
 from catdog_pl.models.basic import Basic
-from catdog_pl.models.checkpoint import read_checkpoint, save_checkpoint
-from catdog_pl.refusals import changes
+from catdog_pl.models.checkpoint import compare, read_checkpoint, save_checkpoint
 from tests.conftest import Run
 
 
@@ -20,7 +19,7 @@ def untrained(tmp_path: Path) -> Path:
 
 def test_what_was_imported_has_no_epoch(untrained: Path) -> None:
     checkpoint = read_checkpoint(untrained)
-    (line,) = changes(checkpoint, dict(checkpoint["hyper_parameters"]), untrained)
+    (line,) = compare(checkpoint, dict(checkpoint["hyper_parameters"]), untrained)
     assert line == f"From the checkpoint {untrained}: model basic, not trained here yet"
 
 

@@ -1,0 +1,39 @@
+"""``summary``: a model's layer table as Keras prints it."""
+
+from collections.abc import Sequence
+
+from catdog_pl.arguments import ArgumentParser, positive, spellings
+from catdog_pl.models.registry import MODELS, model_class
+from catdog_pl.process import gc_paused
+
+
+def parser() -> ArgumentParser:
+    """Return the parser of the command's options."""
+    parser = ArgumentParser(
+        "summary", description="Print a model's layers, output shapes and parameter counts."
+    )
+    add = parser.add_argument
+    add("--model", default="basic", metavar="NAME", help=f"{' or '.join(MODELS)}; default basic")
+    add(
+        *spellings("image_size"),
+        type=positive(int),
+        default=150,
+        metavar="PIXELS",
+        help="side of the square images; default 150",
+    )
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the table and the totals of one model.
+
+    Raises:
+        UsageError: the model is unknown, or takes no images of that size.
+    """
+    options = parser().parse_args(argv)
+    with gc_paused():
+        model = model_class(options.model).skeleton(image_size=options.image_size)
+        from catdog_pl.models.summary import RULE, layer_rows, table, totals
+
+    print(table(layer_rows(model)), totals(model), RULE, sep="\n")
+    return 0
