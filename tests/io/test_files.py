@@ -168,3 +168,15 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     failures: list[OSError] = []
     assert list(walk(tmp_path / "none", failures.append)) == []
     assert [failure.filename for failure in failures] == [str(tmp_path / "none")]
+
+
+def test_other_files_are_told_where_somebody_asks(tmp_path: Path) -> None:
+    for name in ("a/1.jpg", "a/1.jpg_large", "a/.hidden", "a/@eaDir/2.txt", "b/notes", "b/c.zip"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    others: list[str] = []
+    names = [name for _, names in walk(tmp_path, pytest.fail, others.append) for name in names]
+    assert names == ["1.jpg"]
+    assert [Path(other).relative_to(tmp_path).as_posix() for other in others] == [
+        "a/1.jpg_large", "b/c.zip", "b/notes",
+    ]  # fmt: skip
