@@ -51,7 +51,7 @@ class TransferClassifier(Classifier):
         super().__init__(image_size, **options)
         if image_size < backbone.min_size:
             raise UsageError(
-                f"image_size {image_size} is too small for {self.name}; give {backbone.min_size} or more"
+                f"image_size {image_size} is too small for {type(self).__name__}; give {backbone.min_size} or more"
             )
         if cached_views < 0:
             raise UsageError(f"cached_views is {cached_views}; it must be 0 (off) or more")

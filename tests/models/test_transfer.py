@@ -133,7 +133,7 @@ def test_a_counter_of_another_kind_is_refused(value: Tensor) -> None:
 
 
 def test_an_image_too_small_for_the_backbone_is_refused() -> None:
-    with pytest.raises(UsageError, match="image_size 7 is too small for toy; give 8 or more"):
+    with pytest.raises(UsageError, match="image_size 7 is too small for Toy; give 8 or more"):
         Toy(image_size=7)
 
 
