@@ -75,7 +75,7 @@ def run_import(file: Path, arguments: argparse.Namespace) -> None:
 
     check_free(arguments.output, arguments.overwrite)
     found = import_file(file, arguments.image_size, tuple(arguments.class_names))
-    target = arguments.output or runs.new_run(found.model.name) / runs.BEST
+    target = arguments.output or runs.RunFolder.create(found.model.name).path / runs.BEST
     save_checkpoint(found.model, target, found.optimizer)
     for line in report(found):
         print(line)
