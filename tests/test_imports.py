@@ -55,10 +55,6 @@ MAY_IMPORT["commands"] = set(MAY_IMPORT) - {"commands", "__main__"}
 PENDING = {
     "data.prepare.config",
     "data.prepare.pipeline",
-    "keras.optimizer",
-    "keras.preprocessing",
-    "keras.recognise",
-    "keras.saving",
 }
 """Modules that a coming commit moves or splits."""
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from catdog_pl.keras.optimizer import RMSpropState
-from catdog_pl.keras.saving import export_file
+from catdog_pl.export.keras import export_keras
 from catdog_pl.models import Basic
 from catdog_pl.models.checkpoint import save_checkpoint
 from catdog_pl.models.classifier import DataSpec
@@ -32,7 +31,7 @@ def home(own_folder: Path, photos: Path) -> Path:
     for name in ("best", "last"):
         save_checkpoint(model, RUN / f"{name}.ckpt", model.configure_optimizers())
     (RUN / "config.yaml").touch()
-    export_file(model, RMSpropState({}, {}), Path("model.keras"))
+    export_keras(model, {}, Path("model.keras"))
     Path("data").symlink_to(photos)
     Path("a_file").write_text("precious", encoding="utf-8")
     Path("a_folder").mkdir()
@@ -82,7 +81,7 @@ WORDS = [
     ("keras send", "'import', 'export'"),
     ("keras import", "required: file; see python -m catdog_pl keras import --help"),
     ("keras export best", "required: --output; see python -m catdog_pl keras export --help"),
-    ("keras export best --output model.onnx", "give such a name"),
+    ("keras export best --output model.onnx", "give one that ends in .weights.h5, .h5, .hdf5, .keras"),
 ]
 
 
@@ -153,11 +152,11 @@ BLOCKED = [
     ("predict data/test/cat --output a_folder --overwrite", "a_folder cannot be written", "another --output"),
     ("predict data/test/cat --output a_file/x", "a_file/x cannot be written", "give another --output"),
     ("predict data/test/cat --output none/x", "none/x cannot be written", "give another --output"),
-    ("keras import model.keras --output a_folder", "a_folder is there", "another --output"),
+    ("keras import model.keras --output a_folder", "a_folder exists already", "another --output"),
     ("keras import model.keras --output a_folder --overwrite", "a_folder cannot be written", ""),
     ("keras import model.keras --output a_file/x.ckpt", "a_file/x.ckpt cannot be written", ""),
     ("keras export best --output a_file/x.keras", "a_file/x.keras cannot be written", ""),
-    ("keras export best --output a_folder", "a_folder is there", "another --output"),
+    ("keras export best --output a_folder", "a_folder exists already", "another --output"),
 ]
 
 

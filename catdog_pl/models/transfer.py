@@ -50,9 +50,8 @@ class TransferClassifier(Classifier):
     ) -> None:
         super().__init__(image_size, **options)
         if image_size < backbone.min_size:
-            raise UsageError(
-                f"image_size {image_size} is too small for {type(self).__name__}; give {backbone.min_size} or more"
-            )
+            name, least = type(self).__name__, backbone.min_size
+            raise UsageError(f"image_size {image_size} is too small for {name}; give {least} or more")
         if cached_views < 0:
             raise UsageError(f"cached_views is {cached_views}; it must be 0 (off) or more")
         self.normalization = normalization

@@ -73,7 +73,7 @@ def test_import_to_a_path(model: Model, capsys: pytest.CaptureFixture[str]) -> N
     )
     assert load_checkpoint(Path("a/b.ckpt")).data_spec.class_names == ("day", "night")
     assert main(["keras", "import", "model.keras", "--output", "a/b.ckpt"]) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert main(["keras", "import", "model.keras", "--output", "a/b.ckpt", "--overwrite"]) == 0
     assert load_checkpoint(Path("a/b.ckpt")).data_spec.class_names == ("cat", "dog")
 
