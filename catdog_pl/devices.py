@@ -60,7 +60,7 @@ def bfloat16_is_fast(device: "torch.device") -> bool:
     import torch
 
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return True
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
