@@ -1,21 +1,22 @@
 """``fit``, ``validate`` and ``test`` on LightningCLI."""
 
-import inspect
 import re
 import shlex
 import signal
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from catdog_pl.callbacks.checkpoint import (
@@ -35,7 +36,7 @@ from catdog_pl.models.classifier import NOTE, Classifier
 from catdog_pl.models.registry import class_path, model_class, model_name
 from catdog_pl.process import keep_memory, on_terminal, program, silence
 from catdog_pl.runs import LAST, ROOT, RunFolder, find_checkpoint
-from catdog_pl.short_forms import canonical, option_value, parse_message
+from catdog_pl.short_forms import canonical, missing_package, option_value, parse_message
 
 SEED = 2018
 
@@ -53,8 +54,11 @@ class SaveConfig(SaveConfigCallback):
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write ``config.yaml``, or a numbered one for a run that is resumed."""
-        with atomic_write(RunFolder(Path(trainer.default_root_dir)).new_config()) as part:
+        run = RunFolder(Path(trainer.default_root_dir))
+        with atomic_write(run.new_config()) as part:
             part.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8")
+        for logger in trainer.loggers:  # which hear the model's own parameters from Lightning
+            logger.log_hyperparams(run.remembered())
 
 
 class CatDogCLI(LightningCLI):
@@ -75,6 +79,8 @@ class CatDogCLI(LightningCLI):
     def __init__(self, stage: str, argv: Sequence[str]) -> None:
         silence()
         keep_memory()
+        for logger in (CSVLogger, TensorBoardLogger):
+            make_save_dir_optional(logger)
         self.stage = stage
         words = canonical(argv, class_path)
         self.checkpoint_path = self._find_checkpoint(words)
@@ -219,6 +225,11 @@ class CatDogCLI(LightningCLI):
         Raises:
             CatDogError: a value is refused.
         """
+        # Only for now: the saved configuration must not send the logs of another run into this one's folder.
+        loggers = [logger for logger in as_list(self.config.trainer.logger) if has_default_folder(logger)]
+        defaults = [logger.init_args.save_dir for logger in loggers]
+        for logger in loggers:
+            logger.init_args.save_dir = str(self.run_folder.path)
         try:
             super().instantiate_classes()
         except BaseException as error:
@@ -226,6 +237,9 @@ class CatDogCLI(LightningCLI):
             if isinstance(error, TypeError | ValueError | MisconfigurationException):
                 raise refusal(error) from error
             raise
+        finally:
+            for logger, default in zip(loggers, defaults, strict=True):
+                logger.init_args.save_dir = default
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the run's folder, whole checkpoints, and a progress bar on a terminal."""
@@ -274,7 +288,7 @@ class CatDogCLI(LightningCLI):
             if self.stage != "fit" or self.checkpoint_path is None or self.epoch_seed.has_begun:
                 raise
             raise unrestorable(error, self.checkpoint_path) from error
-        except (CatDogError, RuntimeError, OSError, EOFError) as error:
+        except (CatDogError, ImportError, RuntimeError, OSError, EOFError) as error:
             if isinstance(error, UsageError) or (line := failure(error, self.run_folder.path)) is None:
                 raise
             raise CatDogError(f"{line}{self._how_to_resume()}") from error
@@ -322,11 +336,24 @@ def known_keys(parser: LightningArgumentParser, error: str) -> list[str]:
     keys = list(parser.get_defaults(skip_validation=True).keys(branches=True))
     named = re.search(r"given class_path '([^']+)'", error)
     try:
-        own = inspect.signature(model_class(model_name(named[1] if named else ""))).parameters
+        own = signature(model_class(model_name(named[1] if named else ""))).parameters
     except UsageError:  # it speaks of no model
         return keys
     others = [key for key in keys if not key.startswith("model.init_args.")]
     return others + [f"model.init_args.{name}" for name in own]
+
+
+def make_save_dir_optional(logger: type[Logger]) -> None:
+    """Let a logger be chosen without its ``save_dir``, which is the run's folder then."""
+    init: Any = logger.__init__
+    if signature(logger).parameters["save_dir"].default is Parameter.empty:
+        init.__defaults__ = (None, *init.__defaults__)
+
+
+def has_default_folder(logger: Any) -> bool:
+    """Return whether a logger's options leave open where it writes."""
+    options = logger.get("init_args", {}) if isinstance(logger, Namespace) else {}
+    return "save_dir" in options and options["save_dir"] in (None, ".", "./mlruns")
 
 
 def as_list(value: Any) -> list[Any]:
@@ -341,7 +368,8 @@ def refusal(error: Exception) -> CatDogError:
         if isinstance(cause, CatDogError):
             return cause
         cause = cause.__cause__ or cause.__context__
-    return UsageError(first_line(error))
+    text = str(error)
+    return UsageError(parse_message(text, []) if "given class_path" in text else first_line(error))
 
 
 def unrestorable(error: Exception, path: Path) -> CatDogError:
@@ -371,6 +399,8 @@ def failure(error: Exception, run: Path) -> str | None:
     text = str(error).strip()
     if isinstance(error, CatDogError):
         return text
+    if isinstance(error, ImportError):
+        return missing_package(text)
     # A worker process hands our error over as text behind its traceback: the last line, after its class.
     if text.startswith("Caught ") and (ours := re.match(r"catdog_pl\.[\w.]+: (.*)", text.splitlines()[-1])):
         return ours[1]

@@ -39,7 +39,10 @@ class History(EpochMetrics):
         self._epoch_start = self._fit_start = time.perf_counter()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print where the training runs and where its files go."""
+        """Print where the training runs and where its files go.
+
+        ``pl_module.print`` gives a line to the progress bar, which loses it while no bar is drawn.
+        """
         self._fit_start = time.perf_counter()
         device = trainer.strategy.root_device
         name = (
@@ -47,10 +50,10 @@ class History(EpochMetrics):
             if device.type == "cuda"
             else f"{torch.get_num_threads()} threads"
         )
-        pl_module.print(
-            f"Training on {trainer.num_devices} x {device.type} ({name}), precision {trainer.precision}"
-        )
-        pl_module.print(f"Files of this run: {trainer.default_root_dir}")
+        if trainer.is_global_zero:
+            devices = f"{trainer.num_devices} x {device.type}"
+            print(f"Training on {devices} ({name}), precision {trainer.precision}")
+            print(f"Files of this run: {trainer.default_root_dir}")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the epoch's clock."""
@@ -72,10 +75,10 @@ class History(EpochMetrics):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print how long it took, which epoch was best, why it stopped, and what to type next."""
-        minutes = (time.perf_counter() - self._fit_start) / 60
-        pl_module.print(f"It takes {minutes:.2f} min to train the model")
-        for line in closing_lines(self.rows, trainer):
-            pl_module.print(line)
+        if trainer.is_global_zero:
+            minutes = (time.perf_counter() - self._fit_start) / 60
+            print(f"It takes {minutes:.2f} min to train the model")
+            print("\n".join(closing_lines(self.rows, trainer)))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows, for the checkpoint."""
