@@ -226,10 +226,10 @@ class CatDogCLI(LightningCLI):
             CatDogError: a value is refused.
         """
         # Only for now: the saved configuration must not send the logs of another run into this one's folder.
-        loggers = [logger for logger in as_list(self.config.trainer.logger) if has_default_folder(logger)]
-        defaults = [logger.init_args.save_dir for logger in loggers]
+        loggers = [logger for logger in as_list(self.config.trainer.logger) if isinstance(logger, Namespace)]
+        given = [logger.clone() for logger in loggers]
         for logger in loggers:
-            logger.init_args.save_dir = str(self.run_folder.path)
+            write_into(self.run_folder.path, logger.get("init_args", {}))
         try:
             super().instantiate_classes()
         except BaseException as error:
@@ -238,8 +238,8 @@ class CatDogCLI(LightningCLI):
                 raise refusal(error) from error
             raise
         finally:
-            for logger, default in zip(loggers, defaults, strict=True):
-                logger.init_args.save_dir = default
+            for logger, before in zip(loggers, given, strict=True):
+                logger.update(before)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the run's folder, whole checkpoints, and a progress bar on a terminal."""
@@ -350,10 +350,14 @@ def make_save_dir_optional(logger: type[Logger]) -> None:
         init.__defaults__ = (None, *init.__defaults__)
 
 
-def has_default_folder(logger: Any) -> bool:
-    """Return whether a logger's options leave open where it writes."""
-    options = logger.get("init_args", {}) if isinstance(logger, Namespace) else {}
-    return "save_dir" in options and options["save_dir"] in (None, ".", "./mlruns")
+def write_into(folder: Path, options: Any) -> None:
+    """Set where a logger writes, if its options leave it open."""
+    if "save_dir" in options and options["save_dir"] in (None, ".", "./mlruns"):
+        options["save_dir"] = str(folder)
+    if "tracking_uri" in options and not options["tracking_uri"]:  # MLflow 3 takes no plain folder any more
+        Path(options["save_dir"]).mkdir(parents=True, exist_ok=True)
+        options["tracking_uri"] = f"sqlite:///{options['save_dir']}/mlflow.db"
+        options["artifact_location"] = options["artifact_location"] or f"{options['save_dir']}/mlruns"
 
 
 def as_list(value: Any) -> list[Any]:
@@ -369,7 +373,7 @@ def refusal(error: Exception) -> CatDogError:
             return cause
         cause = cause.__cause__ or cause.__context__
     text = str(error)
-    return UsageError(parse_message(text, []) if "given class_path" in text else first_line(error))
+    return UsageError(parse_message(text, []) if "Does not validate" in text else first_line(error))
 
 
 def unrestorable(error: Exception, path: Path) -> CatDogError:

@@ -168,6 +168,10 @@ def parse_message(error: str, known: Sequence[str]) -> str:
         r"Problem with given class_path '(?:[\w.]*\.)?(\w+)': (.*?)(?= - Expected | Given value |$)", text
     ):
         return f"{problem[1]}: {missing_package(problem[2]) or problem[2]}"
+    if other := re.match(
+        r"Does not validate.* Errors: - (?!Expected)(.*?) - Expected .*class_path='(?:[\w.]*\.)?(\w+)'", text
+    ):
+        return f"{other[2]}: {other[1]}"
     if union := re.match(r'Parser key "([^"]+)": .*Subtypes: \[(.*?)\] .*Given value: (.*)', text):
         return f"--{union[1]} {union[3]}: not a valid {readable(union[2])}"
     if single := re.match(r'Parser key "([^"]+)": Expected an? (.*?)\. Got value: (.*)', text):

@@ -124,10 +124,13 @@ def best_epoch(rows: list[dict[str, float]], trainer: Trainer) -> str | None:
 
 def next_command(trainer: Trainer) -> str | None:
     """Return the command that tests the run's best checkpoint, or its last where there is no best."""
-    last = Path(trainer.default_root_dir) / LAST
+    folder = Path(trainer.default_root_dir)
+    last = folder / LAST
     checkpoint = best_checkpoint(trainer) or (last if last.is_file() else None)
     if checkpoint is None:
         return None
+    if checkpoint.parent.resolve() == folder.resolve():
+        checkpoint = folder / checkpoint.name  # as short as the user's own words
     with suppress(CatDogError):
         if find_checkpoint().samefile(checkpoint):  # what a test takes by itself
             return f"{program()} test"

@@ -149,7 +149,7 @@ def test_a_folder_of_ones_own_is_the_runs(photos: Path, run: Run, capsys: Captur
         "metrics.csv",
     }
     hint = capsys.readouterr().out.splitlines()[-1]
-    assert hint == f"Next: python -m catdog_pl test --ckpt_path {folder / 'best.ckpt'}"
+    assert hint == "Next: python -m catdog_pl test --ckpt_path mine/best.ckpt"
     assert run(hint.partition("catdog_pl ")[2]) == 0
     assert (folder / "test.csv").is_file()
     capsys.readouterr()
