@@ -137,7 +137,7 @@ def test_only_plain_values_are_remembered() -> None:
         "seed_everything: 7\n"
         "data: {root: x, image_size: 99, resize: bilinear, zoom: 0.1, loader: {class_path: os.system}}\n"
         "trainer: {precision: 16-mixed, accelerator: gpu, devices: 8, max_epochs: 3,\n"
-        "  gradient_clip_val: 1.0, logger: {class_path: evil.Logger}, callbacks: [{class_path: evil.Callback}]}\n"
+        "  gradient_clip_val: 1.0, logger: {class_path: evil.Logger}, callbacks: [{class_path: evil.C}]}\n"
         "early_stopping: {patience: 9}\ncheckpoint: {monitor: val_acc, dirpath: /old}\n"
         "model: {class_path: evil.Model}\nckpt_path: x.ckpt\n"
     )
