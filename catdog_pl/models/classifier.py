@@ -131,7 +131,7 @@ class Classifier(LightningModule, ABC):
 
     def widen(self, pixels: Tensor) -> Tensor:
         """Pixels of any dtype as float32, or float64 for a float64 model: preprocessing is never coarser."""
-        return pixels.to(torch.promote_types(self.weight_dtype, torch.float32))
+        return pixels.to(torch.float64 if self.weight_dtype is torch.float64 else torch.float32)
 
     @property
     def weight_dtype(self) -> torch.dtype:
