@@ -290,7 +290,7 @@ def recognise_weights(
         found.model = "vgg16"
     else:
         found.arguments["filters"] = filters
-    compare_names(found, names, in_order, len({layer.group for layer in stored}) < len(stored))
+    compare_names(found, stored, names, in_order)
     rescaling = any(kind_of(name) == "rescaling" for name in names)
     if rescaling and preprocessing != "workshop":
         raise KerasFileError(UNKNOWN_RESCALING)
@@ -299,26 +299,33 @@ def recognise_weights(
     return found
 
 
-def compare_names(found: Recognised, names: Sequence[str], in_order: bool, nested: bool) -> None:
+def compare_names(
+    found: Recognised, stored: Sequence[StoredLayer], names: Sequence[str], in_order: bool
+) -> None:
     """Compare the names of all layers with a model of ours.
 
     Args:
         found: the model; a note is added where a name does not tell what its layer does.
+        stored: the layers with weights.
         names: of layers with and without weights; those without are not in every file.
         in_order: whether they are the layers' own names in their order, not their classes.
-        nested: whether some of them stand for a nested model.
 
     Raises:
         KerasFileError: a name shows another layer than our models have.
     """
+    nested = len({layer.group for layer in stored}) < len(stored)  # of some, only the whole has a name
+    by_weights = {layer.group: "conv2d" if layer.kernel.ndim == 4 else "dense" for layer in stored}
     kinds = {name: kind_of(name) for name in names}
+    kinds |= {
+        name: by_weights[name] for name in by_weights.keys() & kinds.keys() if kinds[name] not in UNLIKE_OURS
+    }
     for name, kind in kinds.items():
         if kind in UNLIKE_OURS or kind.startswith("tf.") or (kind not in LIKE_OURS and not in_order):
             raise KerasFileError(f"its layer {name} is of a kind that the {found.model} model does not have")
     unknown = [name for name, kind in kinds.items() if kind not in LIKE_OURS]
     chain = keras_chain(found.model, {"dropout": 0.0} | found.arguments)
     ours = [spec["class_name"] for spec in chain if spec["class_name"] != "Dropout"]
-    theirs = [LIKE_OURS[kind] for kind in map(kind_of, names) if LIKE_OURS.get(kind) in ours]
+    theirs = [LIKE_OURS[kinds[name]] for name in names if LIKE_OURS.get(kinds[name]) in ours]
     if Counter(theirs) == Counter(ours) and (not in_order or theirs == ours or nested):
         return
     if unknown and not nested:
