@@ -1,6 +1,7 @@
 """``keras import`` and ``keras export``: weights exchanged with Keras, both ways."""
 
 import argparse
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -91,12 +92,12 @@ def run_import(arguments: argparse.Namespace) -> Iterator[str]:
 
     class_names = tuple(arguments.class_names)
     found = import_file(arguments.file, arguments.image_size, class_names, arguments.preprocessing)
-    target = arguments.output or runs.new_run(found.model.name) / runs.BEST
+    target = arguments.output or runs.RunFolder.create(found.model.name).path / runs.BEST
     origin = {"file": str(arguments.file), "kind": found.source, "notes": found.notes}
     save_checkpoint(found.model, target, found.optimizer, origin)
     yield from report(found)
     yield f"{'Written':<11} {target}"
-    which = f" --ckpt_path {target}" if arguments.output else ""
+    which = f" --ckpt_path {shlex.quote(str(target))}" if arguments.output else ""
     yield f"{'Next':<11} {program()} test{which}"
 
 
