@@ -1,1 +1,1 @@
-"""Photographs: reading one, preparing a folder of them (preparation/), feeding them to a model."""
+"""Photographs: reading, preparing (prepare/), drawing some (sample/), and feeding them to a model."""

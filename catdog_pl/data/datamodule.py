@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -12,10 +12,9 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from catdog_pl.data.dataset import Batch, CachedImageFolder
 from catdog_pl.data.images import ResizeRule
+from catdog_pl.data.layout import Split, split_folder
 from catdog_pl.data.transforms import AffineRanges, sample_parameters, warp
 from catdog_pl.errors import DatasetError, UsageError
-
-Split = Literal["train", "validation", "test"]
 
 STAGES: dict[str, tuple[Split, ...]] = {
     "fit": ("train", "validation"),
@@ -105,7 +104,8 @@ class CatDogDataModule(LightningDataModule):
         """
         for split in STAGES[stage]:
             if split not in self.folders:
-                self.folders[split] = CachedImageFolder(self.root / split, self.image_size, self.resize)
+                folder = split_folder(self.root, split)
+                self.folders[split] = CachedImageFolder(folder, self.image_size, self.resize)
         folders = [self.folders[split] for split in STAGES[stage]]
         validate_classes(folders)
         if self.is_rank_zero:

@@ -14,6 +14,7 @@ from torchvision.datasets import ImageFolder
 from tqdm import tqdm
 
 from catdog_pl.data.images import ResizeRule, load_pixels
+from catdog_pl.data.layout import unreadable
 from catdog_pl.errors import DatasetError, one_line
 from catdog_pl.io.files import subfolders, walk
 
@@ -64,16 +65,13 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
         """
         try:
             classes = subfolders(directory)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise DatasetError(
-                f"{directory}: there is no such folder; run prepare first, or give its parent by --data.root"
-            ) from error
         except OSError as error:
-            refuse(error)
+            raise unreadable(error) from error
         if len(classes) != 2:
+            surplus = "; keep two of them, and move the others elsewhere" if len(classes) > 2 else ""
             raise DatasetError(
-                f"{directory} holds {len(classes)} class folders ({', '.join(classes) or 'none'}); "
-                "two are needed, such as cat and dog"
+                f"{directory} has {listed(classes, 'class folder')}, "
+                f"but two are needed, such as cat and dog{surplus}"
             )
         return classes, {name: label for label, name in enumerate(classes)}
 
@@ -146,8 +144,12 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
         return load_pixels(Path(self.samples[index][0]), self.size, self.resize)
 
 
+def listed(names: Sequence[str], kind: str) -> str:
+    """Return a count with its names, such as ``3 class folders (bird, cat, dog)``."""
+    count = f"{len(names) or 'no'} {kind}{'' if len(names) == 1 else 's'}"
+    return f"{count} ({', '.join(names)})" if names else count
+
+
 def refuse(error: OSError) -> NoReturn:
     """Raise the error for a folder that cannot be read."""
-    raise DatasetError(
-        f"{error.filename} cannot be read ({error.strerror}); check its permissions"
-    ) from error
+    raise unreadable(error) from error

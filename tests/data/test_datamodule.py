@@ -132,17 +132,42 @@ def spoil_empty(data: Path) -> str:
 
 def spoil_missing(data: Path) -> str:
     shutil.rmtree(data / "validation")
-    return "validation: there is no such folder; run prepare first"
+    return "data has no folder validation, only test, train; move photographs of each class there"
 
 
 def spoil_one_class(data: Path) -> str:
     shutil.rmtree(data / "validation" / "cat")
-    return r"holds 1 class folders \(dog\); two are needed"
+    return r"has 1 class folder \(dog\), but two are needed, such as cat and dog$"
 
 
 def spoil_three_classes(data: Path) -> str:
     (data / "train" / "horse").mkdir()
-    return r"holds 3 class folders \(cat, dog, horse\)"
+    return r"has 3 class folders \(cat, dog, horse\), but two are needed, .* move the others elsewhere$"
+
+
+def spoil_no_classes(data: Path) -> str:
+    shutil.rmtree(data / "train")
+    (data / "train").mkdir()
+    return "train has no class folders, but two are needed"
+
+
+def spoil_split(data: Path) -> str:
+    (data / "validation").rename(data / "Val")
+    return f"data has no folder validation, but Val; rename it: mv {data}/Val {data}/validation$"
+
+
+def spoil_splits(data: Path) -> str:
+    for split in ("test", "validation"):
+        shutil.rmtree(data / split)
+    (data / "train").rename(data / "pets")
+    return (
+        f"has no folder train, only pets; split .*: python -m catdog_pl prepare {data} --root {data}-split$"
+    )
+
+
+def spoil_root(data: Path) -> str:
+    shutil.rmtree(data)
+    return f"data: there is no such folder; make it with .* prepare SOURCE --root {data}, or give another"
 
 
 def spoil_other_classes(data: Path) -> str:
@@ -151,7 +176,18 @@ def spoil_other_classes(data: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "spoil", [spoil_empty, spoil_missing, spoil_one_class, spoil_three_classes, spoil_other_classes]
+    "spoil",
+    [
+        spoil_empty,
+        spoil_missing,
+        spoil_one_class,
+        spoil_three_classes,
+        spoil_no_classes,
+        spoil_split,
+        spoil_splits,
+        spoil_root,
+        spoil_other_classes,
+    ],
 )
 def test_a_wrong_layout_is_named_in_one_line(data: Path, spoil: "object") -> None:
     message = spoil(data)  # type: ignore[operator]

@@ -597,7 +597,9 @@ try:
     status = main(["predict", *sys.argv[1:]])
 except SystemExit as stop:  # --help
     status = stop.code
-assert "torch" not in sys.modules
+is_usage = status != 1  # a wrong path is answered when the package was loaded, but before torch
+heavy = {"torch", *(("numpy", "PIL", "requests") if is_usage else ())} & set(sys.modules)
+assert not heavy, heavy
 sys.exit(status)
 """
     result = python(code, *arguments, cwd=tmp_path)

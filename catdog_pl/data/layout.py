@@ -1,0 +1,59 @@
+"""The folders of a data set: ``root/{train,validation,test}/<class>/``."""
+
+import shlex
+from pathlib import Path
+from typing import Literal
+
+from catdog_pl.errors import DatasetError
+from catdog_pl.io.files import subfolders
+from catdog_pl.process import program
+
+Split = Literal["train", "validation", "test"]
+
+SPLIT_SYNONYMS: dict[Split, tuple[str, ...]] = {
+    "train": ("training",),
+    "validation": ("val", "valid", "dev", "eval"),
+    "test": ("testing",),
+}
+"""The folders that fit and test read -> what other data sets call them, in lower case."""
+
+
+def split_folder(root: Path, split: Split) -> Path:
+    """Return the folder of a split.
+
+    Raises:
+        DatasetError: it is missing; the message names what is there instead, and the command that helps.
+    """
+    folder = root / split
+    if folder.is_dir():
+        return folder
+    if not root.is_dir():
+        raise DatasetError(
+            f"{root}: there is no such folder; make it with {program()} prepare SOURCE "
+            f"--root {quoted(root)}, or give another by --root"
+        )
+    try:
+        found = subfolders(root)
+    except OSError as error:
+        raise unreadable(error) from error
+    synonyms = [name for name in found if name.lower() in (split, *SPLIT_SYNONYMS[split])]
+    if synonyms:
+        advice = f"but {synonyms[0]}; rename it: mv {quoted(root / synonyms[0])} {quoted(folder)}"
+    elif any(name in found for name in SPLIT_SYNONYMS):
+        advice = f"only {', '.join(found)}; move photographs of each class there"
+    else:
+        advice = (
+            f"only {', '.join(found) or 'no folders at all'}; split its photographs: "
+            f"{program()} prepare {quoted(root)} --root {quoted(f'{root}-split')}"
+        )
+    raise DatasetError(f"{root} has no folder {split}, {advice}")
+
+
+def quoted(path: str | Path) -> str:
+    """Return a path as a shell takes it."""
+    return shlex.quote(str(path))
+
+
+def unreadable(error: OSError) -> DatasetError:
+    """Return the error for a folder that cannot be read."""
+    return DatasetError(f"{error.filename} cannot be read ({error.strerror}); check its permissions")
