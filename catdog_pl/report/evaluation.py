@@ -1,6 +1,7 @@
 """The workshop's test report: accuracy, crosstab, and a CSV with one line per photograph."""
 
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 from catdog_pl.data.datamodule import CatDogDataModule
 from catdog_pl.errors import one_line
 from catdog_pl.io.files import atomic_write
+from catdog_pl.report.leaks import leak_warning
 
 Z = 1.959964
 """Standard deviations on both sides of a normal distribution's mean that hold 95 % of it."""
@@ -65,6 +67,8 @@ class Evaluation(Callback):
         with atomic_write(self.path, advice) as part:
             self.table.to_csv(part, index=False)
         print(f"Predictions written to {one_line(str(self.path))}")
+        if warning := leak_warning(datamodule.files("test"), datamodule.root / "train"):
+            print(f"{'[WARNING]':<10} {warning}", file=sys.stderr)
 
 
 def gather(outputs: Sequence[tuple[Tensor, Tensor]], trainer: Trainer) -> dict[int, float]:

@@ -1,3 +1,6 @@
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -6,6 +9,8 @@ from scipy.stats import binomtest
 
 from catdog_pl.report.evaluation import crosstab, predicted_labels, report, wilson_interval
 from tests.conftest import Run
+
+Capture = pytest.CaptureFixture[str]
 
 
 def test_the_workshops_own_table() -> None:
@@ -60,6 +65,30 @@ def test_the_csv_holds_every_photograph_in_file_order(trained: Path) -> None:
     assert table["file"].tolist() == files
     assert table["true"].tolist() == ["cat"] * 3 + ["dog"] * 3
     assert ((table["probability"] > 0.5) == (table["predicted"] == "dog")).all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes are Linux's")
+def test_names_of_any_bytes_are_tested_and_escaped(
+    trained: Path, photos: Path, run: Run, capsys: Capture
+) -> None:
+    shutil.copytree(photos, "leaky")
+    cats = Path("leaky/test/cat")
+    for old, new in (("cat.0.jpg", b"caf\xe9.jpg"), ("cat.1.jpg", b"\x1b[31m\r\xe2\x80\xae.jpg")):
+        (cats / old).rename(os.fsdecode(os.fsencode(cats) + b"/" + new))
+    shutil.copy("leaky/test/cat/cat.2.jpg", "leaky/train/cat/another.jpg")
+    capsys.readouterr()
+    assert run("test --root leaky") == 0
+    out, err = capsys.readouterr()
+    assert " of 6; 95 % interval " in out
+    assert (out + err).replace("\n", "").isprintable()
+    assert err == (
+        "[WARNING]  1 of 6 test photographs is in leaky/train, too, the first as leaky/test/cat/cat.2.jpg; "
+        "the accuracy is not that of unseen photographs\n"
+    )
+    names = [
+        line.partition(",")[0] for line in (trained / "test.csv").read_text(encoding="utf-8").splitlines()
+    ]
+    assert sorted(names[1:4]) == [r"cat/\x1b[31m\r\u202e.jpg", r"cat/caf\udce9.jpg", "cat/cat.2.jpg"]
 
 
 @pytest.fixture
