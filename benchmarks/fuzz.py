@@ -34,9 +34,9 @@ import torch
 with atheris.instrument_imports(include=["catdog_pl"]):
     from catdog_pl.data.images import IMAGE_FORMATS, decode, silence_pillow
     from catdog_pl.errors import CatDogError
-    from catdog_pl.keras.optimizer import rmsprop_state
-    from catdog_pl.keras.saving import export_file
-    from catdog_pl.models import Basic, hdf5
+    from catdog_pl.export.keras import export_keras
+    from catdog_pl.keras import hdf5
+    from catdog_pl.models import Basic
     from catdog_pl.models.checkpoint import load_checkpoint, save_checkpoint
     from catdog_pl.models.classifier import DataSpec
     from catdog_pl.models.keras_import import import_file
@@ -121,7 +121,7 @@ def checkpoint(folder: Path) -> bytes:
 def keras_file(folder: Path, ending: str) -> bytes:
     """A Keras file's bytes."""
     path = folder / f"seed{ending}"
-    export_file(network(), rmsprop_state(network(), {}), path)
+    export_keras(network(), {}, path)
     return path.read_bytes()
 
 

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -24,12 +25,12 @@ from PIL import Image
 
 from benchmarks.speed.process import megabytes, run
 from catdog_pl.data import images
-from catdog_pl.data.prepare.contents import Content
 from catdog_pl.data.prepare.duplicates import mark_duplicates
-from catdog_pl.data.prepare.looking import processors
+from catdog_pl.data.prepare.inspection import processors
 from catdog_pl.data.prepare.manifest import write_manifest
-from catdog_pl.data.prepare.photo import Look, Photo
-from catdog_pl.data.prepare.splits import Fractions, assign_splits
+from catdog_pl.data.prepare.photo import Inspection, Photo
+from catdog_pl.data.prepare.splits import Fractions, split_class
+from catdog_pl.io.source import ImageSource, read_file
 
 CHUNK = 32
 
@@ -120,14 +121,14 @@ def decode(paths: list[Path]) -> float:
 
 
 def measure_records(count: int, path: Path) -> None:
-    """What is done in one process between looking at the photographs and placing them."""
+    """What is done in one process between inspecting the photographs and placing them."""
     photos = list(records(count))
     start = time.perf_counter()
     mark_duplicates(photos)
     after_duplicates = time.perf_counter()
     for label in ("cat", "dog"):
-        members = [photo for photo in photos if photo.usable and photo.label == label]
-        assign_splits(members, Fractions(0.8, 0.1, 0.1), 2018, {})
+        members = [photo for photo in photos if photo.is_usable and photo.label == label]
+        split_class(members, Fractions(0.8, 0.1, 0.1), 2018, {})
     after_splits = time.perf_counter()
     write_manifest(photos, path)
     end = time.perf_counter()
@@ -140,18 +141,18 @@ def measure_records(count: int, path: Path) -> None:
 
 
 def records(count: int) -> Iterator[Photo]:
-    """Photographs that were looked at, one in a hundred a near duplicate of the one before."""
+    """Photographs that were inspected, one in a hundred a near duplicate of the one before."""
     rng = np.random.default_rng(0)
-    likeness = rng.bytes(32)
+    phash = rng.bytes(32)
     for number in range(count):
         if number % 100:
-            likeness = rng.bytes(32)
+            phash = rng.bytes(32)
+        path = f"/data/photographs/train/cat.{number}.jpg"
         yield Photo(
-            f"archive.zip/train/cat.{number}.jpg",
-            Content(f"/data/photographs/train/cat.{number}.jpg", ".jpg"),
-            False,
-            ("cat", "dog")[number // 100 % 2],
-            seen=Look(sha256=rng.bytes(32).hex(), size=25_000, extension=".jpg", likeness=likeness),
+            ImageSource(f"archive.zip/train/cat.{number}.jpg", partial(read_file, path)),
+            path,
+            label=("cat", "dog")[number // 100 % 2],
+            inspection=Inspection(sha256=rng.bytes(32).hex(), size=25_000, extension=".jpg", phash=phash),
         )
 
 

@@ -26,10 +26,10 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "prepare": Command("catdog_pl.data.prepare.pipeline:main", "photographs -> checked and split folders"),
-    "fit": Command("catdog_pl.cli:fit", "train a model (basic or vgg16)"),
-    "validate": Command("catdog_pl.cli:validate", "loss and accuracy on the validation photographs"),
-    "test": Command("catdog_pl.cli:test", "accuracy, crosstab and CSV on the test photographs"),
+    "prepare": Command("catdog_pl.commands.prepare:main", "photographs -> checked and split folders"),
+    "fit": Command("catdog_pl.commands.fit:fit", "train a model (basic or vgg16)"),
+    "validate": Command("catdog_pl.commands.fit:validate", "loss and accuracy on the validation photographs"),
+    "test": Command("catdog_pl.commands.fit:test", "accuracy, crosstab and CSV on the test photographs"),
     "predict": Command("catdog_pl.commands.predict:main", "cat or dog, for files, folders and URLs"),
     "keras": Command("catdog_pl.commands.keras:main", "exchange weights with Keras files, both ways"),
     "summary": Command("catdog_pl.commands.summary:main", "a model's layer table with its parameter counts"),

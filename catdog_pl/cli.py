@@ -1,44 +1,34 @@
-"""``fit``, ``validate`` and ``test`` on LightningCLI: defaults, the checkpoint's values, the run's folder."""
+"""``fit``, ``validate`` and ``test`` on LightningCLI."""
 
 import inspect
 import re
 import signal
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import TQDMProgressBar
-from lightning.pytorch.cli import (
-    ArgsType,
-    LightningArgumentParser,
-    LightningCLI,
-    SaveConfigCallback,
-)
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities import rank_zero_only
 
-from catdog_pl import runs
-from catdog_pl.callbacks.history import EarlyStopping, EpochSeed, History, ModelCheckpoint, SafeCheckpointIO
+from catdog_pl.callbacks.checkpoint import AtomicCheckpointIO, LastCheckpoint, ModelCheckpoint
+from catdog_pl.callbacks.history import History
+from catdog_pl.callbacks.training import EarlyStopping, EpochSeed
 from catdog_pl.data.datamodule import CatDogDataModule
-from catdog_pl.data.prepare.check import quick_check
 from catdog_pl.devices import check_accelerator
-from catdog_pl.errors import CatDogError, Interrupted, UsageError
+from catdog_pl.errors import CatDogError, Interrupted, UsageError, disk_line, first_line
+from catdog_pl.io.files import atomic_write
 from catdog_pl.models.checkpoint import compare, data_spec, read_checkpoint, restore_arguments
 from catdog_pl.models.classifier import NOTE, Classifier
-from catdog_pl.models.registry import CLASS_PATHS, class_path, model_class, model_name
-from catdog_pl.models.summary import totals
-from catdog_pl.process import keep_memory, on_terminal, silence
-from catdog_pl.refusals import (
-    check_local,
-    check_monitors,
-    failure,
-    refusal,
-    unrestorable,
-)
+from catdog_pl.models.registry import class_path, model_class, model_name
+from catdog_pl.process import keep_memory, on_terminal, program, silence
+from catdog_pl.runs import LAST, ROOT, RunFolder, find_checkpoint
 from catdog_pl.short_forms import canonical, option_value, parse_message
 
 SEED = 2018
@@ -48,51 +38,51 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "logger": False,  # metrics.csv is ours; a logger is one option away
     "num_sanity_val_steps": 0,  # every photograph is decoded before the first step, which finds more
     "enable_model_summary": False,  # the totals are printed in Keras' words
-    "default_root_dir": str(runs.ROOT),
+    "default_root_dir": str(ROOT),
 }
-EARLY_STOPPING_DEFAULTS: dict[str, Any] = {
-    "monitor": "val_loss",
-    "patience": 2,  # the workshop's; Lightning's own default is 3
-    "check_on_train_epoch_end": True,
-}
-CHECKPOINT_DEFAULTS: dict[str, Any] = {
-    "monitor": "val_loss",  # without it "best" would mean "last"
-    "filename": "best",
-    "enable_version_counter": False,  # each run has its own folder, so best.ckpt is this run's
-    # At the end of the epoch, after its history row: a resumed run then starts at the next epoch.
-    "save_on_train_epoch_end": True,
-}
+
+
+class SaveConfig(SaveConfigCallback):
+    """Saves the configuration into the run's folder, whatever loggers there are."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write ``config.yaml``, or a numbered one for a run that is resumed."""
+        with atomic_write(RunFolder(Path(trainer.default_root_dir)).new_config()) as part:
+            part.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8")
 
 
 class CatDogCLI(LightningCLI):
-    """Parses one stage's arguments and builds its model, datamodule and trainer; runs nothing by itself.
+    """Parses the arguments of one stage and builds its model, datamodule and trainer.
 
-    What is given twice is taken in this order: command line, configuration file, checkpoint, default.
+    A value that is given twice is taken in this order: command line, configuration file, checkpoint, default.
 
     Args:
         stage: ``fit``, ``validate`` or ``test``.
-        argv: the words behind it, short forms allowed.
+        argv: the words after it, short forms allowed.
 
     Attributes:
         checkpoint_path: the file to start from, or None.
+        run_folder: where ``fit`` writes; for the others, the checkpoint's folder.
     """
 
     def __init__(self, stage: str, argv: Sequence[str]) -> None:
         silence()
         keep_memory()
         self.stage = stage
-        words = canonical(argv, CLASS_PATHS)
+        words = canonical(argv, class_path)
         self.checkpoint_path = self._find_checkpoint(words)
         self.checkpoint = read_checkpoint(self.checkpoint_path) if self.checkpoint_path else None
-        self.run_folder = Path()
+        self.run_folder = RunFolder(self.checkpoint_path.parent if self.checkpoint_path else ROOT)
+        self.epoch_seed = EpochSeed()
         super().__init__(
             Classifier,
             CatDogDataModule,
-            save_config_callback=SaveConfigCallback if stage == "fit" else None,
-            trainer_defaults=TRAINER_DEFAULTS,
+            save_config_callback=SaveConfig if stage == "fit" else None,
+            save_config_kwargs={"save_to_log_dir": False},
+            trainer_defaults=TRAINER_DEFAULTS | {"callbacks": self._callbacks()},
             seed_everything_default=SEED,
             parser_kwargs={
-                "prog": f"python -m catdog_pl {stage}",
+                "prog": f"{program()} {stage}",
                 "exit_on_error": False,
                 "allow_abbrev": False,  # --data.batch_siz must not set batch_size
             },
@@ -104,13 +94,24 @@ class CatDogCLI(LightningCLI):
         )
 
     def _find_checkpoint(self, words: list[str]) -> Path | None:
-        if any(word in ("-h", "--help") or word.startswith("--print_config") for word in words):
+        if any(re.match(r"--(help|print_config|model\.help)\b", word) for word in words):
             return None
         which = option_value(words, "ckpt_path")
         if which is None and self.stage == "fit":
             return None
-        asked = option_value(words, "model")
-        return runs.find_checkpoint(which or "best", model_name(asked) if asked else None)
+        model = option_value(words, "model")
+        return find_checkpoint(which or "best", model_name(model) if model else None)
+
+    def _callbacks(self) -> list[Callback]:
+        """Return the callbacks that are always there; Lightning appends them to the configured ones."""
+        if self.stage == "fit":
+            return [History(), self.epoch_seed, LastCheckpoint()]
+        if self.stage == "validate":
+            return []
+        # Only a test waits for pandas and scikit-learn, which take as long to import as half of torch.
+        from catdog_pl.report.evaluation import Evaluation
+
+        return [Evaluation(self.run_folder.path / "test.csv")]
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the callbacks' groups and ``--ckpt_path``; take defaults from the checkpoint."""
@@ -125,26 +126,12 @@ class CatDogCLI(LightningCLI):
         )
         parser.link_arguments("data.image_size", "model.init_args.image_size")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
-        parser.set_defaults(
-            {f"early_stopping.{key}": value for key, value in EARLY_STOPPING_DEFAULTS.items()}
-        )
-        parser.set_defaults({f"checkpoint.{key}": value for key, value in CHECKPOINT_DEFAULTS.items()})
-        parser.set_defaults(self._model_defaults())
-
-    def _model_defaults(self) -> dict[str, Any]:
-        if self.checkpoint is None:
-            return {"model": {"class_path": class_path("basic")}}
-        arguments = restore_arguments(self.checkpoint)
-        size = arguments.pop("image_size")
-        spec = asdict(data_spec(self.checkpoint))
-        return {
-            "model": {"class_path": class_path(self.checkpoint[NOTE]["model"]), "init_args": arguments},
-            "data.image_size": size,
-            "data.resize": spec["resize"],
-        }
+        parser.set_defaults({"model": {"class_path": class_path("basic")}})
+        if self.checkpoint is not None:
+            parser.set_defaults(checkpoint_defaults(self.checkpoint))
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse, and say in one line what is wrong.
+        """Parse the words.
 
         Raises:
             UsageError: an option or a value does not exist.
@@ -158,68 +145,61 @@ class CatDogCLI(LightningCLI):
             raise UsageError(f"--seed_everything {self.config.seed_everything}: it must lie in 0..4294967295")
 
     def before_instantiate_classes(self) -> None:
-        """Hold the configuration against the machine and the checkpoint; choose the run's folder."""
-        self._check_model()
-        if views := self.config.model.init_args.get("cached_views"):
-            self.config.data.views = views  # the model keeps what the datamodule repeats
-        check_accelerator(self.config.trainer.accelerator)
-        check_monitors(self.config)
-        if self.config.trainer.enable_progress_bar is None:
-            self.config.trainer.enable_progress_bar = on_terminal()
-        if self.stage == "fit":
-            self._enter_run()
-        elif self.checkpoint_path:
-            self.run_folder = self.checkpoint_path.parent
-
-    def _check_model(self) -> None:
+        """Check the configuration against the machine and the checkpoint; choose the run's folder."""
         name = model_name(self.config.model.class_path)
-        if self.checkpoint is None:
-            return
-        if self.checkpoint[NOTE]["model"] != name:
-            raise UsageError(
-                f"checkpoint {self.checkpoint_path} holds the model {self.checkpoint[NOTE]['model']}, "
-                f"--model asks for {name}; leave --model out, or give a checkpoint of {name}"
-            )
-        for line in compare(self.checkpoint, self.config.model.init_args.as_dict(), self.checkpoint_path):
-            print(line)
+        if self.checkpoint is not None:
+            if self.checkpoint[NOTE]["model"] != name:
+                raise UsageError(
+                    f"checkpoint {self.checkpoint_path} holds the model {self.checkpoint[NOTE]['model']}, "
+                    f"--model asks for {name}; leave --model out, or give a checkpoint of {name}"
+                )
+            for line in compare(self.checkpoint, self.config.model.init_args.as_dict(), self.checkpoint_path):
+                print(line)
+        check_accelerator(self.config.trainer.accelerator)
+        if self.stage == "fit":
+            self.run_folder = self._fit_folder(name)
 
-    def _enter_run(self) -> None:
-        for key in ("trainer.default_root_dir", "checkpoint.dirpath"):
-            check_local(key, self.config[key])
-        root = Path(self.config.trainer.default_root_dir)
-        resumed = runs.run_of(self.checkpoint_path) if self.checkpoint_path else None
-        self.run_folder = resumed or runs.new_run(model_name(self.config.model.class_path), root)
-        self.save_config_kwargs = {"config_filename": runs.config_name(self.run_folder)}
+    def _fit_folder(self, model: str) -> RunFolder:
+        """Return the folder to train in: that of the run whose last checkpoint is given, or a new one."""
+        resumed = RunFolder.of(self.checkpoint_path) if self.checkpoint_path else None
+        # Any other checkpoint starts a new run, so that resuming from best.ckpt keeps what came after it.
+        if resumed and self.checkpoint_path and self.checkpoint_path.name == LAST:
+            return resumed
+        if self.config.checkpoint.dirpath:
+            return RunFolder.at("--checkpoint.dirpath", self.config.checkpoint.dirpath)
+        root = RunFolder.at("--trainer.default_root_dir", self.config.trainer.default_root_dir)
+        # Only one of several processes makes the folder; Lightning tells the others where it is.
+        return RunFolder.create(model, root.path) if getattr(rank_zero_only, "rank", 0) == 0 else root
 
     def instantiate_classes(self) -> None:
-        """Build model, datamodule and trainer, and say in one line what a value was refused for.
+        """Build model, datamodule and trainer.
 
         Raises:
             CatDogError: a value is refused.
         """
         try:
             super().instantiate_classes()
-        except (TypeError, ValueError, MisconfigurationException) as error:
-            raise refusal(error) from error
+        except BaseException as error:
+            self.run_folder.remove_if_empty()
+            if isinstance(error, TypeError | ValueError | MisconfigurationException):
+                raise refusal(error) from error
+            raise
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The trainer, with the run's folder and the callbacks that are always there."""
-        config = self.config_init
-        config.checkpoint.dirpath = config.checkpoint.dirpath or str(self.run_folder)
-        trainer_config = config.trainer
-        self.epoch_seed = EpochSeed(int(config.seed_everything))
-        callbacks = [*(trainer_config.callbacks or []), self._report(), self.epoch_seed]
-        if trainer_config.enable_progress_bar:
+        """Build the trainer with the run's folder, whole checkpoints, and a progress bar on a terminal."""
+        config = self.config_init.trainer
+        callbacks, plugins = as_list(config.callbacks), as_list(config.plugins)
+        has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+        enable_bar = config.enable_progress_bar
+        if enable_bar is None:
+            enable_bar = has_bar or on_terminal()
+        if enable_bar and not has_bar:
             callbacks.append(TQDMProgressBar(refresh_rate=10, leave=False))
-        # Lightning appends these behind the configured callbacks: last.ckpt must hold what they know by then.
-        self.trainer_defaults = {
-            **TRAINER_DEFAULTS,
-            "callbacks": [last_checkpoint(config.checkpoint.dirpath)],
-        }
         return super().instantiate_trainer(
-            default_root_dir=str(self.run_folder),
+            default_root_dir=str(self.run_folder.path),
             callbacks=callbacks,
-            plugins=[*(trainer_config.plugins or []), SafeCheckpointIO()],
+            plugins=[*plugins, AtomicCheckpointIO()],
+            enable_progress_bar=enable_bar,
             **kwargs,
         )
 
@@ -228,13 +208,20 @@ class CatDogCLI(LightningCLI):
 
         Raises:
             Interrupted: Ctrl-C or SIGTERM ended it.
-            UsageError: Lightning refuses the configuration.
-            CatDogError: a photograph, a worker, the disk or the memory failed.
+            CatDogError: the configuration, a photograph, a worker, the disk or the memory failed.
         """
+        method = getattr(self.trainer, self.stage)
+        words = {} if self.stage == "fit" else {"verbose": False}
+        is_alone = self.stage == "fit" and self.trainer.is_global_zero
         try:
-            return self._stage_method()(
-                self.model, datamodule=self.datamodule, ckpt_path=self.checkpoint_path, weights_only=True
-            )
+            with self.run_folder.lock() if is_alone else nullcontext():
+                return method(
+                    self.model,
+                    datamodule=self.datamodule,
+                    ckpt_path=self.checkpoint_path,
+                    weights_only=True,
+                    **words,
+                )
         except SystemExit:  # Lightning's answer to both signals
             if not self.trainer.interrupted:
                 raise
@@ -245,79 +232,87 @@ class CatDogCLI(LightningCLI):
             if self.stage != "fit" or self.checkpoint_path is None or self.epoch_seed.has_begun:
                 raise
             raise unrestorable(error, self.checkpoint_path) from error
-        except (CatDogError, RuntimeError, OSError) as error:
-            if isinstance(error, UsageError) or (message := failure(error, self.run_folder)) is None:
+        except (CatDogError, RuntimeError, OSError, EOFError) as error:
+            if isinstance(error, UsageError) or (line := failure(error, self.run_folder.path)) is None:
                 raise
-            raise CatDogError(f"{message}{self._how_to_go_on()}") from error
-
-    def _stage_method(self) -> Callable[..., Any]:
-        if self.stage == "fit":
-            return self.trainer.fit
-        return partial(
-            self.trainer.validate if self.stage == "validate" else self.trainer.test, verbose=False
-        )
+            raise CatDogError(f"{line}{self._how_to_resume()}") from error
+        finally:
+            self.run_folder.remove_if_empty()
 
     def _interrupted(self) -> Interrupted:
         signum = signal.SIGTERM if self.trainer.received_sigterm else signal.SIGINT
-        rest = self._how_to_go_on() or "; nothing had been saved"
+        rest = self._how_to_resume() or "; nothing had been saved"
         return Interrupted(f"stopped in epoch {self.trainer.current_epoch + 1}{rest}", signum)
 
-    def _how_to_go_on(self) -> str:
-        last = self.run_folder / runs.LAST
+    def _how_to_resume(self) -> str:
+        last = self.run_folder.path / LAST
         if self.stage != "fit" or not last.is_file():
             return ""
-        return f"; the epochs before are saved, go on with: python -m catdog_pl fit --ckpt_path {last}"
-
-    def _report(self) -> Callback:
-        if self.stage != "test":
-            return History(self.run_folder)
-        # Only a test waits for pandas and scikit-learn, which take as long to import as half of torch.
-        from catdog_pl.report.evaluation import Evaluation
-
-        return Evaluation(self.run_folder / "test.csv")
+        return f"; the epochs before are saved, resume with: {program()} fit --ckpt_path {last}"
 
 
-def last_checkpoint(folder: str) -> ModelCheckpoint:
-    """Writes ``last.ckpt`` after every epoch.
-
-    ``save_last`` of the callback that keeps the best would write it only in epochs that were the best.
-    """
-    return ModelCheckpoint(
-        folder, filename=Path(runs.LAST).stem, enable_version_counter=False, save_on_train_epoch_end=True
-    )
+def checkpoint_defaults(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Return what a checkpoint says of its model and the images it takes, as defaults of the parser."""
+    arguments = restore_arguments(checkpoint)
+    size = arguments.pop("image_size")
+    return {
+        "model": {"class_path": class_path(checkpoint[NOTE]["model"]), "init_args": arguments},
+        "data.image_size": size,
+        "data.resize": asdict(data_spec(checkpoint))["resize"],
+    }
 
 
 def known_keys(parser: LightningArgumentParser, error: str) -> list[str]:
-    """The canonical keys that the parser takes, with those of the model that its error speaks of."""
+    """Return the canonical keys that the parser takes, with those of the model that its error speaks of."""
     keys = list(parser.get_defaults(skip_validation=True).keys(branches=True))
     named = re.search(r"given class_path '([^']+)'", error)
-    if not named or named[1] not in CLASS_PATHS.values():
+    if not named:
         return keys
     own = inspect.signature(model_class(model_name(named[1]))).parameters
     others = [key for key in keys if not key.startswith("model.init_args.")]
     return others + [f"model.init_args.{name}" for name in own]
 
 
-def fit(argv: Sequence[str]) -> int:
-    """Train a model; ``argv`` are the words behind ``fit``."""
-    cli = CatDogCLI("fit", argv)
-    if cli.trainer.is_global_zero:
-        print(totals(cli.model))
-        if fault := quick_check(cli.datamodule.root):
-            print(f"{'[WARNING]':<10} {fault}", file=sys.stderr)
-    cli.run()
-    return 0
+def as_list(value: Any) -> list[Any]:
+    """Return an option of the Trainer that may be one, several or null, as a list."""
+    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
 
 
-def validate(argv: Sequence[str]) -> int:
-    """Print loss and accuracy on the validation photographs."""
-    cli = CatDogCLI("validate", argv)
-    (metrics,) = cli.run()
-    print(f"val_loss: {metrics['val_loss']:.4f} - val_acc: {metrics['val_acc']:.4f}")
-    return 0
+def refusal(error: Exception) -> CatDogError:
+    """Return the package's own error behind a library's, or the library's first line as one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, CatDogError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return UsageError(first_line(error))
 
 
-def test(argv: Sequence[str]) -> int:
-    """Print the test report and write its CSV into the checkpoint's folder."""
-    CatDogCLI("test", argv).run()
-    return 0
+def unrestorable(error: Exception, path: Path) -> CatDogError:
+    """Return what Lightning meant that stumbled over the progress in a checkpoint."""
+    return CatDogError(
+        f"Checkpoint {path} cannot be resumed: its record of epochs and steps is not as fit writes it "
+        f"({type(error).__name__}: {first_line(error)}); use another copy, or start without --ckpt_path"
+    )
+
+
+def failure(error: Exception, run: Path) -> str | None:
+    """Return one line for what can go wrong in the middle of a run, or None for a fault of the program.
+
+    Args:
+        error: what ended the run.
+        run: its folder, which is named where a full disk names no file.
+    """
+    if isinstance(error, EOFError | ConnectionResetError):  # half a message of a process that died
+        return f"a DataLoader worker ended unexpectedly ({type(error).__name__})"
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        return disk_line(error, f"a file in {run}")
+    text = str(error).strip()
+    if isinstance(error, CatDogError):
+        return text
+    # A worker process hands our error over as text behind its traceback: the last line, after its class.
+    if text.startswith("Caught ") and (ours := re.match(r"catdog_pl\.[\w.]+: (.*)", text.splitlines()[-1])):
+        return ours[1]
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"out of memory ({first_line(error)}); give a smaller --batch_size"
+    return first_line(error) if text.startswith("DataLoader worker") else None

@@ -78,6 +78,7 @@ def silence() -> None:
     logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)
     for message in (
         r".*callbacks used to create the checkpoint need to be provided",  # a test writes no history
+        r"Found \d+ module\(s\) in eval mode at the start of training",  # a frozen backbone, on purpose
         r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # between Lightning and torch, not ours
         r"Checkpoint directory .* exists and is not empty",  # the run's own folder, which holds its config
         r"The '\w+_dataloader' does not have many workers",  # batches are copies from memory

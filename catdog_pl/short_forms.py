@@ -1,38 +1,101 @@
-"""The short forms of the command line, as a pure function over its words."""
+"""The options that people use most: their short forms, their help page, and the words for wrong ones."""
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from catdog_pl.errors import UsageError
+from catdog_pl.process import program
 
-SHORT_FORMS = {
-    "accelerator": "trainer.accelerator",
-    "devices": "trainer.devices",
-    "precision": "trainer.precision",
-    "max_epochs": "trainer.max_epochs",
-    "root": "data.root",
-    "image_size": "data.image_size",
-    "batch_size": "data.batch_size",
-    "num_workers": "data.num_workers",
-    "learning_rate": "model.learning_rate",
-    "weights": "model.weights",
-    "preprocessing": "model.preprocessing",
-    "patience": "early_stopping.patience",
-    "seed": "seed_everything",
+
+class Option(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+        name: what may be typed behind ``--``.
+        key: the option of the parser, which is what a saved configuration holds.
+        default: as the parser has it.
+        help: one sentence.
+        stages: the commands whose help shows it; all of them take it.
+    """
+
+    name: str
+    key: str
+    default: object
+    help: str
+    stages: tuple[str, ...] = ("fit", "validate", "test")
+
+
+FIT = ("fit",)
+
+COMMON = (
+    Option("model", "model", "basic", "basic, or vgg16 on pretrained weights", FIT),
+    Option("weights", "model.weights", "keras", "of vgg16: keras, IMAGENET1K_V1, none, or a file", FIT),
+    Option("preprocessing", "model.preprocessing", "workshop", "of vgg16: workshop, or imagenet", FIT),
+    Option("learning_rate", "model.learning_rate", 0.001, "step size of the optimizer", FIT),
+    Option("max_epochs", "trainer.max_epochs", 25, "epochs at most", FIT),
+    Option("patience", "early_stopping.patience", 2, "epochs without a better val_loss before it stops", FIT),
+    Option("batch_size", "data.batch_size", 50, "photographs per step and device"),
+    Option("image_size", "data.image_size", 150, "side in pixels to which photographs are resized", FIT),
+    Option("root", "data.root", "data", "folder that prepare wrote: train, validation and test"),
+    Option(
+        "num_workers",
+        "data.num_workers",
+        None,
+        "processes that decode; by default it depends on the data's size",
+    ),
+    Option("accelerator", "trainer.accelerator", "auto", "cpu, gpu, or auto for a GPU where there is one"),
+    Option("devices", "trainer.devices", "auto", "how many, or which, such as 2 or [0,3]"),
+    Option("precision", "trainer.precision", None, "32-true (default), 16-mixed or bf16-mixed"),
+    Option("seed", "seed_everything", 2018, "of weights, shuffling and augmentation", FIT),
+    Option("ckpt_path", "ckpt_path", None, "checkpoint to start from: best, last, or a file"),
+    Option("config", "config", None, "YAML file of options, or basic, sample, vgg16"),
+)
+"""The help page of ``fit``, ``validate`` and ``test``, in its order."""
+
+SHORT_FORMS = {option.name: option.key for option in COMMON if option.name != option.key}
+"""What may be typed -> the key of the parser."""
+
+OTHER_NAMES = {
+    "lr": "learning_rate",
+    "epochs": "max_epochs",
+    "batch": "batch_size",
+    "gpus": "devices",
+    "workers": "num_workers",
+    "resume": "ckpt_path",
+    "checkpoint_path": "ckpt_path",
 }
-"""What may be typed -> the canonical key, which is what a saved configuration holds."""
+"""What other programs call these options, to propose ours."""
 
 
-def canonical(argv: Sequence[str], models: Mapping[str, str]) -> list[str]:
-    """Rewrite the short forms to canonical keys, and order the words so that their order does not matter.
+def help_page(stage: str) -> str:
+    """Return the common options of a command, as one screen of text."""
+    rows = [option for option in COMMON if stage in option.stages]
+    width = max(len(option.name) for option in rows) + 4
+    lines = [f"usage: {program()} {stage} [--OPTION VALUE ...]", ""]
+    for option in rows:
+        default = "" if option.default is None else f" (default {option.default})"
+        lines.append(f"  {f'--{option.name}':<{width}}{option.help}{default}")
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"All options, also of the Trainer and its callbacks: {program()} {stage} --help all",
+            f"The options of a model: {program()} {stage} --model vgg16 --help",
+        ]
+    )
+
+
+def canonical(argv: Sequence[str], class_path: Callable[[str], str]) -> list[str]:
+    """Rewrite the short forms to the parser's keys, and order the words so that their order does not matter.
 
     Configuration files come first, in their order, then the model, then everything else in its order: what
     is typed beats what a file says, and ``--model.dropout 0.2 --model vgg16`` means the same as its reverse.
 
     Args:
-        argv: the words as typed.
-        models: class path of each model name.
+        argv: the words as typed, with underscores in option names.
+        class_path: gives the class path of a model's name.
 
     Returns:
         Words for jsonargparse, each option as ``--key=value`` or ``--key``.
@@ -40,13 +103,13 @@ def canonical(argv: Sequence[str], models: Mapping[str, str]) -> list[str]:
     Raises:
         UsageError: a word belongs to no option, or a model name is unknown.
     """
-    options = [expand(option, values, models) for option, values in grouped(argv)]
+    options = [_expand(option, values, class_path) for option, values in grouped(argv)]
     # sorted() is stable: within a rank the order stays, so that the last of two values wins.
     return [word for _, word in sorted(options, key=lambda ranked: ranked[0])]
 
 
 def grouped(argv: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Each option with the words behind it: ``--a=1 --b 2`` -> ``[("--a", ["1"]), ("--b", ["2"])]``.
+    """Return each option with the words behind it: ``--a=1 --b 2`` -> ``[("--a", ["1"]), ("--b", ["2"])]``.
 
     Raises:
         UsageError: the first word is no option.
@@ -63,42 +126,26 @@ def grouped(argv: Sequence[str]) -> list[tuple[str, list[str]]]:
     return groups
 
 
-def expand(option: str, values: list[str], models: Mapping[str, str]) -> tuple[int, str]:
-    """One option in its canonical spelling, and its rank in the order of ``canonical``."""
+def _expand(option: str, values: list[str], class_path: Callable[[str], str]) -> tuple[int, str]:
+    """Return one option in its canonical spelling behind its rank in the order of ``canonical``."""
     if len(values) > 1:
         raise UsageError(f"{option} takes one value, got {' '.join(values)}; write lists as [a,b]")
     key = {"-h": "help", "-c": "config"}.get(option, option.removeprefix("--"))
     key = SHORT_FORMS.get(key, key)
-    if key == "model" and values and not is_class_path(values[0], models):
-        values = [model_path(values[0], models)]
+    if key == "model" and values:
+        values = [class_path(values[0])]
     rank = {"config": 0, "model": 1}.get(key, 2)
     return rank, f"--{key}={values[0]}" if values else f"--{key}"
 
 
-def is_class_path(value: str, models: Mapping[str, str]) -> bool:
-    """Whether the model is given as the class path that a configuration file holds."""
-    return value in models.values()
-
-
-def model_path(name: str, models: Mapping[str, str]) -> str:
-    """The class path of a model name.
-
-    Raises:
-        UsageError: there is no such model.
-    """
-    if name not in models:
-        raise UsageError(f"Model {name!r} is unknown; valid are {', '.join(models)}")
-    return models[name]
-
-
 def option_value(words: Sequence[str], key: str) -> str | None:
-    """The last value of an option among canonical words, or None."""
+    """Return the last value of an option among canonical words, or None."""
     values = [word.partition("=")[2] for word in words if word.startswith(f"--{key}=")]
     return values[-1] if values else None
 
 
 def parse_message(error: str, known: Sequence[str]) -> str:
-    """One line for what jsonargparse says in several.
+    """Return one line for what jsonargparse says in several.
 
     Args:
         error: its message.
@@ -120,7 +167,9 @@ def parse_message(error: str, known: Sequence[str]) -> str:
 
 
 def nearest(key: str, known: Sequence[str]) -> str:
-    """`` (did you mean --batch_size?)`` for the known key most like this one, or nothing."""
+    """Return `` (did you mean --batch_size?)`` for the known key most like this one, or nothing."""
+    if key in OTHER_NAMES:
+        return f" (did you mean --{OTHER_NAMES[key]}?)"
     whole = [name.replace(".init_args.", ".") for name in known]
     last = {name.rpartition(".")[2]: name for name in whole}
     # What a user types comes first: --modle is nearer to the mode of --checkpoint.mode than to --model.
@@ -131,6 +180,6 @@ def nearest(key: str, known: Sequence[str]) -> str:
 
 
 def readable(subtypes: str) -> str:
-    """A union's types as a person writes them: ``<class 'int'>, <class 'NoneType'>`` -> ``int or null``."""
+    """Return a union's types in plain words: ``<class 'int'>, <class 'NoneType'>`` -> ``int or null``."""
     names = re.sub(r"<class '([^']+)'>", r"\1", subtypes).replace("NoneType", "null")
     return " or ".join(part.strip().removeprefix("typing.") for part in names.split(", "))

@@ -14,10 +14,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from lightning.pytorch import Trainer
 
-from catdog_pl.data.datamodule import CatDogDataModule
-from catdog_pl.errors import UsageError
 from catdog_pl.models import VGG16, load_checkpoint
 from catdog_pl.runs import find_checkpoint
 from tests.conftest import Run, draw_layout
@@ -163,6 +160,17 @@ def test_a_resumed_run_is_bit_equal_to_an_uninterrupted_one(photos: Path, run: R
     assert {path.name for path in parts.parent.glob("config*")} == {"config.yaml", "config-2.yaml"}
 
 
+def test_a_run_of_version_0_1_0_resumes(photos: Path, run: Run, capsys: Capture) -> None:
+    folder = shutil.copytree(REPOSITORY / "tests/models/fixtures/run", "checkpoints/basic/old")
+    assert run("fit --ckpt_path last --max_epochs 5 --patience 9", "--root", photos) == 0
+    assert [line.partition(" - ")[0] for line in lines(capsys) if line.startswith("Epoch")] == [
+        "Epoch 4/5",
+        "Epoch 5/5",
+    ]
+    assert pd.read_csv(Path(folder) / "metrics.csv")["epoch"].tolist() == [1, 2, 3, 4, 5]
+    load_checkpoint(Path(folder) / "last.ckpt")
+
+
 def test_two_runs_of_one_seed_are_equal_and_of_two_seeds_are_not(photos: Path, run: Run) -> None:
     losses = []
     for seed in (1, 1, 2):
@@ -194,20 +202,20 @@ def test_a_record_of_epochs_that_fit_did_not_write_is_one_line(
     assert run(f"fit {TINY} --max_epochs 2 --ckpt_path {last}", "--root", photos) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert f"checkpoint {last} cannot be gone on with" in error
+    assert f"Checkpoint {last} cannot be resumed: its record of epochs and steps" in error
 
 
 def test_cached_views_give_the_numbers_of_views_that_come_again(
     photos: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes: list[int] = []
-    backbone = VGG16.backbone
+    extract = VGG16.extract
 
     def count(model: VGG16, pixels: torch.Tensor) -> torch.Tensor:
         passes.append(len(pixels))
-        return backbone(model, pixels)
+        return extract(model, pixels)
 
-    monkeypatch.setattr(VGG16, "backbone", count)
+    monkeypatch.setattr(VGG16, "extract", count)
     views = f"fit {VGG} --max_epochs 4 --patience 9"
     assert run(f"{views} --data.views 2", "--root", photos) == 0
     again = state(find_checkpoint("last"))["state_dict"]
@@ -220,14 +228,6 @@ def test_cached_views_give_the_numbers_of_views_that_come_again(
     assert run(views, "--root", photos) == 0
     other = state(find_checkpoint("last"))["state_dict"]
     assert not torch.allclose(again["head.dense_1.weight"], other["head.dense_1.weight"])
-
-
-def test_cached_views_need_a_datamodule_that_repeats_them(photos: Path) -> None:
-    model = VGG16(image_size=32, weights="none", cached_views=2)
-    data = CatDogDataModule(photos, image_size=32)
-    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-    with pytest.raises(UsageError, match=r"keeps 2 views \(cached_views\), the datamodule draws new ones"):
-        trainer.fit(model, data)
 
 
 def test_last_is_the_last_epoch_even_when_it_was_not_the_best(photos: Path, run: Run) -> None:
@@ -282,7 +282,7 @@ def basic(photos: Path, run: Run, capsys: Capture) -> Path:
             "dense_units is 9, the checkpoint .* was trained with 256",
         ),
         ("test --ckpt_path no.ckpt", "no.ckpt: there is no such file"),
-        ("test --model vgg16", "no vgg16 run with a best.ckpt"),
+        ("test --model vgg16", "No trained vgg16 model found"),
     ],
 )
 def test_what_does_not_fit_the_checkpoint_is_refused(
@@ -308,6 +308,7 @@ WRONG = {
     "fit --max_epochs abc": "--trainer.max_epochs abc: not a valid int or null",
     "fit --modle basic": "did you mean --model?",
     "fit --batchsize 4": "did you mean --batch_size",
+    "fit --lr 0.1": "--lr is no option (did you mean --learning_rate?)",
     "fit --data.batch_siz 4": "did you mean --data.batch_size",
     "fit --model.dropout 0.2 --model basic": "--model.dropout is no option of this model; see",
     "fit --model vgg16 --model.dropuot 0.2": "no option of this model (did you mean --model.dropout?)",
@@ -317,13 +318,13 @@ WRONG = {
     "fit --root nowhere": "nowhere: there is no such folder; make it with python -m catdog_pl prepare",
     "fit --config no.yaml": "no.yaml",
     "fit --model.optimizer Adamm": "optimizer 'Adamm' is unknown; valid are keras_rmsprop",
-    "fit --early_stopping.monitor loss": "--early_stopping.monitor loss is no metric; valid are train_loss",
+    "fit --early_stopping.monitor loss": "monitor loss is not a metric; valid are train_loss, train_acc",
     "fit --seed -1": "must lie in 0..4294967295",
     "fit stray": "'stray' is no option",
     "fit --model vgg16 --weights no.h5": "no.h5: there is no such file",
     "fit --model vgg16 --weights foo": "weights 'foo' is unknown; valid are keras",
-    "test": "no run with a best.ckpt under checkpoints; run fit first",
-    "validate --ckpt_path last": "no run with a last.ckpt under checkpoints; run fit first",
+    "test": "No trained model found in checkpoints; run fit first",
+    "validate --ckpt_path last": "No trained model found in checkpoints; run fit first",
     "summary --model resnet": "Model 'resnet' is unknown; valid are basic, vgg16",
     "tset": "there is no command 'tset'; valid are prepare, fit",
 }
@@ -368,7 +369,7 @@ def test_a_stopped_fit_says_how_to_go_on(signum: int, code: int, photos: Path) -
     _, error = process.communicate(timeout=60)
     assert process.returncode == code
     last = find_checkpoint("last")
-    assert error.splitlines()[-1].endswith(f"go on with: python -m catdog_pl fit --ckpt_path {last}")
+    assert error.splitlines()[-1].endswith(f"resume with: python -m catdog_pl fit --ckpt_path {last}")
     assert "Traceback" not in error
     load_checkpoint(last)
 

@@ -65,7 +65,7 @@ def test_a_number_that_is_none_ends_the_fit_and_keeps_the_best(
     assert run("fit --image_size 32 --max_epochs 1", "--root", photos) == 0
     assert run("fit --ckpt_path last --max_epochs 9 --learning_rate 1e30", "--root", photos) == 0
     assert (
-        "Stopped because val_loss is no number any more; a smaller --learning_rate may help: "
+        "Stopped because val_loss is NaN; a smaller --learning_rate may help: "
         f"python -m catdog_pl fit --ckpt_path {find_checkpoint('best')} --learning_rate RATE"
         in capsys.readouterr().out
     )
@@ -125,7 +125,7 @@ def test_a_photograph_lost_during_training_is_named_in_one_line(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "cat.1.jpg" in error
-    assert f"go on with: python -m catdog_pl fit --ckpt_path {find_checkpoint('last')}" in error
+    assert f"resume with: python -m catdog_pl fit --ckpt_path {find_checkpoint('last')}" in error
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the worker in /proc")
@@ -138,7 +138,7 @@ def test_a_worker_that_dies_is_one_line(tmp_path: Path) -> None:
     _, error = process.communicate(timeout=90)
     assert process.returncode == 1
     assert "DataLoader worker" in error.splitlines()[-1]
-    assert "go on with: python -m catdog_pl fit --ckpt_path" in error.splitlines()[-1]
+    assert "resume with: python -m catdog_pl fit --ckpt_path" in error.splitlines()[-1]
     assert "Traceback" not in error
 
 

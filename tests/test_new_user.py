@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from catdog_pl.keras.optimizer import RMSpropState
-from catdog_pl.keras.saving import export_file
+from catdog_pl.export.keras import export_keras
 from catdog_pl.models import Basic
 from catdog_pl.models.checkpoint import save_checkpoint
 from catdog_pl.models.classifier import DataSpec
@@ -32,7 +31,7 @@ def home(own_folder: Path, photos: Path) -> Path:
     for name in ("best", "last"):
         save_checkpoint(model, RUN / f"{name}.ckpt", model.configure_optimizers())
     (RUN / "config.yaml").touch()
-    export_file(model, RMSpropState({}, {}), Path("model.keras"))
+    export_keras(model, {}, Path("model.keras"))
     Path("data").symlink_to(photos)
     Path("a_file").write_text("precious", encoding="utf-8")
     Path("a_folder").mkdir()
@@ -82,7 +81,7 @@ WORDS = [
     ("keras send", "'import', 'export'"),
     ("keras import", "required: file; see python -m catdog_pl keras import --help"),
     ("keras export best", "required: --output; see python -m catdog_pl keras export --help"),
-    ("keras export best --output model.onnx", "give such a name"),
+    ("keras export best --output model.onnx", "give one that ends in .weights.h5, .h5, .hdf5, .keras"),
 ]
 
 
@@ -115,7 +114,7 @@ MISSING = [
     ("test --model vgg16", 1, "run fit first, or give --ckpt_path PATH"),
     ("predict none.jpg", 1, "there is no such file"),
     ("predict a_folder", 1, "there are no images in this folder"),
-    ("predict a_file/x.jpg", 1, "Not a directory"),
+    ("predict a_file/x.jpg", 1, "Cannot find image from a_file/x.jpg (there is no such file)"),
     ("predict data --ckpt_path none.ckpt", 1, "give a path, best or last"),
     ("predict data --ckpt_path a_file", 1, "is not a checkpoint"),
     ("keras import none.h5", 1, "give one that Keras saved"),
@@ -148,16 +147,16 @@ BLOCKED = [
     ("prepare data/train --root a_file/x", "a_file", "give another --root"),
     ("prepare data/train --root /proc/none", "/proc", "give another --root"),
     (f"fit {TINY} --trainer.default_root_dir a_file", "a_file", "look at its folder, its rights"),
-    (f"fit {TINY} --checkpoint.dirpath a_file", "a_file/best.ckpt", "make room"),
+    (f"fit {TINY} --checkpoint.dirpath a_file", "a_file", "look at its folder, its rights"),
     ("predict data/test/cat --output a_folder", "a_folder exists", "give another --output, or --overwrite"),
     ("predict data/test/cat --output a_folder --overwrite", "a_folder cannot be written", "another --output"),
     ("predict data/test/cat --output a_file/x", "a_file/x cannot be written", "give another --output"),
     ("predict data/test/cat --output none/x", "none/x cannot be written", "give another --output"),
-    ("keras import model.keras --output a_folder", "a_folder is there", "another --output"),
+    ("keras import model.keras --output a_folder", "a_folder exists already", "another --output"),
     ("keras import model.keras --output a_folder --overwrite", "a_folder cannot be written", ""),
     ("keras import model.keras --output a_file/x.ckpt", "a_file/x.ckpt cannot be written", ""),
     ("keras export best --output a_file/x.keras", "a_file/x.keras cannot be written", ""),
-    ("keras export best --output a_folder", "a_folder is there", "another --output"),
+    ("keras export best --output a_folder", "a_folder exists already", "another --output"),
 ]
 
 
@@ -202,7 +201,7 @@ def test_a_file_in_the_place_of_data(run: Run, capsys: Capture) -> None:
     Path("data").touch()
     for line in ("fit", "validate", "test"):
         assert "run prepare first" in refused(line, 1, run, capsys)
-    assert "Not a directory" in refused("predict data/x.jpg", 1, run, capsys)
+    assert "data/x.jpg (there is no such file)" in refused("predict data/x.jpg", 1, run, capsys)
     assert "give another --root" in refused("prepare sample", 1, run, capsys)
 
 
@@ -264,9 +263,9 @@ def largest_file(size: int) -> Iterator[None]:
 FULL = [
     ("prepare data/train --root new --sizes 1 1 1", 0, "new"),
     ("prepare data/train --root new --sizes 1 1 1", 3000, "give another --root"),
-    (f"fit {TINY}", 0, f"a file in {Path('checkpoints/basic')}"),
+    (f"fit {TINY}", 0, "config.yaml cannot be written (File too large)"),
     (f"fit {TINY}", 10_000, "best.ckpt cannot be written"),
-    ("fit --ckpt_path last --max_epochs 2", 0, f"a file in {RUN}"),
+    ("fit --ckpt_path last --max_epochs 2", 0, f"{RUN / 'config-2.yaml'} cannot be written"),
     ("test", 0, "test.csv cannot be written"),
     ("predict data/test --output x.csv --format csv", 0, "x.csv cannot be written (File too large)"),
     ("predict data/test --output x.csv --format csv", 100, "x.csv cannot be written (File too large)"),
@@ -312,7 +311,7 @@ def test_output_to_a_full_disk(line: str, run: Run, capfd: Capture, monkeypatch:
 def test_no_gpu(command: str, run: Run, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (torch.cuda, torch.backends.mps, torch.accelerator):
         monkeypatch.setattr(module, "is_available", lambda: False)
-    assert "no GPU on this machine; give cpu or auto" in refused(
+    assert "no GPU on this machine; use cpu or auto" in refused(
         f"{command} --accelerator gpu", 2, run, capsys
     )
 

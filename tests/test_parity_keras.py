@@ -1,6 +1,6 @@
 """Every check of ``python -m benchmarks.parity``, and each kind of check seen to fail on a wrong model."""
 
-from functools import cache
+from functools import cache, partial
 from types import ModuleType
 
 import keras
@@ -12,7 +12,7 @@ from torch import nn
 from benchmarks.parity import augmentation, data, forward, initialisation, stopping, training
 from benchmarks.parity.check import Check, largest
 from benchmarks.parity.referee import basic, fed, images, one_thread, randomise_biases, twin
-from catdog_pl.cli import EARLY_STOPPING_DEFAULTS
+from catdog_pl.callbacks.training import EarlyStopping
 from catdog_pl.models import Basic
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -94,7 +94,7 @@ def test_the_workshops_histories_end_as_its_notebook_says() -> None:
 
 
 def test_another_patience_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(EARLY_STOPPING_DEFAULTS, "patience", 1)
+    monkeypatch.setattr(stopping, "EarlyStopping", partial(EarlyStopping, patience=1))
     assert stopping.our_choice(stopping.BASIC) != stopping.keras_choice(stopping.BASIC)
 
 

@@ -1,10 +1,11 @@
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from catdog_pl.errors import CatDogError
-from catdog_pl.runs import config_name, find_checkpoint, new_run, run_of
+from catdog_pl.errors import CatDogError, UsageError
+from catdog_pl.runs import RunFolder, find_checkpoint
 
 
 def write(path: str, seconds: int) -> Path:
@@ -31,7 +32,7 @@ def test_last_and_paths() -> None:
 @pytest.mark.parametrize(
     ("which", "message"),
     [
-        ("best", "no run with a best.ckpt under checkpoints; run fit first"),
+        ("best", "No trained model found in checkpoints; run fit first"),
         ("nothing.ckpt", "nothing.ckpt: there is no such file"),
         ("https://host/x.ckpt", "only local files"),
     ],
@@ -42,24 +43,46 @@ def test_what_is_missing_is_named(which: str, message: str) -> None:
 
 
 def test_two_runs_of_one_second_have_two_folders() -> None:
-    first = new_run("basic")
-    first.mkdir(parents=True)
-    second = new_run("basic")
-    assert second != first
-    assert second.parent == Path("checkpoints/basic")
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(lambda _: RunFolder.create("basic"), range(8)))
+    assert len({run.path for run in runs}) == 8
+    assert all(run.path.parent == Path("checkpoints/basic") and run.path.is_dir() for run in runs)
 
 
-def test_only_a_runs_last_checkpoint_goes_on_in_its_folder() -> None:
-    last, best = write("r/last.ckpt", 1), write("r/best.ckpt", 1)
-    assert run_of(last) is None  # a file copied out of its run
+def test_a_run_is_where_its_configuration_is() -> None:
+    last = write("r/last.ckpt", 1)
+    assert RunFolder.of(last) is None  # a file copied out of its run
     Path("r/config.yaml").touch()
-    assert run_of(last) == Path("r")
-    assert run_of(best) is None
+    assert RunFolder.of(last) == RunFolder(Path("r"))
 
 
 def test_no_configuration_is_overwritten() -> None:
-    assert config_name(Path()) == "config.yaml"
-    Path("config.yaml").touch()
-    assert config_name(Path()) == "config-2.yaml"
-    Path("config-2.yaml").touch()
-    assert config_name(Path()) == "config-3.yaml"
+    run = RunFolder(Path())
+    for name in ("config.yaml", "config-2.yaml", "config-3.yaml"):
+        assert run.new_config() == Path(name)
+        run.new_config().touch()
+
+
+def test_only_one_process_trains_in_a_folder() -> None:
+    run = RunFolder(Path("r"))
+    with run.lock():
+        with pytest.raises(CatDogError, match="Another process trains in r; wait for its end"), run.lock():
+            pass
+        assert Path("r").is_dir()
+    with run.lock():
+        pass
+    assert list(Path("r").iterdir()) == []
+
+
+def test_an_empty_folder_goes_and_another_stays() -> None:
+    empty, full = RunFolder.create("basic"), RunFolder.create("vgg16")
+    (full.path / "config.yaml").touch()
+    for run in (empty, full):
+        run.remove_if_empty()
+    assert [path.name for path in Path("checkpoints").iterdir()] == ["vgg16"]
+    assert full.path.is_dir()
+
+
+def test_a_url_is_not_a_folder() -> None:
+    with pytest.raises(UsageError, match=r"--checkpoint\.dirpath s3://x/y is a URL; give a folder"):
+        RunFolder.at("--checkpoint.dirpath", "s3://x/y")

@@ -1,21 +1,20 @@
 import pytest
 
 from catdog_pl.errors import UsageError
+from catdog_pl.models.registry import class_path
 from catdog_pl.short_forms import SHORT_FORMS, canonical, option_value, parse_message
-
-MODELS = {"basic": "catdog_pl.models.Basic", "vgg16": "catdog_pl.models.VGG16"}
 
 
 @pytest.mark.parametrize("short", SHORT_FORMS)
 @pytest.mark.parametrize("form", ["--{} 3", "--{}=3"])
 def test_every_short_form_becomes_its_canonical_key(short: str, form: str) -> None:
-    assert canonical(form.format(short).split(), MODELS) == [f"--{SHORT_FORMS[short]}=3"]
+    assert canonical(form.format(short).split(), class_path) == [f"--{SHORT_FORMS[short]}=3"]
 
 
 def test_model_names_become_class_paths_in_both_spellings() -> None:
-    assert canonical(["--model", "vgg16"], MODELS) == ["--model=catdog_pl.models.VGG16"]
-    assert canonical(["--model=basic"], MODELS) == ["--model=catdog_pl.models.Basic"]
-    assert canonical(["--model=catdog_pl.models.Basic"], MODELS) == ["--model=catdog_pl.models.Basic"]
+    assert canonical(["--model", "vgg16"], class_path) == ["--model=catdog_pl.models.VGG16"]
+    assert canonical(["--model=basic"], class_path) == ["--model=catdog_pl.models.Basic"]
+    assert canonical(["--model=catdog_pl.models.Basic"], class_path) == ["--model=catdog_pl.models.Basic"]
 
 
 def test_the_order_of_the_words_does_not_matter() -> None:
@@ -26,12 +25,12 @@ def test_the_order_of_the_words_does_not_matter() -> None:
         "--model.dropout=0.2",
         "--seed_everything=3",
     ]
-    assert canonical(words, MODELS) == expected
+    assert canonical(words, class_path) == expected
 
 
 def test_of_two_values_the_last_wins_and_files_keep_their_order() -> None:
     typed = ["--seed", "1", "--config", "a", "--seed_everything=2", "--config", "b", "--print_config"]
-    words = canonical(typed, MODELS)
+    words = canonical(typed, class_path)
     assert words == [
         "--config=a",
         "--config=b",
@@ -44,7 +43,10 @@ def test_of_two_values_the_last_wins_and_files_keep_their_order() -> None:
 
 
 def test_values_may_hold_equals_signs_and_minus() -> None:
-    assert canonical(["--root=a=b", "--seed", "-1"], MODELS) == ["--data.root=a=b", "--seed_everything=-1"]
+    assert canonical(["--root=a=b", "--seed", "-1"], class_path) == [
+        "--data.root=a=b",
+        "--seed_everything=-1",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_values_may_hold_equals_signs_and_minus() -> None:
 )
 def test_wrong_words_are_named(words: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        canonical(words.split(), MODELS)
+        canonical(words.split(), class_path)
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ from typing import Any
 import keras
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from benchmarks.parity.check import Check
 from benchmarks.parity.training import QUIET, Listed
-from catdog_pl.cli import CHECKPOINT_DEFAULTS, EARLY_STOPPING_DEFAULTS
+from catdog_pl.callbacks.checkpoint import ModelCheckpoint
+from catdog_pl.callbacks.training import EarlyStopping
 
 BASIC = [
     0.8040, 0.6717, 0.6078, 0.6095, 0.5453, 0.6343, 0.5321, 0.5221, 0.5522, 0.5210, 0.5311, 0.5119, 0.5058,
@@ -89,9 +89,9 @@ def keras_choice(losses: Sequence[float]) -> tuple[int, int]:
 
 def our_choice(losses: Sequence[float]) -> tuple[int, int]:
     """Epochs run and the one in ``best.ckpt``, from 1, by the callbacks that ``fit`` has by default."""
-    stopper = EarlyStopping(**EARLY_STOPPING_DEFAULTS)
+    stopper = EarlyStopping()
     with tempfile.TemporaryDirectory() as folder:
-        keeper = ModelCheckpoint(dirpath=folder, **CHECKPOINT_DEFAULTS)
+        keeper = ModelCheckpoint(dirpath=folder)
         options: dict[str, Any] = QUIET | {"enable_checkpointing": True}
         trainer = Trainer(**options, max_epochs=len(losses), callbacks=[stopper, keeper])
         data: DataLoader[Tensor] = DataLoader(Listed([torch.zeros(1)]))

@@ -73,7 +73,7 @@ def steps(pixels: Tensor, bf16: bool) -> Iterator[Figure]:
     yield f"its convolutions alone, {dtype}", "GFLOP/s", gflop / seconds
     backbone = VGG16(weights="none", bf16_backbone=bf16).eval()
     gflop = BATCH * forward_gflop(backbone.features, pixels[:1])
-    yield f"{OURS}, vgg16 backbone, {dtype}", "GFLOP/s", gflop / fastest(lambda: backbone.backbone(pixels))
+    yield f"{OURS}, vgg16 backbone, {dtype}", "GFLOP/s", gflop / fastest(lambda: backbone.extract(pixels))
 
 
 def prediction(data: Path) -> Iterator[Figure]:
@@ -133,7 +133,7 @@ def forward_gflop(layers: nn.Module, x: Tensor) -> float:
     kinds = (nn.Conv2d, nn.Linear)
     hooks = [layer.register_forward_hook(count) for layer in layers.modules() if isinstance(layer, kinds)]
     with torch.no_grad():
-        layers(x.float() if isinstance(layers, nn.Sequential) else x)
+        layers(x if isinstance(layers, Classifier) else x.float())
     for hook in hooks:
         hook.remove()
     return flop / 1e9

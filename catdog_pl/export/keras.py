@@ -1,104 +1,89 @@
-"""One of our models -> the layers of the Keras model that equals it, under the workshop's names.
+"""A model of ours -> a Keras file. The model in it takes what the workshop feeds, RGB times 1/255."""
 
-The arguments are the few that matter; Keras takes its defaults for the others. The exported model takes
-what the workshop feeds, RGB times 1/255, shape (N, S, S, 3).
-"""
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-from typing import Any, NamedTuple
+import torch
+from torch import Tensor
 
-from torch import Tensor, nn
-
-from catdog_pl.errors import CatDogError
-from catdog_pl.keras.arrays import to_keras
-from catdog_pl.keras.hdf5 import Array
-from catdog_pl.keras.preprocessing import imagenet
-from catdog_pl.models.basic import Basic
+from catdog_pl.keras.layers import KerasEntry, write_layer
+from catdog_pl.keras.nn import KerasRMSprop
+from catdog_pl.keras.optimizer import RMSpropState, rmsprop_state
+from catdog_pl.keras.saving import KerasModel, write_file
 from catdog_pl.models.classifier import Classifier
-from catdog_pl.models.vgg16 import VGG16
+from catdog_pl.models.keras_layers import (
+    imagenet_rescaling,
+    keras_chain,
+    layer,
+    takes_bgr,
+    weighted_layers,
+)
 
 
-class Layer(NamedTuple):
-    """One layer of the Keras model.
+def export_keras(model: Classifier, checkpoint: dict[str, Any], target: Path) -> Iterator[str]:
+    """Write a Keras file; its ending decides the kind.
 
-    Attributes:
-        class_name: Keras' class.
-        config: its arguments, its name among them.
-        arrays: its kernel and bias; none for a layer without weights.
-    """
+    Args:
+        model: on any device.
+        checkpoint: as ``read_checkpoint`` returns it, with its RMSprop; empty for a fresh one.
+        target: ``.keras`` or ``.h5`` for a whole model, ``.weights.h5`` for weights alone; replaced if there.
 
-    class_name: str
-    config: dict[str, Any]
-    arrays: tuple[Array, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The layer's name."""
-        return str(self.config["name"])
-
-
-def keras_layers(model: Classifier) -> list[Layer]:
-    """The layers of the equal Keras model, the input layer first.
+    Returns:
+        What a user should know, as lines.
 
     Raises:
-        CatDogError: the model is none that Keras layers can express.
+        UsageError: the ending is none of these.
+        CatDogError: the model is none that Keras layers can express, or the file cannot be written.
     """
+    write_file(target, KerasModel(entries(model), optimizer_state(model, checkpoint), model.has_backbone))
+    optimizer = model.optimizer_class
+    if optimizer in (KerasRMSprop, torch.optim.RMSprop):
+        return iter(())
+    return iter([f"optimizer: {optimizer.__name__} is not carried over; Keras starts with a fresh RMSprop"])
+
+
+def entries(model: Classifier) -> list[KerasEntry]:
+    """Return the layers of the equal Keras model, the input layer first.
+
+    A model with ImageNet's preprocessing carries it as a Rescaling layer, and its first kernel takes RGB.
+    """
+    modules = {name.rpartition(".")[2]: module for name, module in weighted_layers(model).items()}
+    layers = [write_layer(spec, modules.get(spec["name"])) for spec in keras_chain(model.name, model.hparams)]
+    if takes_bgr(model):
+        kernel, bias = layers[0].arrays
+        layers[0] = layers[0]._replace(arrays=(kernel[:, :, ::-1], bias))
+    if model.hparams.get("preprocessing") == "imagenet":
+        scale, offset = imagenet_rescaling(str(model.hparams["weights"]))
+        layers.insert(0, write_layer(layer("Rescaling", "rescaling_1", scale=scale, offset=offset)))
     shape = [None, model.data_spec.image_size, model.data_spec.image_size, 3]
-    if isinstance(model, VGG16):
-        front = [input_layer("input_1", shape), *imagenet_layers(model)]
-        return [*front, *network(model, "same"), *head(model)]
-    if isinstance(model, Basic):
-        return [input_layer("conv2d_1_input", shape), *network(model, "valid"), *head(model)]
-    raise CatDogError(f"a model {model.name} cannot be exported to Keras; basic and vgg16 can")
+    name = "input_1" if model.has_backbone else "conv2d_1_input"
+    # The argument under which Keras 2 and 3 both read the shape.
+    return [KerasEntry("InputLayer", {"name": name, "batch_input_shape": shape, "dtype": "float32"}), *layers]
 
 
-def input_layer(name: str, shape: list[int | None]) -> Layer:
-    """The layer that tells the input's shape, under the argument that Keras 2 and 3 both read."""
-    return Layer("InputLayer", {"name": name, "batch_input_shape": shape, "dtype": "float32"})
+def optimizer_state(model: Classifier, checkpoint: dict[str, Any]) -> RMSpropState:
+    """Return the optimizer of a checkpoint as Keras' RMSprop; a fresh one where training used another."""
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    means, steps = mean_squares(checkpoint, list(trainable.values())), checkpoint.get("global_step")
+    if not means or not isinstance(steps, int) or not 0 <= steps < 2**31:
+        steps = 0
+    kept = means or [torch.zeros_like(p) for p in trainable.values()]
+    return rmsprop_state(
+        model.learning_rate, model.optimizer_args, steps, dict(zip(trainable, kept, strict=True))
+    )
 
 
-def imagenet_layers(model: VGG16) -> list[Layer]:
-    """What takes pixels times 1/255 to what the backbone was trained with; nothing for the workshop's."""
-    if model.normalization is None:
-        return []
-    scale, offset = imagenet(str(model.hparams["weights"]))
-    return [Layer("Rescaling", {"name": "rescaling_1", "scale": list(scale), "offset": list(offset)})]
-
-
-def network(model: Classifier, padding: str) -> list[Layer]:
-    """The convolutions, each with its ReLU, and the poolings.
-
-    A first kernel that takes BGR is turned to take RGB.
-    """
-    layers: list[Layer] = []
-    for name, layer in model.features.named_children():
-        if isinstance(layer, nn.Conv2d):
-            kernel, bias = to_keras(layer.weight), to_keras(bias_of(layer))
-            if not layers and isinstance(model, VGG16) and model.normalization and model.normalization.bgr:
-                kernel = kernel[:, :, ::-1]
-            config = {"name": name, "trainable": layer.weight.requires_grad, "filters": layer.out_channels}
-            config |= {"kernel_size": [3, 3], "padding": padding, "activation": "relu"}
-            layers.append(Layer("Conv2D", config, (kernel, bias)))
-        elif isinstance(layer, nn.MaxPool2d):
-            layers.append(Layer("MaxPooling2D", {"name": name, "pool_size": [2, 2], "strides": [2, 2]}))
-    return layers
-
-
-def head(model: Classifier) -> list[Layer]:
-    """The flattening, the dense layers with their activations, and the dropout."""
-    layers = []
-    for name, layer in model.head.named_children():
-        if isinstance(layer, nn.Linear):
-            activation = "sigmoid" if layer.out_features == 1 and name == "dense_2" else "relu"
-            config = {"name": name, "units": layer.out_features, "activation": activation}
-            layers.append(Layer("Dense", config, (to_keras(layer.weight), to_keras(bias_of(layer)))))
-        elif isinstance(layer, nn.Dropout):
-            layers.append(Layer("Dropout", {"name": name, "rate": layer.p}))
-        elif not isinstance(layer, nn.ReLU):
-            layers.append(Layer("Flatten", {"name": name}))
-    return layers
-
-
-def bias_of(layer: "nn.Conv2d | nn.Linear") -> Tensor:
-    """The bias, which every layer of our models has."""
-    assert layer.bias is not None
-    return layer.bias
+def mean_squares(checkpoint: dict[str, Any], parameters: list[torch.nn.Parameter]) -> list[Tensor]:
+    """Return RMSprop's mean squares in a checkpoint, one for each parameter; nothing where it has others."""
+    states = checkpoint.get("optimizer_states")
+    first = states[0] if isinstance(states, list) and states else None
+    kept = first.get("state") if isinstance(first, dict) else None
+    means = []
+    for i, parameter in enumerate(parameters):
+        entry = kept.get(i) if isinstance(kept, dict) else None
+        mean = entry.get("mean_square", entry.get("square_avg")) if isinstance(entry, dict) else None
+        if not isinstance(mean, Tensor) or mean.shape != parameter.shape:
+            return []
+        means.append(mean)
+    return means

@@ -3,21 +3,26 @@
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from catdog_pl.errors import ImageError, ImageFault
 from catdog_pl.io.files import is_url, walk
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    InMemory = bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any] | torch.Tensor
+    Input = str | os.PathLike[str] | InMemory
+    """A file, folder or URL by its name, ``-`` for standard input, or a picture in memory."""
 
 MAX_BYTES = 256 * 2**20
 """The largest image file: as large as the largest allowed image is uncompressed, 89 Mpx of 3 bytes each."""
 
 STDIN = "-"
-
-Input = str | Path | bytes
-"""A file, a folder, a URL, ``-`` for standard input, or the content of an image file."""
 
 
 class WebOptions(NamedTuple):
@@ -49,35 +54,43 @@ class ImageSource(NamedTuple):
     read: Callable[[], bytes]
 
 
-def expand(inputs: Iterable[Input], web: WebOptions) -> Iterator[ImageSource]:
+def expand(inputs: "Iterable[Input]", web: WebOptions) -> Iterator[ImageSource]:
     """Find the pictures behind the inputs, in their order, as they are asked for.
 
     Args:
-        inputs: as named by the user. Any file that is named is tried; of a folder, the images that ``walk``
-            finds, each folder's own before those of the folders in it.
+        inputs: any file that is named is tried; of a folder, the images that ``walk`` finds, each folder's
+            own before those of the folders in it.
         web: how URLs are fetched.
+
+    Raises:
+        UsageError: an input is of no known type.
     """
     for given in inputs:
-        if isinstance(given, bytes):
-            yield ImageSource(f"<{len(given)} bytes>", partial(bytes, given))
+        if not isinstance(given, str | os.PathLike):
+            from catdog_pl.io.memory import memory_source  # which imports this module
+
+            yield memory_source(given)
         elif given == STDIN:
             yield ImageSource(STDIN, read_stdin)
-        elif is_url(str(given)):
-            yield _web_source(str(given), web)
-        elif os.path.isdir(given):
-            yield from _in_folder(str(given))
+        elif is_url(name := os.fspath(given)):
+            yield _web_source(name, web)
+        elif os.path.isdir(name):
+            yield from _in_folder(name)
         else:
-            yield file_source(str(given))
+            yield file_source(name)
 
 
-def is_single(inputs: Iterable[Input]) -> bool:
-    """Return whether the inputs are one picture by their very form, so that its answer needs no name."""
-    match list(inputs):
-        case [bytes()]:
-            return True
-        case [given]:
-            return not os.path.isdir(given)
-    return False
+def is_one(inputs: object) -> bool:
+    """Return whether this is one input, not several."""
+    if isinstance(inputs, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(inputs, "read"):
+        return True
+    # Images, arrays and tensors; an array of names has one dimension.
+    return hasattr(inputs, "getbands") or getattr(inputs, "ndim", 0) >= 2 or not hasattr(inputs, "__iter__")
+
+
+def is_single(names: Sequence[str]) -> bool:
+    """Return whether the names are one picture by their very form, so that its answer needs no name."""
+    return len(names) == 1 and not os.path.isdir(names[0])
 
 
 def file_source(path: str) -> ImageSource:

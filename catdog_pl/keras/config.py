@@ -34,8 +34,8 @@ class KerasLayer:
     class_name: str
     name: str
     config: Config
-    top: int
-    path: str
+    top: int = 0
+    path: str = ""
 
     def __str__(self) -> str:
         """For messages."""
@@ -43,19 +43,19 @@ class KerasLayer:
 
 
 def layers_in_order(model: object) -> list[KerasLayer]:
-    """The layers of a model configuration in the order in which they are applied, nested models opened.
+    """Return a configuration's layers in the order in which they are applied, nested models opened.
 
     Raises:
         KerasFileError: the configuration is malformed, or the layers are not one chain.
     """
     if not isinstance(model, dict) or model.get("class_name") not in CONTAINERS:
         found = model.get("class_name") if isinstance(model, dict) else type(model).__name__
-        raise KerasFileError(f"the model is a {found!r}; a Sequential or functional model can be read")
+        raise KerasFileError(f"its model is a {found!r}; a Sequential or functional model can be read")
     return list(opened(model, "layers"))
 
 
 def opened(model: Config, path: str, top: int | None = None) -> Iterator[KerasLayer]:
-    """The layers of a model, depth first.
+    """Yield the layers of a model, depth first.
 
     Args:
         model: the model's own entry.
@@ -73,7 +73,7 @@ def opened(model: Config, path: str, top: int | None = None) -> Iterator[KerasLa
 
 
 def entries_of(model: Config) -> list[Config]:
-    """The layer entries of a container; before Keras 2.2.3 a Sequential's configuration was their list.
+    """Return the layers' entries; before Keras 2.2.3 a Sequential's configuration was their list.
 
     Raises:
         KerasFileError: an entry is no layer.
@@ -89,13 +89,13 @@ def entries_of(model: Config) -> list[Config]:
 
 
 def arguments(entry: Config) -> Config:
-    """The arguments of a layer or a nested model."""
+    """Return the arguments of a layer or a nested model."""
     config = entry.get("config")
     return config if isinstance(config, dict) else {}
 
 
 def name_of(entry: Config) -> str:
-    """The name of a layer; a nested Sequential of 2018 has none in its configuration."""
+    """Return the name of a layer; a nested Sequential of 2018 has none in its configuration."""
     name = entry.get("name", arguments(entry).get("name", entry["class_name"]))
     if not isinstance(name, str):
         raise KerasFileError(f"a layer has the name {name!r}")
@@ -103,14 +103,14 @@ def name_of(entry: Config) -> str:
 
 
 def class_of(entry: Config) -> str:
-    """The class of a layer; with its module where that is not Keras' own."""
+    """Return the class of a layer, with its module where that is not Keras' own."""
     module = entry.get("module")
     foreign = isinstance(module, str) and module.partition(".")[0] not in ("keras", "tf_keras")
     return printable(f"{module}.{entry['class_name']}" if foreign else str(entry["class_name"]))
 
 
 def chain(model: Config) -> list[Config]:
-    """The entries of a functional model from its input to its output.
+    """Return the entries of a functional model from its input to its output.
 
     Raises:
         KerasFileError: a layer takes more than one input, or the layers branch.
@@ -137,7 +137,7 @@ def chain(model: Config) -> list[Config]:
 
 
 def inputs(node: object) -> Iterator[str]:
-    """The names of the layers that ``inbound_nodes`` refers to.
+    """Yield the names of the layers that ``inbound_nodes`` refers to.
 
     Keras 3 has them as ``keras_history`` of a ``__keras_tensor__``, older ones as ``[name, node, tensor]``.
     """
@@ -153,7 +153,7 @@ def inputs(node: object) -> Iterator[str]:
 
 
 def numbered(class_names: Iterable[str]) -> list[str]:
-    """The folder of each layer in the newer layout: its class, numbered from the second of a class on."""
+    """Return each layer's folder in the newer layout: its class, numbered from the second of a class on."""
     counts: Counter[str] = Counter()
     folders = []
     for class_name in class_names:
@@ -164,7 +164,7 @@ def numbered(class_names: Iterable[str]) -> list[str]:
 
 
 def input_shape(model: Config, layers: Sequence[KerasLayer]) -> list[object] | None:
-    """The shape of a model's input, batch axis first, from the first place that tells it.
+    """Return the shape of a model's input, batch axis first, from the first place that has it, or None.
 
     Keras 3 calls it ``batch_shape``, older ones ``batch_input_shape``; a Sequential that learnt it from
     its first batch keeps it as ``build_input_shape``.
@@ -177,6 +177,6 @@ def input_shape(model: Config, layers: Sequence[KerasLayer]) -> list[object] | N
 
 
 def snake_case(name: str) -> str:
-    """``MaxPooling2D`` -> ``max_pooling2d``, as ``keras/src/utils/naming.py`` does it."""
+    """Return ``max_pooling2d`` for ``MaxPooling2D``, as ``keras/src/utils/naming.py`` does it."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()

@@ -96,7 +96,7 @@ def open_archive(path: Path) -> Iterator[KerasFile]:
 
 
 def member(archive: ZipFile, name: str, limit: int) -> bytes:
-    """One file of an archive, after a look at its declared size.
+    """Return one file of an archive, unless it declares more bytes than Keras writes.
 
     Raises:
         KerasFileError: it is missing or too large, or would unpack to far more than is stored.
@@ -112,7 +112,7 @@ def member(archive: ZipFile, name: str, limit: int) -> bytes:
 
 
 def parsed(content: str | bytes) -> dict[str, Any]:
-    """A JSON object.
+    """Return a JSON object.
 
     Raises:
         KerasFileError: it is something else.

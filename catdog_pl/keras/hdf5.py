@@ -71,13 +71,13 @@ def open_h5(source: Path | bytes, name: str) -> Iterator[h5py.File]:
 
 
 def check_signature(source: Path | bytes, name: str) -> None:
-    """Hold that the content is HDF5, before anything else is made of it.
+    """Refuse content that is no HDF5, before anything else is made of it.
 
     Raises:
-        KerasFileError: it is not.
+        KerasFileError: it is none.
     """
     try:
-        start = source[:8] if isinstance(source, bytes) else first_bytes(source)
+        start = source[:8] if isinstance(source, bytes) else _first_bytes(source)
     except OSError as error:
         raise KerasFileError(f"{name} cannot be read ({error.strerror or error})") from error
     if start != SIGNATURE:
@@ -86,16 +86,13 @@ def check_signature(source: Path | bytes, name: str) -> None:
         )
 
 
-def first_bytes(path: Path) -> bytes:
-    """The first 8 bytes of a file."""
+def _first_bytes(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(8)
 
 
 def survey(source: Path | bytes, name: str) -> None:
     """Let another process read all of a file, and see whether HDF5 survives it.
-
-    What is wrong with the file otherwise is not this function's to tell.
 
     Raises:
         KerasFileError: HDF5 crashed, or did not come to an end.
@@ -120,30 +117,30 @@ def survey(source: Path | bytes, name: str) -> None:
 
 
 def read_everything(file: h5py.File) -> None:
-    """Touch every attribute and every array that the functions here may read, past whatever is wrong."""
+    """Read every attribute and array that the functions here may read, and go on past whatever is wrong."""
     waiting, count = [file], 0
     while waiting and count < MAX_ENTRIES:
         group = waiting.pop()
-        for attribute in tolerated(list, group.attrs) or ():
-            tolerated(attribute_value, group, attribute)
-        for key in tolerated(list, group) or ():
+        for attribute in or_none(list, group.attrs) or ():
+            or_none(attribute_value, group, attribute)
+        for key in or_none(list, group) or ():
             count += 1
-            found = tolerated(child, group, key)
+            found = or_none(child, group, key)
             if isinstance(found, h5py.Group):
                 waiting.append(found)
             elif found is not None:
-                tolerated(np.asarray, tolerated(array_at, group, key))
+                or_none(np.asarray, or_none(array_at, group, key))
 
 
-def tolerated(read: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function returns, or None where the file is wrong."""
+def or_none(read: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a function returns, or None where the file is wrong."""
     with suppress(KerasFileError, *HDF5_ERRORS):
         return read(*arguments)
     return None
 
 
 def groups(file: h5py.File) -> Iterator[tuple[str, h5py.Group]]:
-    """All groups below the root with their paths, each reached through hard links alone.
+    """Yield all groups below the root with their paths, each reached through hard links alone.
 
     Raises:
         KerasFileError: the file has more than ``MAX_ENTRIES`` entries, or a link.
@@ -162,7 +159,7 @@ def groups(file: h5py.File) -> Iterator[tuple[str, h5py.Group]]:
 
 
 def child(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
-    """What lies at a path below a group, reached through hard links alone.
+    """Return what lies at a path below a group, reached through hard links alone.
 
     Raises:
         KerasFileError: nothing does, or a link stands in the way.
@@ -179,7 +176,7 @@ def child(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
 
 
 def group_at(group: h5py.Group, path: str) -> h5py.Group:
-    """The group at a path below a group.
+    """Return the group at a path below a group.
 
     Raises:
         KerasFileError: there is none.
@@ -191,7 +188,7 @@ def group_at(group: h5py.Group, path: str) -> h5py.Group:
 
 
 def array_at(group: h5py.Group, path: str) -> h5py.Dataset:
-    """The array at a path below a group, of numbers that lie in this file; nothing is read yet.
+    """Return the array at a path below a group, of numbers that lie in this file; nothing is read yet.
 
     Raises:
         KerasFileError: it lies in another file, is no array of numbers, or declares more than is stored.
@@ -209,7 +206,7 @@ def array_at(group: h5py.Group, path: str) -> h5py.Dataset:
 
 
 def read_array(data: h5py.Dataset, shape: tuple[int, ...]) -> Array:
-    """The values of an array, which must have the shape asked for, as float32.
+    """Return the values of an array, which must have this shape, as float32.
 
     Raises:
         KerasFileError: it has another shape, or holds no floating-point numbers.
@@ -227,7 +224,7 @@ def has_names(group: h5py.Group, attribute: str) -> bool:
 
 
 def names(group: h5py.Group, attribute: str) -> list[str]:
-    """A list attribute, which Keras splits into ``layer_names0``, ``layer_names1``, ... when long.
+    """Return a list attribute, which Keras splits into ``layer_names0``, ``layer_names1``, ... when long.
 
     Raises:
         KerasFileError: it is missing, too long, or no list of names.
@@ -242,7 +239,7 @@ def names(group: h5py.Group, attribute: str) -> list[str]:
 
 
 def text(group: h5py.Group, attribute: str) -> str | None:
-    """A text attribute; None where there is none.
+    """Return a text attribute; None where there is none.
 
     Raises:
         KerasFileError: it is too long, or no text.
@@ -251,7 +248,7 @@ def text(group: h5py.Group, attribute: str) -> str | None:
 
 
 def attribute_value(group: h5py.Group, attribute: str) -> Any:
-    """The value of an attribute of a size that Keras may write."""
+    """Return the value of an attribute, unless it is larger than Keras writes."""
     stored = group.attrs.get_id(attribute)
     count = math.prod(stored.shape)
     if count > MAX_ENTRIES or count * stored.dtype.itemsize > MAX_TEXT:
@@ -260,7 +257,7 @@ def attribute_value(group: h5py.Group, attribute: str) -> Any:
 
 
 def decoded(value: object) -> str:
-    """Text as h5py gives it: str or bytes, depending on who wrote it."""
+    """Return text that h5py gives as str or bytes, depending on who wrote it."""
     if isinstance(value, bytes):
         return value.decode()
     if not isinstance(value, str):
@@ -269,7 +266,7 @@ def decoded(value: object) -> str:
 
 
 def printable(name: str) -> str:
-    """A name that may stand in a message.
+    """Return a name that may stand in a message.
 
     Raises:
         KerasFileError: it has line breaks or other control characters.
@@ -280,7 +277,7 @@ def printable(name: str) -> str:
 
 
 if __name__ == "__main__":
-    # Whatever Python can tell is told by the process that asked; it learns from here whether HDF5 crashes.
+    # The process that started this one learns from it only whether HDF5 crashes.
     with suppress(KerasFileError, *HDF5_ERRORS):
         content = BytesIO(sys.stdin.buffer.read()) if sys.argv[1] == "-" else sys.argv[1]
         with h5py.File(content, "r") as opened:

@@ -1,6 +1,6 @@
-"""What Keras does by default and PyTorch does not: the initialisers and the RMSprop rule."""
+"""What Keras does and PyTorch does not: its initialisers, its order of flattening, its RMSprop rule."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, overload
 
 import torch
@@ -20,6 +20,30 @@ def glorot_uniform_(module: nn.Module) -> None:
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+class KerasFlatten(nn.Module):
+    """Flatten in Keras' order: (N, C, H, W) -> (N, H * W * C).
+
+    Free when the memory is already channels_last, and Keras' Dense kernels load without permuting.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, H * W * C)."""
+        return x.permute(0, 2, 3, 1).flatten(1)
+
+
+class KerasRescaling(nn.Module):
+    """``pixels * scale + offset``, one number of each for every channel."""
+
+    def __init__(self, scale: Sequence[float], offset: Sequence[float]) -> None:
+        super().__init__()
+        self.scale, self.offset = tuple(scale), tuple(offset)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same shape."""
+        scale, offset = (x.new_tensor(values).view(-1, 1, 1) for values in (self.scale, self.offset))
+        return x * scale + offset
 
 
 class KerasRMSprop(Optimizer):

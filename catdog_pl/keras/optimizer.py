@@ -4,35 +4,23 @@ Of Keras' optimizers only RMSprop without momentum is carried over: it is the wo
 rules exist here. Adam and the others place epsilon differently from PyTorch's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from catdog_pl.errors import KerasFileError
-from catdog_pl.keras.arrays import from_keras, keras_shape, to_keras
 from catdog_pl.keras.config import Config
 from catdog_pl.keras.hdf5 import read_array
-from catdog_pl.keras.nn import KerasRMSprop
-from catdog_pl.keras.weights import optimizer_arrays
-from catdog_pl.models.classifier import Classifier
+from catdog_pl.keras.weights import from_keras, keras_shape, optimizer_arrays, to_keras
 
 UNUSUAL = (
-    "centered",
-    "clipnorm",
-    "clipvalue",
-    "decay",
-    "global_clipnorm",
-    "gradient_accumulation_steps",
-    "momentum",
-    "use_ema",
-    "weight_decay",
-)
+    "centered", "clipnorm", "clipvalue", "decay", "global_clipnorm", "gradient_accumulation_steps",
+    "momentum", "use_ema", "weight_decay",
+)  # fmt: skip
 """Arguments that change the rule unless they are zero or none."""
 
 
@@ -52,7 +40,7 @@ class RMSpropArguments(NamedTuple):
 
 
 def rmsprop_arguments(training: Config) -> RMSpropArguments | None:
-    """The RMSprop that a model was compiled with; None for none, another optimizer or unusual options."""
+    """Return the RMSprop of a compiled model; None for none, another optimizer or unusual options."""
     found = training.get("optimizer_config") or training.get("optimizer")
     if found == "rmsprop":  # Keras' defaults, which it stored by this name in .keras files of version 2
         found = {"class_name": "RMSprop", "config": {}}
@@ -76,7 +64,7 @@ def rmsprop_arguments(training: Config) -> RMSpropArguments | None:
 
 
 def number(value: object) -> float | None:
-    """A finite number of a configuration; Keras writes 0.001 as 0.0010000000474974513, its float32."""
+    """Return a finite number; Keras writes 0.001 as 0.0010000000474974513, its float32."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e9:
         return None
     single = np.float32(value)
@@ -84,7 +72,7 @@ def number(value: object) -> float | None:
 
 
 def read_mean_squares(file: h5py.File, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-    """RMSprop's mean squares of these parameters; empty where the file has others, or none.
+    """Return RMSprop's mean squares of these parameters; nothing where the file has others, or none.
 
     Args:
         file: in either layout.
@@ -112,62 +100,25 @@ class RMSpropState(NamedTuple):
     variables: dict[str, npt.NDArray[Any]]
 
 
-def rmsprop_state(model: Classifier, checkpoint: dict[str, Any]) -> RMSpropState:
-    """The optimizer of a checkpoint as Keras' RMSprop; a fresh one where training used another.
+def rmsprop_state(
+    learning_rate: float, arguments: Mapping[str, Any], steps: int, mean_squares: Mapping[str, Tensor]
+) -> RMSpropState:
+    """Return an RMSprop as Keras keeps it.
 
     Args:
-        model: the checkpoint's.
-        checkpoint: as ``read_checkpoint`` returns it.
+        learning_rate: its step size.
+        arguments: ``rho`` and ``epsilon``, which PyTorch calls ``alpha`` and ``eps``.
+        steps: how many it has taken.
+        mean_squares: one for each trainable parameter, by its name, in PyTorch's axes.
     """
-    args = model.optimizer_args
-    arguments = {
-        "learning_rate": model.learning_rate,
-        "rho": args.get("rho", args.get("alpha", 0.9)),
-        "epsilon": args.get("epsilon", args.get("eps", 1e-7)),
+    config = {
+        "learning_rate": learning_rate,
+        "rho": arguments.get("rho", arguments.get("alpha", 0.9)),
+        "epsilon": arguments.get("epsilon", arguments.get("eps", 1e-7)),
     }
-    means, steps = mean_squares(model, checkpoint), checkpoint.get("global_step")
-    counted = means and isinstance(steps, int) and 0 <= steps < 2**31
     variables: dict[str, npt.NDArray[Any]] = {
-        "rmsprop/iteration": np.array(steps if counted else 0, np.int32),
-        "rmsprop/learning_rate": np.array(model.learning_rate, np.float32),
+        "rmsprop/iteration": np.array(steps, np.int32),
+        "rmsprop/learning_rate": np.array(learning_rate, np.float32),
     }
-    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    for i, (name, parameter) in enumerate(named):
-        mean = means[i] if means else torch.zeros_like(parameter)
-        variables[f"rmsprop/{name}_velocity"] = to_keras(mean)
-    return RMSpropState({"class_name": "RMSprop", "config": arguments}, variables)
-
-
-def mean_squares(model: Classifier, checkpoint: dict[str, Any]) -> list[Tensor]:
-    """The mean squares in a checkpoint, one for each trainable parameter; empty where it has none."""
-    states = checkpoint.get("optimizer_states")
-    first = states[0] if isinstance(states, list) and states else None
-    kept = first.get("state") if isinstance(first, dict) else None
-    if not isinstance(kept, dict):
-        return []
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    means = []
-    for i, parameter in enumerate(parameters):
-        entry = kept.get(i)
-        mean = entry.get("mean_square", entry.get("square_avg")) if isinstance(entry, dict) else None
-        if not isinstance(mean, Tensor) or mean.shape != parameter.shape:
-            return []
-        means.append(mean)
-    return means
-
-
-def optimizer_with(model: Classifier, means: Sequence[Tensor]) -> Optimizer:
-    """The model's own optimizer as it stands when these are its mean squares.
-
-    Args:
-        model: with one of the two kinds of RMSprop.
-        means: one for each trainable parameter, in PyTorch's shapes.
-    """
-    optimizer = model.configure_optimizers()
-    key = "mean_square" if isinstance(optimizer, KerasRMSprop) else "square_avg"
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for parameter, mean in zip(parameters, means, strict=True):
-        optimizer.state[parameter][key] = mean
-        if not isinstance(optimizer, KerasRMSprop):
-            optimizer.state[parameter]["step"] = torch.tensor(0.0)  # torch counts; its rule does not use it
-    return optimizer
+    variables |= {f"rmsprop/{name}_velocity": to_keras(mean) for name, mean in mean_squares.items()}
+    return RMSpropState({"class_name": "RMSprop", "config": config}, variables)

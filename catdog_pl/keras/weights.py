@@ -1,20 +1,25 @@
-"""The two layouts in which Keras keeps weights in HDF5.
+"""The two layouts in which Keras keeps weights in HDF5, and its order of axes beside PyTorch's.
 
-The legacy one (Keras 1 to 3) lists its layers in the attribute ``layer_names`` and the arrays of each in
+The legacy layout (Keras 1 to 3) lists its layers in the attribute ``layer_names`` and the arrays of each in
 ``weight_names``. The newer one (``.weights.h5``, and inside a ``.keras`` archive) has the arrays of a layer
 in ``layers/<class>[_k]/vars/{0,1}``, numbered within each class.
 """
 
 import re
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 import h5py
+import numpy as np
 import torch
 from torch import Tensor
 
 from catdog_pl.errors import KerasFileError
+from catdog_pl.keras.config import KerasLayer
 from catdog_pl.keras.hdf5 import (
+    Array,
     array_at,
     group_at,
     groups,
@@ -24,7 +29,31 @@ from catdog_pl.keras.hdf5 import (
     printable,
     read_array,
     text,
-)
+)  # fmt: skip
+
+TO_KERAS = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
+"""Axes of (out, in, kh, kw) -> (kh, kw, in, out) and (out, in) -> (in, out), by their number.
+
+Both of our networks flatten in Keras' order, so dense kernels need no more than a transposition.
+"""
+
+FROM_KERAS = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
+
+
+def keras_shape(tensor: Tensor) -> tuple[int, ...]:
+    """Return the shape that Keras gives to a parameter of PyTorch's."""
+    return tuple(tensor.permute(TO_KERAS[tensor.ndim]).shape)
+
+
+def to_keras(tensor: Tensor) -> Array:
+    """Return a parameter of PyTorch's as Keras stores it, float32."""
+    array = tensor.detach().cpu().float().permute(TO_KERAS[tensor.ndim]).numpy()
+    return np.ascontiguousarray(array)
+
+
+def from_keras(array: Array) -> Tensor:
+    """Return one of Keras' arrays as PyTorch has it, contiguous."""
+    return torch.from_numpy(array).permute(FROM_KERAS[array.ndim]).contiguous()
 
 
 class StoredLayer(NamedTuple):
@@ -45,7 +74,7 @@ class StoredLayer(NamedTuple):
 
 
 def conv_weights(path: Path) -> list[tuple[Tensor, Tensor]]:
-    """The convolutions of a Keras HDF5 file, in the order of its layers.
+    """Return kernel and bias of each convolution of a Keras HDF5 file, in the order of its layers.
 
     Args:
         path: weights alone or a whole model, in either layout.
@@ -58,21 +87,16 @@ def conv_weights(path: Path) -> list[tuple[Tensor, Tensor]]:
     """
     with open_h5(path, str(path)) as file:
         convolutions = [layer for layer in stored_layers(file) if layer.kernel.ndim == 4]
-        return [(conv_kernel(layer.kernel), conv_bias(layer.bias)) for layer in convolutions]
+        pairs = [(layer.kernel, layer.bias) for layer in convolutions]
+        return [(_read(kernel), _read(bias)) for kernel, bias in pairs]
 
 
-def conv_kernel(data: h5py.Dataset) -> Tensor:
-    """A kernel (kh, kw, in, out) as PyTorch has it, (out, in, kh, kw)."""
-    return torch.from_numpy(read_array(data, data.shape)).permute(3, 2, 0, 1).contiguous()
-
-
-def conv_bias(data: h5py.Dataset) -> Tensor:
-    """A bias (out,)."""
-    return torch.from_numpy(read_array(data, data.shape))
+def _read(data: h5py.Dataset) -> Tensor:
+    return from_keras(read_array(data, data.shape))
 
 
 def stored_layers(file: h5py.File) -> list[StoredLayer]:
-    """Every layer with a kernel and a bias, in the order of the layers as far as the file tells it.
+    """Return every layer with a kernel and a bias, in the order of the layers as far as the file tells it.
 
     The newer layout tells it within each class alone: its convolutions come first, then its dense layers.
 
@@ -85,24 +109,64 @@ def stored_layers(file: h5py.File) -> list[StoredLayer]:
     return sorted(numbered_layers(file), key=lambda layer: (-layer.kernel.ndim, path_order(layer.group)))
 
 
-def legacy_root(file: h5py.File) -> h5py.Group | None:
-    """The group of the legacy layout that lists the layers; None for a file in the newer layout."""
-    if "model_weights" in file:
-        return group_at(file, "model_weights")
-    return file if has_names(file, "layer_names") else None
+def match(layers: Sequence[KerasLayer], file: h5py.File) -> list[StoredLayer]:
+    """Return the arrays of each layer of a configuration.
 
-
-def legacy_layers(root: h5py.Group) -> list[StoredLayer]:
-    """The layers of the legacy layout as they are stored: those of a nested model trainable ones first.
+    Args:
+        layers: the layers with weights, in their order.
+        file: in either layout.
 
     Raises:
-        KerasFileError: a layer has other weights than a kernel and a bias.
+        KerasFileError: the file does not hold these layers.
     """
-    return [layer for name in names(root, "layer_names") for layer in layers_of(root, name)]
+    root = legacy_root(file)
+    if root is not None:
+        return match_groups(layers, legacy_layers(root))
+    stored = {layer.group: layer for layer in numbered_layers(file)}
+    for layer in layers:
+        if layer.path not in stored:
+            raise KerasFileError(f"{layer} has no weights in the file (at {layer.path})")
+    return [stored[layer.path] for layer in layers]
+
+
+def match_groups(layers: Sequence[KerasLayer], stored: Sequence[StoredLayer]) -> list[StoredLayer]:
+    """Match by position, as Keras does: a group for each layer, or nested model, that has weights.
+
+    Keras 1 opened nested models before it made groups.
+    """
+    groups = [list(group) for _, group in groupby(stored, key=lambda layer: layer.group)]
+    tops = [list(top) for _, top in groupby(layers, key=lambda layer: layer.top)]
+    if len(tops) != len(groups):
+        tops = [[layer] for layer in layers]
+    if [len(top) for top in tops] != [len(group) for group in groups]:
+        raise KerasFileError(
+            f"the file holds the weights of {len(stored)} layers; "
+            f"its configuration has {len(layers)} layers with weights"
+        )
+    return [layer for top, group in zip(tops, groups, strict=True) for layer in arranged(top, group)]
+
+
+def arranged(layers: Sequence[KerasLayer], group: list[StoredLayer]) -> list[StoredLayer]:
+    """Return the layers of one nested model in their order; a partly frozen one is stored in another.
+
+    Raises:
+        KerasFileError: the order cannot be told.
+    """
+    by_name = {stored.name: stored for stored in group}
+    if by_name.keys() == {layer.name for layer in layers}:
+        return [by_name[layer.name] for layer in layers]
+    ordered = in_vgg16_order(group)
+    frozen = {layer.config.get("trainable", True) for layer in layers}
+    if len(frozen) > 1 and ordered is group:
+        raise KerasFileError(
+            f"{layers[0]} and those after it are partly frozen under other names than their weights; "
+            "save the file with model.save(...) in a fresh session"
+        )
+    return ordered
 
 
 def in_vgg16_order(layers: list[StoredLayer]) -> list[StoredLayer]:
-    """Layers with VGG16's own names in VGG16's order, which a partly frozen VGG16 is not stored in."""
+    """Return layers with VGG16's own names in VGG16's order; others as they are."""
     convolutions = [layer for layer in layers if layer.kernel.ndim == 4]
     places = [re.match(r"block([1-5])_conv([1-3])(?!\d)", layer.name) for layer in convolutions]
     numbers = [(int(place[1]), int(place[2])) for place in places if place]
@@ -112,19 +176,55 @@ def in_vgg16_order(layers: list[StoredLayer]) -> list[StoredLayer]:
     return [convolutions[i] for i in order] + [layer for layer in layers if layer.kernel.ndim == 2]
 
 
-def layers_of(root: h5py.Group, name: str) -> list[StoredLayer]:
-    """The layers in one group of the legacy layout: none, one, or those of a nested model.
+def legacy_root(file: h5py.File) -> h5py.Group | None:
+    """Return the group of the legacy layout that lists the layers; None for a file in the newer layout."""
+    if "model_weights" in file:
+        return group_at(file, "model_weights")
+    return file if has_names(file, "layer_names") else None
+
+
+def legacy_layers(root: h5py.Group) -> list[StoredLayer]:
+    """Return the layers of the legacy layout as they are stored: of a nested model trainable ones first.
 
     Raises:
         KerasFileError: a layer has other weights than a kernel and a bias.
     """
-    group = group_at(root, name)
-    weights = names(group, "weight_names")
-    return paired(name, [(owner(weight) or name, array_at(group, weight)) for weight in weights])
+    layers = []
+    for name in names(root, "layer_names"):
+        group = group_at(root, name)
+        arrays = [(owner(path) or name, array_at(group, path)) for path in names(group, "weight_names")]
+        layers += paired(name, arrays)
+    return layers
+
+
+def owner(weight: str) -> str:
+    """Return the layer of an array: conv2d_1 for ``a/conv2d_1/kernel:0`` or ``conv2d_1_W_1:0``."""
+    folder, _, last = weight.rpartition("/")
+    return folder.rpartition("/")[2] or re.sub(r"_[Wb](_\d+)?(:\d+)?$", "", last)
+
+
+def numbered_layers(file: h5py.File) -> list[StoredLayer]:
+    """Return the layers of the newer layout, in no particular order.
+
+    Keras 2.12 wrote ``_layer_checkpoint_dependencies`` for ``layers``, and on Windows backslashes.
+
+    Raises:
+        KerasFileError: the file is not in this layout.
+    """
+    layers = []
+    for path, group in groups(file):
+        path = path.replace("\\", "/").replace("_layer_checkpoint_dependencies", "layers")
+        folder, _, last = path.rpartition("/")
+        if last == "vars" and folder.startswith("layers/"):
+            name = printable(text(group, "name") or folder)
+            layers += paired(folder, [(name, array_at(group, key)) for key in sorted(group)])
+    if not layers:
+        raise KerasFileError("it has no layers with a kernel and a bias; give a file that Keras saved")
+    return layers
 
 
 def paired(group: str, arrays: list[tuple[str, h5py.Dataset]]) -> list[StoredLayer]:
-    """Kernels and biases in turn, as layers.
+    """Return kernels and biases in turn as layers.
 
     Args:
         group: what the layers' group is called.
@@ -136,44 +236,10 @@ def paired(group: str, arrays: list[tuple[str, h5py.Dataset]]) -> list[StoredLay
     """
     floats = [(name, data) for name, data in arrays if data.dtype.kind == "f"]
     pairs = list(zip(floats[::2], floats[1::2], strict=False))
-    if len(floats) % 2 or not all(is_layer(kernel, bias) for (_, kernel), (_, bias) in pairs):
-        raise KerasFileError(
-            f"layer {group} has other weights than a kernel and a bias; no model here has such"
-        )
+    plain = all(kernel.ndim in (2, 4) and bias.ndim == 1 for (_, kernel), (_, bias) in pairs)
+    if len(floats) % 2 or not plain:
+        raise KerasFileError(f"layer {group} has other weights than a kernel and a bias; it is not supported")
     return [StoredLayer(group, name, kernel, bias) for (name, kernel), (_, bias) in pairs]
-
-
-def is_layer(kernel: h5py.Dataset, bias: h5py.Dataset) -> bool:
-    """Whether two arrays can be a convolution or a dense layer."""
-    return kernel.ndim in (2, 4) and bias.ndim == 1
-
-
-def owner(weight: str) -> str:
-    """The layer that an array is named after: conv2d_1 for ``a/conv2d_1/kernel:0`` or ``conv2d_1_W_1:0``."""
-    folder, _, last = weight.rpartition("/")
-    return folder.rpartition("/")[2] or re.sub(r"_[Wb](_\d+)?(:\d+)?$", "", last)
-
-
-def numbered_layers(file: h5py.File) -> list[StoredLayer]:
-    """The layers of the newer layout, in no particular order.
-
-    Keras 2.12 wrote ``_layer_checkpoint_dependencies`` for ``layers``, and on Windows backslashes.
-
-    Raises:
-        KerasFileError: the file is not in this layout.
-    """
-    layers = []
-    for path, group in groups(file):
-        *folders, last = (
-            path.replace("\\", "/").replace("_layer_checkpoint_dependencies", "layers").split("/")
-        )
-        if last == "vars" and folders[:1] == ["layers"]:
-            where = "/".join(folders)
-            name = printable(text(group, "name") or where)
-            layers += paired(where, [(name, array_at(group, key)) for key in sorted(group)])
-    if not layers:
-        raise KerasFileError("it has no layers with a kernel and a bias; give a file that Keras saved")
-    return layers
 
 
 def has_rescaling(file: h5py.File) -> bool:
@@ -184,13 +250,13 @@ def has_rescaling(file: h5py.File) -> bool:
 
 
 def path_order(path: str) -> list[tuple[str, int]]:
-    """A key that puts ``conv2d``, ``conv2d_2``, ``conv2d_10`` in the order of their numbers."""
+    """Return a key that puts ``conv2d``, ``conv2d_2``, ``conv2d_10`` in the order of their numbers."""
     parts = [re.fullmatch(r"(.*?)(?:_(\d{1,6}))?", part) for part in path.split("/")]
     return [(part[1], int(part[2] or 0)) for part in parts if part]
 
 
 def optimizer_arrays(file: h5py.File) -> list[h5py.Dataset]:
-    """What the file keeps of its optimizer, in Keras' order; empty where it keeps nothing."""
+    """Return what the file keeps of its optimizer, in Keras' order; nothing where it keeps nothing."""
     if "optimizer_weights" in file:
         group = group_at(file, "optimizer_weights")
         return [array_at(group, name) for name in names(group, "weight_names")]

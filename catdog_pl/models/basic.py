@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from catdog_pl.errors import UsageError
-from catdog_pl.keras.nn import glorot_uniform_
-from catdog_pl.models.classifier import Classifier, FlattenKeras
+from catdog_pl.keras.nn import KerasFlatten, glorot_uniform_
+from catdog_pl.models.classifier import Classifier
 from catdog_pl.models.convolution import ConvBlocks
 
 
@@ -32,6 +32,8 @@ class Basic(Classifier):
 
     name: ClassVar[str] = "basic"
 
+    features: ConvBlocks
+
     def __init__(
         self,
         image_size: int = 150,
@@ -47,7 +49,7 @@ class Basic(Classifier):
         self.features = ConvBlocks(blocks(filters))
         self.head = nn.Sequential(
             OrderedDict(
-                flatten_1=FlattenKeras(),  # (N, C, h, w) -> (N, h * w * C)
+                flatten_1=KerasFlatten(),  # (N, C, h, w) -> (N, h * w * C)
                 dense_1=nn.Linear(side * side * filters[-1], dense_units),
                 relu=nn.ReLU(inplace=True),
                 dense_2=nn.Linear(dense_units, 1),  # (N, dense_units) -> (N, 1)

@@ -3,19 +3,19 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
 from typing import Any, ClassVar, Self
 
 import lightning
-import PIL
 import torch
-import torchvision
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 from torchmetrics.functional.classification import binary_accuracy
 
-import catdog_pl
+from catdog_pl import __version__
 from catdog_pl.errors import CatDogError, UsageError
 from catdog_pl.keras.nn import KerasRMSprop
 
@@ -81,7 +81,7 @@ class Classifier(LightningModule, ABC):
     has_backbone: ClassVar[bool] = False
     """Whether ``features`` is a pretrained network, which the head stands on; in Keras a functional model."""
 
-    features: nn.Sequential
+    features: nn.Module
     head: nn.Sequential
 
     def __init__(
@@ -147,14 +147,24 @@ class Classifier(LightningModule, ABC):
         Returns:
             (N,), unbounded; ``sigmoid`` gives the probability of the second class.
         """
-        x = self.preprocess(pixels).contiguous(memory_format=torch.channels_last)
-        logits: Tensor = self.head(self.features(x))
+        logits: Tensor = self.head(self.extract(pixels))  # (N, 1)
         return logits.squeeze(1)
 
-    def batch_logits(self, batch: Batch, batch_idx: int, stage: str) -> Tensor:
-        """Logits (N,) of a batch; a subclass may know a shorter way in some stage."""
-        logits: Tensor = self(batch[0])
-        return logits
+    def extract(self, pixels: Tensor) -> Tensor:
+        """Pixels (N, 3, S, S) in 0..255, uint8 or float -> what the head takes."""
+        x = self.preprocess(pixels).contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.features(x)
+        return features
+
+    def batch_features(self, batch: Batch, batch_idx: int, stage: str) -> Tensor:
+        """Features of a batch; a subclass may keep them instead of computing them again.
+
+        Args:
+            batch: as the datamodule gives it.
+            batch_idx: its place in the epoch.
+            stage: ``train``, ``val`` or ``test``.
+        """
+        return self.extract(batch[0])
 
     def shared_step(self, batch: Batch, batch_idx: int, stage: str) -> tuple[Tensor, Tensor]:
         """Loss and probabilities of one batch; logs ``{stage}_loss`` and ``{stage}_acc`` per epoch.
@@ -167,7 +177,7 @@ class Classifier(LightningModule, ABC):
             The mean loss of the batch, scalar, and the probabilities (N,).
         """
         labels = batch[1]
-        logits = self.batch_logits(batch, batch_idx, stage)
+        logits: Tensor = self.head(self.batch_features(batch, batch_idx, stage)).squeeze(1)
         # Under bf16 autocast the logits come as bfloat16, in which a loss has two digits.
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         loss = functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
@@ -236,7 +246,8 @@ class Classifier(LightningModule, ABC):
         self.data_spec = spec
 
     def on_train_start(self) -> None:
-        """After a resume, obey the learning rate that this run was given, not the checkpoint's."""
+        """Train in training mode, and after a resume with this run's learning rate, not the checkpoint's."""
+        self.train()  # Lightning keeps the mode that it finds, and load_checkpoint gives evaluation
         if self.trainer.ckpt_path and not self.trainer.lr_scheduler_configs:
             for optimizer in self.trainer.optimizers:
                 for group in optimizer.param_groups:
@@ -244,13 +255,12 @@ class Classifier(LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note the model's name, its data and the versions, in plain values only."""
-        packages = (catdog_pl, lightning, PIL, torch, torchvision)
         spec = asdict(self.data_spec) | {"class_names": list(self.data_spec.class_names)}
         checkpoint[NOTE] = {
             "format": FORMAT,
             "model": self.name,
             "data": spec,
-            "versions": {package.__name__: str(package.__version__) for package in packages},
+            "versions": versions(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -267,12 +277,13 @@ class Classifier(LightningModule, ABC):
             )
 
 
-class FlattenKeras(nn.Module):
-    """Flatten in Keras' order: (N, C, H, W) -> (N, H * W * C).
-
-    Free when the memory is already channels_last, and Keras' Dense kernels load without permuting.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, H * W * C)."""
-        return x.permute(0, 2, 3, 1).flatten(1)
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions of what decides a model's numbers, for its checkpoints."""
+    return {
+        "catdog_pl": __version__,
+        "lightning": lightning.__version__,
+        "PIL": version("pillow"),
+        "torch": str(torch.__version__),
+        "torchvision": version("torchvision"),
+    }

@@ -100,14 +100,15 @@ def parts(x: Tensor, weight: Tensor) -> list[slice]:
 class ConvReLU(nn.Conv2d):
     """A convolution followed by a ReLU, as Keras' ``Conv2D(activation="relu")``.
 
-    Where no gradient is wanted, oneDNN does both in one pass on the CPU, as torch.compile would make it do:
+    Where no gradient passes, oneDNN does both in one pass on the CPU, as torch.compile would make it do:
     bit for bit the same numbers, for VGG16 in 3 % less time in float32 and a third less in bfloat16.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, H', W'), >= 0."""
         dtype = compute_dtype(x)
-        if torch.is_grad_enabled() or x.device.type != "cpu" or not fuses(dtype):
+        has_gradient = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
+        if has_gradient or x.device.type != "cpu" or not fuses(dtype):
             return functional.relu(super().forward(x), inplace=True)
         weight, bias = self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype)
         shape = self.padding, self.stride, self.dilation, self.groups

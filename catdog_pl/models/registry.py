@@ -19,9 +19,6 @@ CLASS_PATHS: dict[str, str] = {
 }
 """Name -> class path in configuration files; runs resume by them, so they stay."""
 
-SHORT_CLASS_PATHS = {path.replace(".models.", "."): path for path in CLASS_PATHS.values()}
-"""The shortest path of a class, by which jsonargparse calls it -> the one in ``CLASS_PATHS``."""
-
 
 def model_class(name: str) -> "type[Classifier]":
     """Import and return the class of a model.
@@ -44,13 +41,19 @@ def class_path(name: str) -> str:
 
 
 def model_name(path: str) -> str:
-    """Return the name behind a class path, short or long; a name of the table is returned unchanged.
+    """Return the name behind any path of a model's class; a name of the table is returned unchanged.
+
+    jsonargparse writes the shortest path that leads to a class, such as ``catdog_pl.Basic``.
 
     Raises:
         UsageError: there is no such model.
     """
-    path = SHORT_CLASS_PATHS.get(path, path)
-    return next((name for name, known in CLASS_PATHS.items() if known == path), None) or checked(path)
+    package, _, attribute = str(path).rpartition(".")
+    for name, target in MODELS.items():
+        module, _, cls = target.partition(":")
+        if attribute == cls and package in ("catdog_pl", "catdog_pl.models", module):
+            return name
+    return checked(path)
 
 
 def checked(name: object) -> str:

@@ -16,7 +16,7 @@ KERAS_CLASSES = {
     "BatchNorm2d": "BatchNormalization",
     "Conv2d": "Conv2D",
     "ConvReLU": "Conv2D",
-    "FlattenKeras": "Flatten",
+    "KerasFlatten": "Flatten",
     "Linear": "Dense",
     "MaxPool2d": "MaxPooling2D",
 }

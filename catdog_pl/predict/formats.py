@@ -3,18 +3,21 @@
 import csv
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import dataclass
 from io import StringIO
-from typing import TextIO
-
-import numpy as np
+from typing import TYPE_CHECKING, TextIO
 
 from catdog_pl.errors import one_line
-from catdog_pl.predict.predictor import Prediction
+
+if TYPE_CHECKING:
+    from catdog_pl.predict.predictor import Prediction
+
+COLUMNS = ("source", "probability", "label", "error")
+"""The fields of a prediction that are written."""
 
 
 @dataclass(frozen=True)
-class Format:
+class OutputFormat:
     """How predictions become a file.
 
     Attributes:
@@ -24,55 +27,59 @@ class Format:
         tail: what stands after the last, also when the run is interrupted.
     """
 
-    record: Callable[[Prediction], str]
+    record: "Callable[[Prediction], str]"
     separator: str = ""
     head: str = ""
     tail: str = ""
 
 
-def error_line(prediction: Prediction) -> str:
-    """The workshop's words for a picture that cannot be read, with the reason."""
-    return f"{'[ERROR]':<10} Cannot find image from {one_line(prediction.source)} ({prediction.error})"
+def error_line(prediction: "Prediction") -> str:
+    """Return the workshop's words for a picture that is not there, or others where it is, with the reason."""
+    verb = "find" if prediction.fault == "missing" else "read"
+    return f"{'[ERROR]':<10} Cannot {verb} image from {one_line(prediction.source)} ({prediction.error})"
 
 
-def answer(prediction: Prediction) -> str:
-    """The workshop's two lines; numpy writes the probability as it did there."""
+def answer(prediction: "Prediction") -> str:
+    """Return the workshop's two lines; numpy writes the probability as it did there."""
     if prediction.error is not None:
         return error_line(prediction) + "\n"
+    import numpy as np  # not for --help
+
     probability = np.array([[prediction.probability]], dtype=np.float32)
     return f"Probability: {probability}\nClass: {prediction.label}\n"
 
 
-def named_answer(prediction: Prediction) -> str:
-    """The workshop's two lines under the name of the source; an error names it itself."""
+def named_answer(prediction: "Prediction") -> str:
+    """Return the workshop's two lines under the name of the source; an error names it itself."""
     name = "" if prediction.error is not None else f"{one_line(prediction.source)}\n"
     return name + answer(prediction)
 
 
-def json_object(prediction: Prediction) -> str:
-    """The fields of a prediction as a JSON object on one line, in ASCII."""
-    return json.dumps({field: _encodable(value) for field, value in asdict(prediction).items()})
+def json_object(prediction: "Prediction") -> str:
+    """Return a prediction as a JSON object on one line, in ASCII."""
+    return json.dumps({name: _encodable(getattr(prediction, name)) for name in COLUMNS})
 
 
-def csv_row(prediction: Prediction) -> str:
-    """The fields of a prediction as a row; what is None stays empty."""
+def csv_row(prediction: "Prediction") -> str:
+    """Return a prediction as a row; what is None stays empty."""
     row = StringIO()
-    csv.writer(row, lineterminator="\n").writerow(map(_encodable, astuple(prediction)))
+    values = (_encodable(getattr(prediction, name)) for name in COLUMNS)
+    csv.writer(row, lineterminator="\n").writerow(values)
     return row.getvalue()
 
 
-SINGLE = Format(answer)
+SINGLE = OutputFormat(answer)
 """Text for one picture: exactly the workshop's two lines."""
 
-FORMATS = {
-    "text": Format(named_answer, separator="\n"),
-    "json": Format(json_object, head="[\n", separator=",\n", tail="\n]\n"),
-    "jsonl": Format(lambda prediction: json_object(prediction) + "\n"),
-    "csv": Format(csv_row, head=",".join(field.name for field in fields(Prediction)) + "\n"),
+OUTPUT_FORMATS = {
+    "text": OutputFormat(named_answer, separator="\n"),
+    "json": OutputFormat(json_object, head="[\n", separator=",\n", tail="\n]\n"),
+    "jsonl": OutputFormat(lambda prediction: json_object(prediction) + "\n"),
+    "csv": OutputFormat(csv_row, head=",".join(COLUMNS) + "\n"),
 }
 
 
-def write(predictions: Iterable[Prediction], form: Format, file: TextIO) -> int:
+def write(predictions: "Iterable[Prediction]", form: OutputFormat, file: TextIO) -> int:
     """Write the predictions, each as it comes, so that an interrupted run leaves a valid file.
 
     Returns:
@@ -93,5 +100,5 @@ def write(predictions: Iterable[Prediction], form: Format, file: TextIO) -> int:
 
 
 def _encodable(value: str | float | None) -> str | float | None:
-    """File names may hold bytes that are no text, which Python keeps as surrogates: these are escaped."""
+    """Escape the bytes in file names that are not text, which Python keeps as surrogates."""
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

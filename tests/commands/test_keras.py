@@ -73,7 +73,7 @@ def test_import_to_a_path(model: Model, capsys: pytest.CaptureFixture[str]) -> N
     )
     assert load_checkpoint(Path("a/b.ckpt")).data_spec.class_names == ("day", "night")
     assert main(["keras", "import", "model.keras", "--output", "a/b.ckpt"]) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert main(["keras", "import", "model.keras", "--output", "a/b.ckpt", "--overwrite"]) == 0
     assert load_checkpoint(Path("a/b.ckpt")).data_spec.class_names == ("cat", "dog")
 
@@ -95,7 +95,7 @@ def test_export_of_a_path_and_of_the_newest_run(model: Model, capsys: pytest.Cap
         (["import", "none.h5"], 1, "none.h5: there is no such file"),
         (["import", "."], 1, ". is a folder"),
         (["import", "note.txt"], 1, "note.txt is neither HDF5 nor a .keras archive"),
-        (["export", "best", "--output", "m.h5"], 1, "no run with a best.ckpt under checkpoints"),
+        (["export", "best", "--output", "m.h5"], 1, "No trained model found in checkpoints"),
         (["export", "none.ckpt", "--output", "m.h5"], 1, "Checkpoint none.ckpt: there is no such file"),
         (["export", "note.txt", "--output", "m.h5"], 1, "checkpoint note.txt is not a checkpoint"),
     ],

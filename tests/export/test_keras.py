@@ -16,9 +16,9 @@ import torch
 from benchmarks.parity.referee import Model, basic, fed, images, randomise_biases, tensor, twin, vgg16
 from benchmarks.parity.training import keras_losses, our_losses
 from catdog_pl.errors import CatDogError, KerasFileError, UsageError
+from catdog_pl.export import export
+from catdog_pl.export.keras import export_keras, optimizer_state
 from catdog_pl.keras import saving as writing
-from catdog_pl.keras.optimizer import rmsprop_state
-from catdog_pl.keras.saving import export_file
 from catdog_pl.models import VGG16, Basic
 from catdog_pl.models.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from catdog_pl.models.classifier import Classifier
@@ -62,7 +62,7 @@ def with_biases(model: Classifier) -> Classifier:
 
 def exported(model: Classifier, path: Path) -> Model:
     """The model through a file of ours, in Keras; weights alone go into a model that Keras built."""
-    export_file(model, rmsprop_state(model, {}), path)
+    export_keras(model, {}, path)
     if not path.name.endswith(".weights.h5"):
         return keras.models.load_model(path)
     rebuilt = vgg16(32, 8) if model.name == "vgg16" else basic(46)
@@ -121,7 +121,7 @@ def test_keras_to_here_to_keras_is_bit_equal(tmp_path: Path, middle: str, name: 
     randomise_biases(first)
     first.save(tmp_path / "first.keras")
     found = import_file(tmp_path / "first.keras").model
-    export_file(found, rmsprop_state(found, {}), tmp_path / f"second{middle}")
+    export_keras(found, {}, tmp_path / f"second{middle}")
     if middle == ".weights.h5":
         second = keras.models.clone_model(first)
         second.load_weights(tmp_path / f"second{middle}")
@@ -155,7 +155,7 @@ def test_imagenet_preprocessing_goes_along(tmp_path: Path, weights: str, kind: s
 
 def test_weights_alone_do_not_tell_the_preprocessing(tmp_path: Path) -> None:
     model = VGG16(32, weights="keras", preprocessing="imagenet", dense_units=8, load_weights=False)
-    export_file(model, rmsprop_state(model, {}), tmp_path / "m.weights.h5")
+    export_keras(model, {}, tmp_path / "m.weights.h5")
     with pytest.raises(KerasFileError, match="weights alone do not tell what VGG16's Rescaling layer does"):
         import_file(tmp_path / "m.weights.h5", image_size=32)
 
@@ -167,8 +167,7 @@ def test_training_goes_on_in_keras_where_it_stopped_here(tmp_path: Path) -> None
     our_losses(model, optimizer, pixels[:40], labels[:40])
     save_checkpoint(model, tmp_path / "half.ckpt", optimizer)
     checkpoint = read_checkpoint(tmp_path / "half.ckpt")
-    state = rmsprop_state(load_checkpoint(tmp_path / "half.ckpt"), checkpoint)
-    export_file(model, state, tmp_path / "half.keras")
+    export_keras(load_checkpoint(tmp_path / "half.ckpt"), checkpoint, tmp_path / "half.keras")
     theirs = keras.models.load_model(tmp_path / "half.keras")
     expected = our_losses(model, optimizer, pixels[40:], labels[40:])
     np.testing.assert_allclose(keras_losses(theirs, fed(pixels[40:]), labels[40:]), expected, atol=1e-4)
@@ -177,7 +176,7 @@ def test_training_goes_on_in_keras_where_it_stopped_here(tmp_path: Path) -> None
 
 
 def test_a_file_loads_without_a_warning(ours: Classifier, tmp_path: Path) -> None:
-    export_file(ours, rmsprop_state(ours, {}), tmp_path / "m.keras")
+    export_keras(ours, {}, tmp_path / "m.keras")
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         keras.models.load_model(tmp_path / "m.keras")
@@ -187,7 +186,7 @@ def test_a_file_loads_without_a_warning(ours: Classifier, tmp_path: Path) -> Non
 def test_equal_models_are_equal_files(ours: Classifier, tmp_path: Path, kind: str) -> None:
     digests = set()
     for i in range(2):
-        export_file(ours, rmsprop_state(ours, {}), tmp_path / f"{i}{kind}")
+        export_keras(ours, {}, tmp_path / f"{i}{kind}")
         digests.add(hashlib.sha256((tmp_path / f"{i}{kind}").read_bytes()).hexdigest())
     assert len(digests) == 1
 
@@ -202,14 +201,17 @@ def test_another_optimizer_becomes_a_fresh_rmsprop(tmp_path: Path) -> None:
     optimizer = model.configure_optimizers()
     our_losses(model, optimizer, images(8, 46), np.arange(8) % 2)
     save_checkpoint(model, tmp_path / "m.ckpt", optimizer)
-    state = rmsprop_state(model, read_checkpoint(tmp_path / "m.ckpt"))
+    checkpoint = read_checkpoint(tmp_path / "m.ckpt")
+    notes = list(export_keras(model, checkpoint, tmp_path / "m.keras"))
+    assert notes == ["optimizer: Adam is not carried over; Keras starts with a fresh RMSprop"]
+    state = optimizer_state(model, checkpoint)
     assert state.config["config"] == {"learning_rate": 3e-4, "rho": 0.9, "epsilon": 1e-7}
     assert all(not array.any() for name, array in state.variables.items() if name.endswith("velocity"))
     assert not state.variables["rmsprop/iteration"].any()
 
 
 def test_an_archive_holds_what_keras_writes(ours: Classifier, tmp_path: Path) -> None:
-    export_file(ours, rmsprop_state(ours, {}), tmp_path / "m.keras")
+    export_keras(ours, {}, tmp_path / "m.keras")
     with zipfile.ZipFile(tmp_path / "m.keras") as archive:
         assert archive.namelist() == ["metadata.json", "config.json", "model.weights.h5"]
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
@@ -219,17 +221,20 @@ def test_an_archive_holds_what_keras_writes(ours: Classifier, tmp_path: Path) ->
 def test_a_file_that_is_there_is_kept(ours: Classifier, tmp_path: Path) -> None:
     path = tmp_path / "m.h5"
     path.write_text("precious", encoding="utf-8")
-    with pytest.raises(CatDogError, match=r"m\.h5 is there already"):
-        export_file(ours, rmsprop_state(ours, {}), path)
+    save_checkpoint(ours, tmp_path / "m.ckpt")
+    with pytest.raises(CatDogError, match=r"m\.h5 exists already"):
+        list(export(tmp_path / "m.ckpt", "keras", path))
     assert path.read_text(encoding="utf-8") == "precious"
-    export_file(ours, rmsprop_state(ours, {}), path, overwrite=True)
+    list(export(tmp_path / "m.ckpt", "keras", path, overwrite=True))
     assert keras.models.load_model(path).name == "sequential_1"
 
 
 @pytest.mark.parametrize("name", ["m.onnx", "m", "m.pt", "keras"])
 def test_an_unknown_ending_is_named(ours: Classifier, tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="Keras files end in"):
-        export_file(ours, rmsprop_state(ours, {}), tmp_path / name)
+    with pytest.raises(
+        UsageError, match=r"is no name of a Keras file; give one that ends in \.weights\.h5, \.h5"
+    ):
+        export_keras(ours, {}, tmp_path / name)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -247,7 +252,7 @@ def test_nothing_half_written_is_left(
     monkeypatch.setattr(writing, "write_weights", full)
     monkeypatch.setattr(writing, "write_legacy", full)
     with pytest.raises(CatDogError, match=r"cannot be written \(No space left on device\)"):
-        export_file(ours, rmsprop_state(ours, {}), path, overwrite=True)
+        export_keras(ours, {}, path)
     assert path.read_text(encoding="utf-8") == "precious"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -255,4 +260,4 @@ def test_nothing_half_written_is_left(
 def test_a_folder_that_cannot_be_made(ours: Classifier, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CatDogError, match="cannot be written"):
-        export_file(ours, rmsprop_state(ours, {}), tmp_path / "file" / "m.h5")
+        export_keras(ours, {}, tmp_path / "file" / "m.h5")

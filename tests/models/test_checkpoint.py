@@ -15,7 +15,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from catdog_pl.callbacks.history import SafeCheckpointIO
+from catdog_pl.callbacks.checkpoint import AtomicCheckpointIO
 from catdog_pl.errors import CatDogError, CheckpointError
 from catdog_pl.models import VGG16, Basic, load_checkpoint
 from catdog_pl.models.checkpoint import read_checkpoint
@@ -163,7 +163,7 @@ def refused_everywhere(file: Path, run: Run, capsys: pytest.CaptureFixture[str])
         assert (out, err.count("\n")) == ("", 1), line
         assert err.startswith("[ERROR]    Checkpoint ")
     with pytest.raises(CatDogError):
-        predict("x.jpg", ckpt_path=file)
+        predict("x.jpg", file)
     assert not Path("x.keras").exists()
 
 
@@ -284,13 +284,13 @@ def test_a_failed_write_leaves_the_old_checkpoint_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "last.ckpt"
-    SafeCheckpointIO().save_checkpoint({"epoch": 1}, file)
+    AtomicCheckpointIO().save_checkpoint({"epoch": 1}, file)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(CatDogError, match=r"last.ckpt cannot be written .*No space left"):
-        SafeCheckpointIO().save_checkpoint({"epoch": 2}, file)
+        AtomicCheckpointIO().save_checkpoint({"epoch": 2}, file)
     assert torch.load(file) == {"epoch": 1}
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ""] == ["last.ckpt"]

@@ -12,10 +12,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
@@ -25,12 +24,16 @@ from torch import Tensor, nn
 
 from catdog_pl.__main__ import main
 from catdog_pl.data.images import ResizeRule, decode, resize
-from catdog_pl.errors import CatDogError
-from catdog_pl.io.source import Input, WebOptions, expand, is_single
+from catdog_pl.errors import CatDogError, UsageError
+from catdog_pl.io.source import WebOptions, expand
 from catdog_pl.models.basic import Basic
 from catdog_pl.models.checkpoint import save_checkpoint
 from catdog_pl.models.classifier import Classifier, DataSpec
 from catdog_pl.predict import Prediction, Predictor, formats, predict, predictor
+from catdog_pl.predict.predictor import TorchEngine
+
+if TYPE_CHECKING:
+    from catdog_pl.io.source import Input
 
 SIZE = 8
 SPEC = DataSpec(image_size=SIZE)
@@ -74,8 +77,15 @@ def probability(red: int) -> float:
     return 1 / (1 + math.exp(-(red - 127.5) / 25))
 
 
-def ask(sources: Iterable[Input], **settings: object) -> list[Prediction]:
-    return list(Predictor(Redness(), SPEC, **settings)(sources))  # type: ignore[arg-type]
+def answers(
+    inputs: "Iterable[Input]", model: Callable[[Tensor], Tensor] | None = None, **settings: int
+) -> Iterator[Prediction]:
+    engine = TorchEngine(model or Redness(), SPEC)
+    return Predictor(engine, **settings)(expand(inputs, WebOptions()))
+
+
+def ask(inputs: "Iterable[Input]", **settings: int) -> list[Prediction]:
+    return list(answers(inputs, None, **settings))
 
 
 @pytest.fixture
@@ -98,7 +108,7 @@ def always(probability: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every picture gets this probability to the last digit, on every platform."""
     monkeypatch.setattr(predictor, "load", lambda *_: Redness())
     monkeypatch.setattr(
-        Predictor, "_probabilities", lambda _, pixels: [np.float32(probability)] * len(pixels)
+        TorchEngine, "probabilities", lambda _, pixels: np.full(len(pixels), probability, np.float32)
     )
 
 
@@ -128,7 +138,7 @@ def test_several_are_answered_under_their_names(
     out, err = capsys.readouterr()
     assert out == (
         f"{first}\nProbability: [[0.6791787]]\nClass: dog\n\n"
-        f"[ERROR]    Cannot find image from {broken} (it is empty)\n\n"
+        f"[ERROR]    Cannot read image from {broken} (it is empty)\n\n"
         f"{last}\nProbability: [[0.6791787]]\nClass: dog\n"
     )
     assert err == ""
@@ -138,16 +148,17 @@ def test_several_are_answered_under_their_names(
     ("logit", "label"), [(0.0, "cat"), (1e-6, "dog"), (-1e-6, "cat"), (90.0, "dog"), (-90.0, "cat")]
 )
 def test_a_half_is_a_cat(logit: float, label: str) -> None:
-    (answer,) = Predictor(Constant(logit), SPEC)([picture(0)])
+    (answer,) = answers([picture(0)], Constant(logit))
     assert answer.label == label
     assert answer.probability == np.float32(answer.probability)
 
 
 def test_an_answer_that_is_no_number() -> None:
-    (answer,) = Predictor(Constant(math.nan), SPEC)([picture(0)])
+    (answer,) = answers([picture(0)], Constant(math.nan))
     assert answer.probability is None
     assert answer.label is None
-    assert "not a number" in str(answer.error)
+    assert answer.fault is None
+    assert answer.error == "the model's answer is NaN; its training failed, use another one"
 
 
 def test_probabilities_are_the_models(folder: Path) -> None:
@@ -168,7 +179,7 @@ def test_pictures_are_resized_by_the_checkpoints_rule() -> None:
     rules: tuple[ResizeRule, ResizeRule] = ("nearest", "lanczos")
     for rule in rules:
         spec = DataSpec(image_size=SIZE, predict_resize=rule)
-        list(Predictor(model, spec)([stream.getvalue()]))
+        list(Predictor(TorchEngine(model, spec))(expand([stream.getvalue()], WebOptions())))
         expected = resize(decode(stream.getvalue(), "x").image, SIZE, rule)
         np.testing.assert_array_equal(seen[-1][0].permute(1, 2, 0), expected)
     assert not torch.equal(seen[0], seen[1])
@@ -181,8 +192,9 @@ def test_transparent_pixels_are_white() -> None:
 
 
 def test_a_rule_that_does_not_exist() -> None:
+    engine = TorchEngine(Redness(), DataSpec(image_size=SIZE, predict_resize="blurred"))
     with pytest.raises(CatDogError, match="resize rule 'blurred' is unknown"):
-        list(Predictor(Redness(), DataSpec(image_size=SIZE, predict_resize="blurred"))([picture(0)]))
+        list(Predictor(engine)(expand([picture(0)], WebOptions())))
 
 
 # Many at once
@@ -208,7 +220,7 @@ def test_batches_equal_single_pictures(batch_size: int) -> None:
 
 def test_batches_are_filled() -> None:
     model = Redness()
-    list(Predictor(model, SPEC, batch_size=4)([picture(0)] * 10))
+    list(answers([picture(0)] * 10, model, batch_size=4))
     assert sum(model.batches) == 10
     assert max(model.batches) == 4
 
@@ -224,10 +236,7 @@ def test_reads_no_further_than_a_window_ahead() -> None:
             yield b"" if index % 7 == 0 else content
 
     content = picture(10)
-    ahead = [
-        taken - given
-        for given, _ in enumerate(Predictor(Redness(), SPEC, batch_size=8, workers=2)(sources(2000)))
-    ]
+    ahead = [taken - given for given, _ in enumerate(answers(sources(2000), batch_size=8, workers=2))]
     assert len(ahead) == 2000
     assert max(ahead) <= 8 + 2 * 2 + 8 + 1
 
@@ -282,7 +291,9 @@ class Page(http.server.BaseHTTPRequestHandler):
         site = cast(Site, self.server)
         if self.path.startswith("/slow/"):
             site.may_answer.wait(10)
-        self.send_response(200)
+        self.send_response(404 if self.path.startswith("/gone/") else 200)
+        if self.path.startswith("/long/"):
+            self.send_header("Content-Length", "999999999999")
         self.end_headers()
         self.wfile.write(picture(255))
 
@@ -300,7 +311,7 @@ def site() -> Iterator[Site]:
 
 
 def test_slow_sources_do_not_hold_back_those_before(site: Site) -> None:
-    predictions = Predictor(Redness(), SPEC)([picture(0), f"{site.url}/slow/x", picture(9)])
+    predictions = answers([picture(0), f"{site.url}/slow/x", picture(9)])
     assert next(predictions).label == "cat"
     assert not site.may_answer.is_set()
     site.may_answer.set()
@@ -324,28 +335,10 @@ def test_a_model_without_memory() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB.")
 
     with pytest.raises(CatDogError, match="no memory for 3 images at once; lower --batch_size"):
-        list(Predictor(model, SPEC)([picture(0)] * 3))
+        list(answers([picture(0)] * 3, model))
 
 
 # Sources
-
-
-def names(*sources: Input) -> list[str]:
-    return [picture.name for picture in expand(sources, WebOptions())]
-
-
-def test_folders(tmp_path: Path) -> None:
-    for name in (
-        "b.jpg", "a/z.png", "a/deep/x.JPG", "B.webp", "a.b/y.gif", "x.jpg/inside.bmp",
-        "._b.jpg", ".git/x.png", "Thumbs.db", "desktop.ini", ".DS_Store", "notes.txt",
-        "__MACOSX/b.jpg", "$RECYCLE.BIN/b.jpg", "cat.10.jpg", "cat.2.jpg",
-    ):  # fmt: skip
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
-    found = [Path(name).relative_to(tmp_path).as_posix() for name in names(tmp_path)]
-    expected = ["B.webp", "b.jpg", "cat.10.jpg", "cat.2.jpg", "a/z.png", "a/deep/x.JPG", "a.b/y.gif"]
-    assert found == [*expected, "x.jpg/inside.bmp"]
 
 
 def test_links_in_circles(tmp_path: Path) -> None:
@@ -418,12 +411,28 @@ def test_names_that_are_no_text(form: str, tmp_path: Path, tmp_path_factory: pyt
 
 
 @pytest.mark.usefixtures("use")
+def test_the_workshops_words_are_for_what_is_not_there(
+    folder: Path, tmp_path: Path, site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "text.jpg").write_text("no picture", encoding="utf-8")
+    (folder / "empty").mkdir()
+    missing = ("none.jpg", "", str(folder / "empty"), str(folder / "text.jpg" / "x"), f"{site.url}/gone/x")
+    damaged = (folder / "02.png", folder / "text.jpg", "data:text/html,<html>", f"{site.url}/long/x")
+    assert main(words(*missing, *damaged)) == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if line]
+    assert [line[:33] for line in lines] == (
+        ["[ERROR]    Cannot find image from"] * 5 + ["[ERROR]    Cannot read image from"] * 4
+    )
+    assert lines[4].endswith("(the server answered 404 Not Found)")
+
+
+@pytest.mark.usefixtures("use")
 def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(picture(255))))
     assert main(["predict", "-"]) == 0
     assert capsys.readouterr().out.endswith("Class: dog\n")
     assert main(["predict", "-"]) == 1
-    assert capsys.readouterr().out == "[ERROR]    Cannot find image from - (it is empty)\n"
+    assert capsys.readouterr().out == "[ERROR]    Cannot read image from - (it is empty)\n"
 
 
 def test_urls_and_their_secrets(site: Site) -> None:
@@ -451,14 +460,6 @@ def test_timeout(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     assert "the server took longer than 0.2 seconds" in capsys.readouterr().out
 
 
-def test_what_needs_no_name(tmp_path: Path) -> None:
-    assert is_single(["a.jpg"])
-    assert is_single(["-"])
-    assert is_single([b"content"])
-    assert not is_single(["a.jpg", "b.jpg"])
-    assert not is_single([tmp_path])
-
-
 # Formats and files
 
 
@@ -476,9 +477,11 @@ def read_back(form: str, text: str) -> list[dict[str, object]]:
 def test_formats_read_back(form: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words(folder, "--format", form)) == 1
     out, err = capsys.readouterr()
-    assert read_back(form, out) == [asdict(answer) for answer in ask([folder])]
+    assert read_back(form, out) == [
+        {name: getattr(answer, name) for name in formats.COLUMNS} for answer in ask([folder])
+    ]
     assert err.splitlines() == [
-        f"[ERROR]    Cannot find image from {folder / f'{index:02}.png'} (it is empty)"
+        f"[ERROR]    Cannot read image from {folder / f'{index:02}.png'} (it is empty)"
         for index in (2, 5, 8, 11)
     ]
 
@@ -529,7 +532,7 @@ def test_interrupted_runs_leave_valid_files(form: str) -> None:
 
     file = io.StringIO()
     with pytest.raises(KeyboardInterrupt):
-        formats.write(interrupted(), formats.FORMATS[form], file)
+        formats.write(interrupted(), formats.OUTPUT_FORMATS[form], file)
     assert [answer["source"] for answer in read_back(form, file.getvalue())] == ["a\nb.jpg", "c.jpg"]
 
 
@@ -542,7 +545,7 @@ def test_each_answer_is_written_at_once(form: str, tmp_path: Path) -> None:
 
     file = tmp_path / "answers"
     with file.open("w", encoding="utf-8") as stream:
-        assert formats.write(answers(), formats.FORMATS[form], stream) == 0
+        assert formats.write(answers(), formats.OUTPUT_FORMATS[form], stream) == 0
 
 
 KILLED = """
@@ -552,7 +555,7 @@ def answers():
     for index in range(10**6):
         yield Prediction("x" * (index % 3000), 0.25, "cat")
 with open(sys.argv[1], "w", encoding="utf-8", newline="") as file:
-    formats.write(answers(), formats.FORMATS[sys.argv[2]], file)
+    formats.write(answers(), formats.OUTPUT_FORMATS[sys.argv[2]], file)
 """
 
 
@@ -594,7 +597,9 @@ try:
     status = main(["predict", *sys.argv[1:]])
 except SystemExit as stop:  # --help
     status = stop.code
-assert "torch" not in sys.modules
+is_usage = status != 1  # a wrong path is answered when the package was loaded, but before torch
+heavy = {"torch", *(("numpy", "PIL", "requests") if is_usage else ())} & set(sys.modules)
+assert not heavy, heavy
 sys.exit(status)
 """
     result = python(code, *arguments, cwd=tmp_path)
@@ -646,12 +651,15 @@ sys.exit(status)
 SLOW = """
 import sys
 from types import SimpleNamespace
+import numpy as np
 from catdog_pl.__main__ import main
-from catdog_pl.commands import predict as command
-from catdog_pl.predict import Predictor
-Predictor._probabilities = lambda _, pixels: [0.5 for _ in pixels]  # no torch: this is about threads
-spec = SimpleNamespace(class_names=("cat", "dog"), image_size=8, predict_resize="nearest")
-command.predict = lambda sources, **_: Predictor(None, spec)(sources)
+from catdog_pl.io.source import WebOptions, expand
+from catdog_pl.predict import predictor
+class Engine:  # no torch: this is about threads
+    spec = SimpleNamespace(class_names=("cat", "dog"), image_size=8, predict_resize="nearest")
+    def probabilities(self, pixels):
+        return np.full(len(pixels), 0.5, np.float32)
+predictor.predict = lambda names, *_, **__: predictor.Predictor(Engine())(expand(names, WebOptions()))
 sys.exit(main(["predict", "--format", "csv", *sys.argv[1:]]))
 """
 
@@ -684,9 +692,8 @@ def test_a_reader_that_has_seen_enough() -> None:
     code = """
 import sys
 from catdog_pl.__main__ import main
-from catdog_pl.commands import predict as command
-from catdog_pl.predict import Prediction
-command.predict = lambda *_, **__: (Prediction("x" * 100, 0.25, "cat") for _ in range(10**6))
+from catdog_pl.predict import Prediction, predictor
+predictor.predict = lambda *_, **__: (Prediction("x" * 100, 0.25, "cat") for _ in range(10**6))
 sys.exit(main(["predict", "a", "b"]))
 """
     with subprocess.Popen(
@@ -707,12 +714,119 @@ sys.exit(main(["predict", "a", "b"]))
 # In Python
 
 
-def test_sources_alone_or_together(folder: Path) -> None:
+def test_inputs_alone_or_together(folder: Path) -> None:
     model = cast(Classifier, Redness())
     path = folder / "00.png"
-    one = list(predict(path, model=model))
-    assert one == list(predict(str(path), model=model)) == list(predict([path], model=model))
-    assert next(predict(path.read_bytes(), model=model)).label == one[0].label
+    one = list(predict(path, model))
+    assert one == list(predict(str(path), model)) == list(predict([path], model=model))
+    assert next(predict(path.read_bytes(), model)).label == one[0].label
+    names = np.array([str(path), str(folder / "10.png")])
+    assert list(predict(names, model)) == list(predict(iter(names), model)) == ask(names)
+
+
+def test_pictures_in_memory(folder: Path, tmp_path: Path) -> None:
+    """Whatever form it has, a picture gets the same answer."""
+    path = folder / "10.png"
+    content = path.read_bytes()
+    image = Image.open(path)
+    array = np.asarray(image)
+    with path.open("rb") as file:
+        forms: dict[str, Input] = {
+            str(path): path,
+            f"<{len(content)} bytes>": content,
+            f"<{len(content)} bytes> ": bytearray(content),
+            f"<{len(content)} bytes>  ": memoryview(content),
+            "<BytesIO>": io.BytesIO(content),
+            f"{path} ": file,
+            f"{path}  ": Image.open(path),
+            "<image 12 x 9>": image.copy(),
+            "<array (9, 12, 3)>": array,
+            "<array (9, 12, 3)> ": array[::-1, ::-1],
+            "<tensor (3, 9, 12)>": torch.from_numpy(array.copy()).permute(2, 0, 1),
+            "<image 12 x 9> ": image.convert("RGBA"),
+            "<array (9, 12, 4)>": np.asarray(image.convert("RGBA")),
+        }
+        (expected,) = ask([path])
+        model = cast(Classifier, Redness())
+        together = list(predict(forms.values(), model))
+    assert [answer.source for answer in together] == [name.rstrip() for name in forms]
+    assert {answer.probability for answer in together} == {expected.probability}
+    for given in (content, bytearray(content), io.BytesIO(content), image, array):
+        assert [answer.probability for answer in predict(given, model)] == [expected.probability]
+
+
+def test_grey_and_transparent_pictures_in_memory() -> None:
+    white = np.full((5, 4), 255, np.uint8)
+    clear = Image.new("P", (4, 5))
+    clear.putpalette([0, 0, 0, 9, 9, 9])
+    clear.info["transparency"] = 0
+    forms: list[Input] = [
+        white,
+        white[..., None],
+        torch.from_numpy(white)[None],
+        Image.fromarray(white),
+        clear,
+        Image.new("RGBA", (4, 5)),
+        np.zeros((5, 4, 4), np.uint8),
+        Image.fromarray(np.full((5, 4), 65_535, np.uint16)),
+    ]
+    found = list(predict(forms, cast(Classifier, Redness())))
+    assert [answer.error for answer in found] == [None] * len(forms)
+    assert [answer.probability for answer in found] == pytest.approx([probability(255)] * len(forms))
+
+
+FLOATS = "; multiply what is in 0..1 by 255, and convert to uint8, 0..255"
+ARRAY = "; give (H, W, 3) or (H, W), several as a list"
+TENSOR = "; give (3, H, W), several as a list"
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (np.zeros((9, 9, 3)), f"its values are float64{FLOATS}"),
+        (torch.zeros(3, 9, 9), f"its values are float32{FLOATS}"),
+        (np.zeros((9, 9, 3), np.int64), "its values are int64; convert to uint8, 0..255"),
+        (np.zeros((3, 9, 9), np.uint8), f"its shape is (3, 9, 9){ARRAY}"),
+        (np.zeros((2, 9, 9, 3), np.uint8), f"its shape is (2, 9, 9, 3){ARRAY}"),
+        (np.zeros((0, 9, 3), np.uint8), f"its shape is (0, 9, 3){ARRAY}"),
+        (torch.zeros((9, 9, 3), dtype=torch.uint8), f"its shape is (9, 9, 3){TENSOR}"),
+        (torch.zeros((9, 9), dtype=torch.uint8), f"its shape is (9, 9){TENSOR}"),
+        (io.StringIO("x"), "it is open as text; open it in binary mode, 'rb'"),
+        (io.BytesIO(b""), "it is empty, or was read to its end before; call its seek(0)"),
+        (bytearray(b""), "it is empty"),
+    ],
+)
+def test_pictures_in_memory_that_are_none(given: "Input", reason: str) -> None:
+    bad, good = predict([given, picture(255)], cast(Classifier, Redness()))
+    assert bad.error == reason
+    assert bad.fault in ("not an image", "unreadable", "empty")
+    assert good.label == "dog"
+
+
+def test_closed_files_and_damaged_images(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(picture(0)[:60])
+    with (tmp_path / "x.png").open("rb") as file:
+        pass
+    stream = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(stream, "JPEG")
+    stream.truncate(1500)
+    closed, damaged = ask([file, Image.open(stream)])
+    assert closed.error == "it cannot be read: read of closed file"
+    assert str(damaged.error).startswith("the image data is damaged: ")
+
+
+@pytest.mark.parametrize("given", [5, None, object(), [3.5], ["x.jpg", {}]])
+def test_what_predict_cannot_read(given: "Input") -> None:
+    with pytest.raises(UsageError, match=r"predict cannot read a \w+; give a path, a URL, bytes, "):
+        list(predict(given, cast(Classifier, Redness())))
+
+
+def test_one_image_many_times(folder: Path) -> None:
+    """Pillow reads an image from its file at the first use, which may be in several threads at once."""
+    image = Image.open(folder / "10.png")
+    answers = list(predict([image] * 200, cast(Classifier, Redness())))
+    assert {answer.label for answer in answers} == {"dog"}
+    assert {answer.error for answer in answers} == {None}
 
 
 def test_the_model_is_in_evaluation_mode() -> None:
@@ -723,4 +837,4 @@ def test_the_model_is_in_evaluation_mode() -> None:
 
 def test_missing_checkpoint_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(CatDogError, match="there is no such file"):
-        predict("x.jpg", ckpt_path=tmp_path / "none.ckpt")
+        predict("x.jpg", tmp_path / "none.ckpt")

@@ -1,26 +1,30 @@
 """The photographs of zip and tar archives, which are never trusted.
 
-A zip stays packed: what is made of it is a table of where its photographs lie. A tar can only be read from
-beginning to end, and an archive inside an archive not at all; those are unpacked into files of our own,
-``0000000.jpg`` and so on. Names inside an archive are never used as paths. Files and bytes are counted, and
-the archive is refused at the limits.
+A zip stays packed: its photographs are read in place, so that each processor reads its own and nothing is
+written but what is used. A tar can only be read from beginning to end, and an archive inside an archive not
+at all; those are unpacked into files of our own, ``0000000.jpg`` and so on. Names inside an archive are never
+used as paths. Files and bytes are counted, and the archive is refused at the limits.
 """
 
+import bz2
 import csv
+import gzip
 import os
 import shutil
+import stat
+import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple, cast
 
-from catdog_pl.data.prepare.contents import Content, Packed
-from catdog_pl.data.prepare.members import Fault, Member, members
-from catdog_pl.data.prepare.photo import Verdict
-from catdog_pl.errors import ArchiveError, one_line
-from catdog_pl.io.files import is_image_name
+from catdog_pl.data.prepare.photo import Inspection, Photo, Verdict
+from catdog_pl.errors import ArchiveError, ImageError, one_line
+from catdog_pl.io.files import is_image_name, is_visible_folder
+from catdog_pl.io.source import ImageSource, check_length, read_file
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2")
 """File names that are taken for archives."""
@@ -29,6 +33,19 @@ _TABLE = "photographs.csv"
 _CHUNK = 2**20
 # What damaged data makes the standard library raise; RuntimeError is zipfile's word for "encrypted".
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, ValueError, RuntimeError)
+# The compressions of zip members that are read; others need memory as the data ask for it.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
+# The fixed part of a zip member's own header (PKWARE APPNOTE 4.3.7): its mark, and at its end the lengths of
+# the name and the extra field that lie between it and the data.
+_HEADER = struct.Struct("<4s22xHH")
+# Far above any name or extended header of a real tar; a forged one asks for gigabytes.
+_LARGEST_TAR_READ = 16 * 2**20
+
+_LINK = Inspection(Verdict.UNSAFE, "it is a link in the archive")
+_DEVICE = Inspection(Verdict.UNSAFE, "it is a device or pipe in the archive")
+_ESCAPE = Inspection(Verdict.UNSAFE, "its path leads out of the archive")
+_ENCRYPTED = Inspection(Verdict.UNREADABLE, "it is encrypted in the archive")
+_METHOD = Inspection(Verdict.UNREADABLE, "it is compressed in the archive by a method that is not read")
 
 
 class Limits(NamedTuple):
@@ -45,29 +62,47 @@ class Limits(NamedTuple):
     depth: int = 2
 
 
-class Entry(NamedTuple):
-    """One photograph of an archive.
+class _Packed(NamedTuple):
+    """Where a member lies in a zip, from the zip's directory.
 
     Attributes:
-        name: its name in the archive; that of a nested archive comes before it.
-        content: where its bytes are; None where they must not be taken.
-        verdict: why they must not, or ok.
-        reason: the verdict in words.
+        offset: of its header, from the beginning of the file.
+        packed_size: bytes as they are in the zip.
+        size: bytes unpacked.
+        method: one of `_METHODS`.
+        crc: CRC-32 of the unpacked bytes.
+    """
+
+    offset: int
+    packed_size: int
+    size: int
+    method: int
+    crc: int
+
+
+class _Member(NamedTuple):
+    """One entry of an archive that is not a folder.
+
+    Attributes:
+        name: as the archive has it, with ``/`` between folders.
+        fault: why it must not be unpacked, or None.
+        open: gives its content; of a tar, only until the next member is asked for.
+        packed: where it lies in a zip; None in a tar.
     """
 
     name: str
-    content: Content | None
-    verdict: Verdict
-    reason: str
+    fault: Inspection | None
+    open: Callable[[], IO[bytes]]
+    packed: _Packed | None = None
 
 
 def is_archive_name(name: str) -> bool:
-    """Whether a file of this name is taken for an archive."""
+    """Return whether a file of this name is taken for an archive."""
     return name.lower().endswith(ENDINGS)
 
 
 def stem(name: str) -> str:
-    """The file name of an archive without its ending; any other name as it is."""
+    """Return the file name of an archive without its ending; any other name as it is."""
     ending = max((ending for ending in ENDINGS if name.lower().endswith(ending)), key=len, default="")
     return name[: len(name) - len(ending)]
 
@@ -92,7 +127,7 @@ def unpack(archive: Path, folder: Path, name: str, limits: Limits, free_bytes: i
     part.mkdir(parents=True)
     try:
         with (part / _TABLE).open("w", newline="", encoding="utf-8", errors="backslashreplace") as table:
-            _Unpacker(part, csv.writer(table), _Budget(name, limits, free_bytes)).unpack(archive, "")
+            _Unpacker(part, csv.writer(table), name, limits, free_bytes).unpack(archive, "")
         part.rename(folder)
     except _DAMAGED as error:
         raise ArchiveError(f"{name} cannot be unpacked: {one_line(str(error))}") from error
@@ -100,132 +135,247 @@ def unpack(archive: Path, folder: Path, name: str, limits: Limits, free_bytes: i
         shutil.rmtree(part, ignore_errors=True)
 
 
-def unpacked(folder: Path) -> Iterator[Entry]:
-    """The photographs of an archive that `unpack` has made readable, in its own order."""
+def unpacked(folder: Path, source: str) -> Iterator[Photo]:
+    """Yield the photographs of an archive that `unpack` has made readable, in its own order.
+
+    Args:
+        folder: of the archive.
+        source: the archive's name, the first part of each photograph's.
+    """
     with (folder / _TABLE).open(newline="", encoding="utf-8") as table:
-        for name, path, extension, verdict, reason, *numbers in csv.reader(table):
-            packed = Packed(*map(int, numbers)) if numbers else None
+        for member, file, verdict, reason, *numbers in csv.reader(table):
+            name = one_line(f"{source}/{member}")
             # A path of our own file is relative to the folder; join leaves an absolute one, of a zip, alone.
-            content = Content(os.path.join(folder, path), extension, packed) if path else None
-            yield Entry(name, content, Verdict(verdict), reason)
+            path = os.path.join(folder, file)
+            if numbers:
+                read = partial(read_zip_member, path, *map(int, numbers))
+                yield Photo(ImageSource(name, read))
+            elif file:
+                yield Photo(ImageSource(name, partial(read_file, path)), path, is_ours=True)
+            else:
+                unreadable = ImageSource(name, partial(_refuse, name, reason))
+                yield Photo(unreadable, inspection=Inspection(Verdict(verdict), reason))
 
 
-class _Budget:
-    """What an archive may still hold."""
+def read_zip_member(path: str, offset: int, packed_size: int, size: int, method: int, crc: int) -> bytes:
+    """Read one member of a zip in place, never more of it than the directory says.
 
-    def __init__(self, archive: str, limits: Limits, free_bytes: int) -> None:
+    Args:
+        path: of the zip.
+        offset: where the member's header begins; this and the others as the zip's directory has them.
+        packed_size: bytes in the zip.
+        size: bytes unpacked.
+        method: a compression of `zipfile`.
+        crc: CRC-32 of the unpacked bytes.
+
+    Raises:
+        ImageError: the member is empty, larger than an image file may be, or damaged, or the zip is gone.
+    """
+    check_length(size and max(packed_size, size), path)
+    try:
+        with open(path, "rb") as file:
+            data = _packed_bytes(file, offset, packed_size)
+        if method == zipfile.ZIP_DEFLATED:
+            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
+        elif method == zipfile.ZIP_BZIP2:
+            data = bz2.BZ2Decompressor().decompress(data, size + 1)
+        if len(data) != size or zlib.crc32(data) != crc:
+            raise zipfile.BadZipFile("its checksum is wrong")
+    except (zlib.error, EOFError, struct.error, zipfile.BadZipFile) as error:
+        raise ImageError(path, f"it is damaged in the archive ({error})") from error
+    except OSError as error:  # also bz2's word for damaged data
+        raise ImageError(path, f"it cannot be read in the archive ({error.strerror or error})") from error
+    return data
+
+
+def _packed_bytes(file: BinaryIO, offset: int, packed_size: int) -> bytes:
+    file.seek(offset)
+    mark, name_length, extra_length = _HEADER.unpack(file.read(_HEADER.size))
+    if mark != b"PK\x03\x04":
+        raise zipfile.BadZipFile("its header is not where the directory says")
+    file.seek(name_length + extra_length, os.SEEK_CUR)
+    return file.read(packed_size)
+
+
+def _refuse(name: str, reason: str) -> bytes:
+    raise ImageError(name, reason)
+
+
+class _Unpacker:
+    """The state of one `unpack`: the folder, the table, and what the archive may still hold."""
+
+    def __init__(self, folder: Path, table: Any, archive: str, limits: Limits, free_bytes: int) -> None:
+        self.folder = folder
+        self.table = table
         self.archive = archive
         self.limits = limits
-        self.files = limits.files
-        self.bytes = limits.unpacked_bytes
+        self.files, self.bytes, self.depth = limits
         self.free_bytes = free_bytes
+        self.count = 0
 
-    def take_file(self) -> None:
-        self.files -= 1
-        if self.files < 0:
-            raise self.refusal(f"holds more than {self.limits.files:,} files, the limit of --max-files")
+    def unpack(self, archive: Path, prefix: str) -> None:
+        for member in _members(archive, self.limits.unpacked_bytes):
+            self.files -= 1
+            if self.files < 0:
+                raise self._refusal(f"holds more than {self.limits.files:,} files, the limit of --max-files")
+            self._take(archive, member, prefix + member.name)
 
-    def take(self, size: int) -> None:
-        """Count bytes that will be read."""
+    def _take(self, archive: Path, member: _Member, name: str) -> None:
+        path = PurePosixPath(member.name)
+        is_visible = all(is_visible_folder(folder) for folder in path.parts[:-1])
+        is_image = is_visible and is_image_name(path.name)
+        if member.fault:
+            if is_image or member.fault.verdict is Verdict.UNSAFE:
+                self._list(name, "", member.fault)
+        elif is_image and member.packed:
+            self._count_bytes(member.packed.size)
+            where = archive.name if archive.parent == self.folder else os.path.abspath(archive)
+            self._list(name, where, Inspection(), member.packed)
+        elif is_image:
+            file = self._new_file(path.suffix.lower())
+            fault = self._write(member, file)
+            self._list(name, "" if fault else file.name, fault or Inspection())
+        elif is_visible and is_archive_name(member.name):
+            self._unpack_nested(member, name)
+
+    def _unpack_nested(self, member: _Member, name: str) -> None:
+        if not self.depth:
+            raise self._refusal(f"nests archives too deeply, down to {one_line(name)}")
+        inner = self._new_file(".archive")
+        if fault := self._write(member, inner):
+            self._list(name, "", fault)
+            return
+        self.depth -= 1
+        self.unpack(inner, f"{name}/")
+        self.depth += 1
+
+    def _list(self, name: str, path: str, found: Inspection, packed: _Packed | None = None) -> None:
+        self.table.writerow((name, path, found.verdict, found.reason, *(packed or ())))
+
+    def _write(self, member: _Member, path: Path) -> Inspection | None:
+        """Write a member's content; returns the fault where its data is damaged."""
+        with path.open("wb") as file:
+            try:
+                with member.open() as content:
+                    while chunk := content.read(_CHUNK):
+                        self._count_bytes(len(chunk))
+                        self.free_bytes -= len(chunk)
+                        if self.free_bytes < 0:
+                            raise self._refusal("unpacks to more than the disk can hold")
+                        file.write(chunk)
+                return None
+            except (zipfile.BadZipFile, zlib.error) as error:
+                reason = f"it is damaged in the archive ({one_line(str(error))})"
+        path.unlink()
+        return Inspection(Verdict.UNREADABLE, reason)
+
+    def _count_bytes(self, size: int) -> None:
         self.bytes -= size
         if self.bytes < 0:
             most = f"{self.limits.unpacked_bytes:,} bytes, the limit of --max-gigabytes"
-            raise self.refusal(f"unpacks to more than {most}")
+            raise self._refusal(f"unpacks to more than {most}")
 
-    def take_disk(self, size: int) -> None:
-        """Count bytes that are about to be written."""
-        self.free_bytes -= size
-        if self.free_bytes < 0:
-            raise self.refusal("unpacks to more than the disk can hold")
+    def _new_file(self, ending: str) -> Path:
+        self.count += 1
+        return self.folder / f"{self.count - 1:07d}{ending}"
 
-    def refusal(self, reason: str) -> ArchiveError:
+    def _refusal(self, reason: str) -> ArchiveError:
         return ArchiveError(
             f"{self.archive} {reason}; nothing of it is kept. Archives made to exhaust a disk exist: look at"
             " it before you make room"
         )
 
 
-class _Unpacker:
-    """The state of one `unpack`: the folder, the table, what is left of the budget."""
+def _members(archive: Path, most_bytes: int) -> Iterator[_Member]:
+    """Yield the entries of an archive, in its own order.
 
-    def __init__(self, folder: Path, table: Any, budget: _Budget) -> None:
-        self.folder = folder
-        self.table = table
-        self.budget = budget
-        self.depth = budget.limits.depth
-        self.count = 0
+    Args:
+        archive: a zip, tar, tar.gz or tar.bz2, told by its content.
+        most_bytes: how much a tar may make us read, after decompression.
 
-    def unpack(self, archive: Path, prefix: str) -> None:
-        for member in members(archive, self.budget.limits.unpacked_bytes):
-            self.budget.take_file()
-            self._take(archive, member, prefix + member.name)
-
-    def _take(self, archive: Path, member: Member, name: str) -> None:
-        wanted = _is_visible(member.name)
-        is_image = wanted and is_image_name(PurePosixPath(member.name).name)
-        if member.fault:
-            if is_image or member.fault.verdict is Verdict.UNSAFE:
-                self._list(name, member.fault)
-        elif is_image:
-            self._photograph(archive, member, name)
-        elif wanted and is_archive_name(member.name):
-            self._nested(member, name)
-
-    def _photograph(self, archive: Path, member: Member, name: str) -> None:
-        extension = PurePosixPath(member.name).suffix.lower()
-        if member.packed:
-            self.budget.take(member.size)
-            where = archive.name if archive.parent == self.folder else os.path.abspath(archive)
-            self._list(name, None, where, extension, member.packed)
-        else:
-            file = f"{self._number()}{extension}"
-            fault = self._write(member, self.folder / file)
-            self._list(name, fault, "" if fault else file, extension)
-
-    def _nested(self, member: Member, name: str) -> None:
-        if not self.depth:
-            raise self.budget.refusal(f"nests archives too deeply, down to {one_line(name)}")
-        inner = self.folder / f"{self._number()}.archive"
-        fault = self._write(member, inner)
-        if fault:
-            self._list(name, fault)
-            return
-        self.depth -= 1
-        self.unpack(inner, f"{name}/")
-        self.depth += 1
-
-    def _list(
-        self,
-        name: str,
-        fault: Fault | None,
-        path: str = "",
-        extension: str = "",
-        packed: Packed | None = None,
-    ) -> None:
-        verdict, reason = fault or (Verdict.OK, "")
-        self.table.writerow((name, path, extension, verdict, reason, *(packed or ())))
-
-    def _write(self, member: Member, path: Path) -> Fault | None:
-        """Write a member's content; the fault where its data is damaged."""
-        with path.open("wb") as file:
-            try:
-                with member.open() as content:
-                    while chunk := content.read(_CHUNK):
-                        self.budget.take(len(chunk))
-                        self.budget.take_disk(len(chunk))
-                        file.write(chunk)
-                return None
-            except (zipfile.BadZipFile, zlib.error) as error:
-                fault = Fault(Verdict.UNREADABLE, f"it is damaged in the archive ({one_line(str(error))})")
-        path.unlink()
-        return fault
-
-    def _number(self) -> str:
-        self.count += 1
-        return f"{self.count - 1:07d}"
+    Raises:
+        tarfile.ReadError: the file is no such archive, or a tar holds more than that.
+    """
+    with archive.open("rb") as file:
+        start = file.read(262)
+    if start.startswith(b"\x1f\x8b"):
+        return _tar_members(cast(IO[bytes], gzip.open(archive)), most_bytes)
+    if start.startswith(b"BZh"):
+        return _tar_members(cast(IO[bytes], bz2.open(archive)), most_bytes)
+    if start[257:262] == b"ustar":
+        return _tar_members(archive.open("rb"), most_bytes)
+    if zipfile.is_zipfile(archive):  # last, because it looks at the end, where a tar may hold a zip
+        return _zip_members(archive)
+    raise tarfile.ReadError("it is no zip, tar, tar.gz or tar.bz2, or its beginning is damaged")
 
 
-def _is_visible(name: str) -> bool:
-    """Whether no folder above is hidden; archives made on a Mac carry a shadow of each file in one."""
-    folders = PurePosixPath(name).parts[:-1]
-    return not any(folder.startswith(".") or folder == "__MACOSX" for folder in folders)
+def _zip_members(path: Path) -> Iterator[_Member]:
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if not info.is_dir():
+                place = (info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC)
+                member = _member(info.filename, _zip_fault(info), partial(archive.open, info))
+                yield member._replace(packed=_Packed(*place))
+
+
+def _zip_fault(info: zipfile.ZipInfo) -> Inspection | None:
+    kind = stat.S_IFMT(info.external_attr >> 16)  # the upper half is the Unix mode, 0 where there is none
+    if kind not in (0, stat.S_IFREG):
+        return _LINK if kind == stat.S_IFLNK else _DEVICE
+    if info.flag_bits & 0x1:
+        return _ENCRYPTED
+    return None if info.compress_type in _METHODS else _METHOD
+
+
+def _tar_members(stream: IO[bytes], most_bytes: int) -> Iterator[_Member]:
+    guarded = _GuardedStream(stream, most_bytes)
+    with stream, tarfile.open(fileobj=cast(IO[bytes], guarded), mode="r:") as archive:
+        while (info := archive.next()) is not None:
+            cast(Any, archive).members.clear()  # it would keep every header, a kilobyte for each file
+            if not info.isdir():
+                content = cast(Callable[[], IO[bytes]], partial(archive.extractfile, info))
+                yield _member(info.name, _tar_fault(info), content)
+        if guarded.last != tarfile.NUL * tarfile.BLOCKSIZE:  # which tarfile takes for the end, too
+            raise tarfile.ReadError("its end is missing or it is damaged in the middle")
+
+
+def _tar_fault(info: tarfile.TarInfo) -> Inspection | None:
+    if info.issym() or info.islnk():
+        return _LINK
+    return None if info.isreg() else _DEVICE
+
+
+def _member(name: str, fault: Inspection | None, content: Callable[[], IO[bytes]]) -> _Member:
+    name = name.replace("\\", "/")
+    path = PurePosixPath(name)
+    leads_out = path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
+    return _Member(name, fault or (_ESCAPE if leads_out else None), content)
+
+
+class _GuardedStream:
+    """A stream for tarfile, which reads and skips as far as a header tells it to.
+
+    Attributes:
+        last: what was read last.
+    """
+
+    def __init__(self, stream: IO[bytes], most_bytes: int) -> None:
+        self._stream = stream
+        self._most_bytes = most_bytes
+        self.tell = stream.tell
+        self.last = b""
+
+    def read(self, size: int) -> bytes:
+        if size > _LARGEST_TAR_READ:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        self._check(self._stream.tell() + size)
+        self.last = self._stream.read(size)
+        return self.last
+
+    def seek(self, position: int) -> int:
+        self._check(position)
+        return self._stream.seek(position)
+
+    def _check(self, position: int) -> None:
+        if position > self._most_bytes:
+            raise tarfile.ReadError(f"it holds more than {self._most_bytes:,} bytes, the limit")

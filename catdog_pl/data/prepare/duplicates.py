@@ -42,12 +42,12 @@ def mark_duplicates(photos: Sequence[Photo]) -> None:
     - The same picture in one class: all stay, in one `Photo.group`.
 
     Args:
-        photos: after `data.looking.look_at`, in the order that decides which is the first.
+        photos: after `inspect_photos`, in the order that decides which is the first.
     """
     same: dict[str, list[Photo]] = defaultdict(list)
     for photo in photos:
-        if photo.usable and photo.label:
-            same[photo.seen.sha256].append(photo)
+        if photo.is_usable and photo.label:
+            same[photo.inspection.sha256].append(photo)
     for copies in same.values():
         _mark_copies(copies)
     # A file that lies in both classes stands for its class here, to find pictures that look like it.
@@ -57,8 +57,10 @@ def mark_duplicates(photos: Sequence[Photo]) -> None:
 
 
 def alike(photos: Sequence[Photo]) -> list[list[Photo]]:
-    """Groups of photographs that look alike; one that looks like no other is in none."""
-    hashes = np.frombuffer(b"".join(photo.seen.likeness for photo in photos), dtype=np.uint8).reshape(-1, 32)
+    """Return groups of photographs that look alike; one that looks like no other is in none."""
+    hashes = np.frombuffer(b"".join(photo.inspection.phash for photo in photos), dtype=np.uint8).reshape(
+        -1, 32
+    )
     parent: dict[int, int] = {}
 
     def find(index: int) -> int:
@@ -76,7 +78,7 @@ def alike(photos: Sequence[Photo]) -> list[list[Photo]]:
 
 
 def near_pairs(hashes: Hashes) -> Iterator[tuple[int, int]]:
-    """Pairs of hashes at most `NEAR_BITS` apart; a pair may come several times."""
+    """Yield pairs of hashes at most `NEAR_BITS` apart; a pair may come several times."""
     words = np.ascontiguousarray(hashes).view(np.uint64)
     for bands in (hashes, _transposed(hashes)):
         for band in np.ascontiguousarray(bands).view(np.uint16).T:
@@ -86,7 +88,7 @@ def near_pairs(hashes: Hashes) -> Iterator[tuple[int, int]]:
 
 
 def _transposed(hashes: Hashes) -> Hashes:
-    """Hashes with rows and columns exchanged."""
+    """Return hashes with rows and columns exchanged."""
     exchanged = np.empty_like(hashes)
     for start in range(0, len(hashes), _BLOCK):
         bits = np.unpackbits(hashes[start : start + _BLOCK], axis=1).reshape(-1, HASH_SIDE, HASH_SIDE)
@@ -97,7 +99,7 @@ def _transposed(hashes: Hashes) -> Hashes:
 def _near_in_band(
     words: npt.NDArray[np.uint64], band: npt.NDArray[np.uint16], order: npt.NDArray[np.intp], start: int
 ) -> Iterator[tuple[int, int]]:
-    """Near pairs of which the first is in one block of the order by a band's value."""
+    """Yield near pairs of which the first is in one block of the order by a band's value."""
     here = np.arange(start, min(start + _BLOCK, len(order)))
     for step in range(1, _CROWD):
         here = here[here + step < len(order)]
@@ -114,7 +116,7 @@ def _mark_copies(copies: Sequence[Photo]) -> None:
     first = copies[0]
     if all(photo.label == first.label for photo in copies):
         for photo in copies[1:]:
-            photo.leave_out(Verdict.DUPLICATE, f"the same file as {first.origin}")
+            photo.judge(Verdict.DUPLICATE, f"the same file as {first.name}")
         return
     _mark_two_classes(copies, "the same file as")
 
@@ -127,11 +129,9 @@ def _mark_alike(members: Sequence[Photo], number: int) -> None:
     for photo in members:
         other = members[1] if photo is members[0] else members[0]
         photo.group = number
-        photo.reason = "; ".join(
-            filter(None, (photo.reason, f"looks like {other.origin}: kept in one split"))
-        )
-        if photo.verdict is Verdict.OK:
-            photo.verdict = Verdict.NEAR_DUPLICATE
+        reasons = (photo.inspection.reason, f"looks like {other.name}: kept in one split")
+        is_ok = photo.verdict is Verdict.OK
+        photo.judge(Verdict.NEAR_DUPLICATE if is_ok else photo.verdict, "; ".join(filter(None, reasons)))
 
 
 def _mark_two_classes(members: Sequence[Photo], how: str) -> None:
@@ -141,8 +141,8 @@ def _mark_two_classes(members: Sequence[Photo], how: str) -> None:
         if photo.verdict is Verdict.TWO_CLASSES:
             continue
         if in_both:
-            where = f"{in_both.origin}, which lies in both classes"
+            where = f"{in_both.name}, which lies in both classes"
         else:
             other = next(other for other in members if other.label != photo.label)
-            where = f"{other.origin}, which lies in class {other.label}"
-        photo.leave_out(Verdict.TWO_CLASSES, f"{how} {where}")
+            where = f"{other.name}, which lies in class {other.label}"
+        photo.judge(Verdict.TWO_CLASSES, f"{how} {where}")

@@ -1,24 +1,39 @@
-"""One look at a photograph: its bytes hashed, its pixels decoded, its faults named.
+"""Every photograph decoded once, on all processors: its bytes hashed, its pixels looked at, its faults named.
 
-`look` works on one file and knows nothing of others; `data.looking` runs it on all processors.
+Memory stays flat: each process holds one decoded photograph, and only so many are handed out as keep the
+processes busy.
 """
 
 import hashlib
-from io import BytesIO
-from typing import NamedTuple, cast
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+from tqdm import tqdm
 
-from catdog_pl.data.images import IMAGE_FORMATS, MAX_PIXELS, MAX_SIDE, decode
-from catdog_pl.data.prepare.contents import Content, ContentError, TooLargeError, read
-from catdog_pl.data.prepare.photo import Look, Verdict
-from catdog_pl.errors import ImageError
+from catdog_pl.data.images import Decoded, decode, silence_pillow
+from catdog_pl.data.prepare.photo import Inspection, Photo, Verdict
+from catdog_pl.errors import CatDogError, ImageError
+from catdog_pl.io.source import ImageSource
 
 HASH_SIDE = 16
 """The perceptual hash has this many bits along each side: 256 in all."""
 
+# Photographs handed to a process at a time: about 0.1 s of work, so that handing over costs nothing.
+_CHUNK = 32
+# Chunks handed out for each process. The oldest is awaited first; the others keep the processes busy.
+_AHEAD = 4
+# Starting processes takes half a second, in which one decodes about this many photographs.
+_WORTH_PROCESSES = 300
 # Channels of a photograph that spread over fewer levels than this hold nothing to see. JPEG alone moves a
 # plain surface by 1 to 3.
 _PLAIN_LEVELS = 8
@@ -41,63 +56,73 @@ _EXTENSIONS = {
     "ICO": (".ico",),
     "HEIF": (".heic", ".heif"),
 }
-_IMAGE_STARTS = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"RIFF", b"II*\x00", b"MM\x00*", b"BM")
 
 
-def look(content: Content) -> Look:
-    """Read and decode one photograph.
+def processors() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    Whatever its bytes are, the answer is a `Look`; nothing is raised for them.
+
+def inspect_photos(photos: Iterable[Photo], jobs: int) -> None:
+    """Fill in `Photo.inspection` of every photograph without a fault.
+
+    Args:
+        photos: those with a fault already are passed by.
+        jobs: processes to use.
     """
-    try:
-        data = read(content)
-    except TooLargeError as error:
-        return Look(Verdict.TOO_LARGE, str(error))
-    except ContentError as error:
-        return Look(Verdict.UNREADABLE, str(error))
-    bare = Look(Verdict.OK, "", hashlib.sha256(data).hexdigest(), len(data))
-    if not data:
-        return bare._replace(verdict=Verdict.EMPTY, reason="0 bytes")
-    return _decoded(data, bare, content.extension)
+    silence_pillow()
+    sound = [photo for photo in photos if photo.verdict is Verdict.OK]
+    found = inspections([photo.source for photo in sound], jobs)
+    bar: tqdm[Any] = tqdm(found, total=len(sound), desc="checking", unit="photo", disable=None)
+    for photo, inspection in zip(sound, bar, strict=True):
+        photo.inspection = inspection
 
 
-def _decoded(data: bytes, seen: Look, extension: str) -> Look:
-    """The look at bytes of which there are some."""
-    header = _header(data)
-    if isinstance(header, _Header):
-        seen = seen._replace(width=header.width, height=header.height, mode=header.mode)
+def mark_too_small(photos: Iterable[Photo], min_side: int) -> None:
+    """Leave out photographs with a side of fewer pixels than ``min_side``."""
+    for photo in photos:
+        width, height = photo.inspection.width, photo.inspection.height
+        if photo.is_usable and min(width, height) < min_side:
+            photo.judge(Verdict.TOO_SMALL, f"{width} x {height}, with a side of fewer than {min_side} pixels")
+
+
+def inspect_photo(source: ImageSource) -> Inspection:
+    """Read, hash and decode one photograph; whatever its bytes are, nothing is raised for them."""
+    found = Inspection()
     try:
-        pixels = decode(data, "photograph").image
+        content = source.read()
+        found = Inspection(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+        decoded = decode(content, source.name)
     except ImageError as error:
-        return seen._replace(verdict=_fault(data, header, error.reason), reason=error.reason)
-    if not isinstance(header, _Header):
-        return seen._replace(verdict=header, reason="its header is damaged")
-    if header.animated:
-        return seen._replace(verdict=Verdict.ANIMATED, reason="it holds several pictures")
-    return _judged(pixels, header, seen, extension)
+        verdict = Verdict.UNREADABLE if error.kind == "missing" else Verdict(error.kind)
+        return found._replace(verdict=verdict, reason=error.reason)
+    width, height = decoded.size
+    found = found._replace(width=width, height=height, mode=decoded.mode)
+    if decoded.is_animated:
+        return found._replace(verdict=Verdict.ANIMATED, reason="it holds several pictures")
+    return _judge_pixels(decoded, found, os.path.splitext(source.name)[1].lower())
 
 
-def _judged(pixels: Image.Image, header: "_Header", seen: Look, extension: str) -> Look:
-    """The look at a still image that decodes."""
-    points = pixels.resize((_POINTS * _PIXELS, _POINTS * _PIXELS), Image.Resampling.NEAREST)
+def _judge_pixels(decoded: Decoded, found: Inspection, extension: str) -> Inspection:
+    points = decoded.image.resize((_POINTS * _PIXELS, _POINTS * _PIXELS), Image.Resampling.NEAREST)
     small = points.reduce(_POINTS)
-    endings = _EXTENSIONS[header.format]
+    endings = _EXTENSIONS[decoded.format]
     right = extension if extension in endings else endings[0]
-    seen = seen._replace(extension=right, likeness=perceptual_hash(small.convert("L")))
+    found = found._replace(extension=right, phash=perceptual_hash(small.convert("L")))
     channels = cast(tuple[tuple[int, int], ...], small.getextrema())
     if all(highest - lowest < _PLAIN_LEVELS for lowest, highest in channels):
-        return seen._replace(verdict=Verdict.ONE_COLOUR, reason="all of it is one colour")
+        return found._replace(verdict=Verdict.ONE_COLOUR, reason="all of it is one colour")
     if right != extension:
-        reason = f"its content is {header.format}; used under the ending {right}"
-        return seen._replace(verdict=Verdict.WRONG_EXTENSION, reason=reason)
-    return seen
+        reason = f"its content is {decoded.format}; used under the ending {right}"
+        return found._replace(verdict=Verdict.WRONG_EXTENSION, reason=reason)
+    return found
 
 
 def perceptual_hash(small: Image.Image) -> bytes:
-    """The pHash of a picture: which of its low frequencies are stronger than their median.
+    """Return the pHash of a picture: which of its low frequencies are stronger than their median.
 
     Bit for bit ``imagehash.phash`` with ``hash_size=16``, which is the referee in the tests. It is computed
-    here because that library takes three times as long, a tenth of the whole look, and loads SciPy for it.
+    here because that library takes three times as long, a tenth of the whole inspection, and loads SciPy.
 
     Args:
         small: grey, 64 x 64 pixels.
@@ -107,57 +132,99 @@ def perceptual_hash(small: Image.Image) -> bytes:
     """
     low = _COSINES @ np.asarray(small, dtype=np.float64) @ _COSINES.T
     ordered = np.sort(low, axis=None)
-    median = (
-        ordered[HASH_SIDE**2 // 2 - 1 : HASH_SIDE**2 // 2 + 1].sum() / 2
-    )  # np.median takes thrice as long
+    middle = HASH_SIDE**2 // 2
+    median = ordered[middle - 1 : middle + 1].sum() / 2  # np.median takes thrice as long
     return np.packbits(low > median).tobytes()
 
 
 def _cosines() -> npt.NDArray[np.float64]:
-    """The rows of the discrete cosine transform (DCT-II) for the 16 lowest of 64 frequencies."""
+    """Return the rows of the discrete cosine transform (DCT-II) for the 16 lowest of 64 frequencies."""
     frequency, pixel = np.arange(HASH_SIDE)[:, None], np.arange(_PIXELS)[None, :]
     return np.cos(np.pi * frequency * (2 * pixel + 1) / (2 * _PIXELS))
 
 
 _COSINES = _cosines()
 
-
-class _Header(NamedTuple):
-    format: str
-    width: int
-    height: int
-    mode: str
-    animated: bool
+Inspector = Callable[[ImageSource], Inspection]
 
 
-def _header(data: bytes) -> _Header | Verdict:
-    """What the header says; the verdict where it cannot be read. No pixel is decoded."""
-    formats = (*IMAGE_FORMATS, "HEIF") if "HEIF" in Image.OPEN else IMAGE_FORMATS
-    try:
-        with Image.open(BytesIO(data), formats=formats) as image:
-            # An MPO's second picture is the camera's own preview or the other eye.
-            animated = image.format != "MPO" and getattr(image, "is_animated", False)
-            return _Header(image.format or "", image.width, image.height, image.mode, animated)
-    except Image.DecompressionBombError:
-        return Verdict.TOO_LARGE
-    except UnidentifiedImageError:
-        return Verdict.UNREADABLE if data.startswith(_IMAGE_STARTS) else Verdict.NOT_AN_IMAGE
-    except Exception:  # Pillow raises a dozen types on damaged data; `decode` gives the words
-        return Verdict.UNREADABLE
+def inspections(
+    sources: Sequence[ImageSource], jobs: int, inspect: Inspector = inspect_photo
+) -> Iterator[Inspection]:
+    """Yield the inspection of each photograph, in order.
+
+    A photograph on which the process that decodes it dies is named unreadable; the others are inspected.
+
+    Args:
+        sources: of the photographs.
+        jobs: processes to use; few photographs are inspected in this one.
+        inspect: a function that other processes can import.
+
+    Raises:
+        CatDogError: the processes die whatever they decode.
+    """
+    if jobs == 1 or len(sources) < _WORTH_PROCESSES:
+        yield from map(inspect, sources)
+        return
+    done = 0
+    while done < len(sources):
+        try:
+            for chunk in _in_parallel(sources[done:], jobs, inspect):
+                yield from chunk
+                done += len(chunk)
+        except BrokenProcessPool:
+            chunk = _one_by_one(sources[done : done + _CHUNK], inspect)
+            yield from chunk
+            done += len(chunk)
 
 
-def _fault(data: bytes, header: _Header | Verdict, reason: str) -> Verdict:
-    """Why an image could not be decoded."""
-    if isinstance(header, _Header):
-        size = (header.width, header.height)
-        if size[0] * size[1] > MAX_PIXELS or max(size) > MAX_SIDE:
-            return Verdict.TOO_LARGE
-    if "truncated" in reason.lower() or _is_cut_webp(data):
-        return Verdict.TRUNCATED
-    return Verdict.UNREADABLE if isinstance(header, _Header) else header
+def _in_parallel(sources: Sequence[ImageSource], jobs: int, inspect: Inspector) -> Iterator[list[Inspection]]:
+    with _pool(jobs) as pool:
+        pending: deque[Future[list[Inspection]]] = deque()
+        for start in range(0, len(sources), _CHUNK):
+            pending.append(pool.submit(_inspect_chunk, sources[start : start + _CHUNK], inspect))
+            if len(pending) == _AHEAD * jobs:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
-def _is_cut_webp(data: bytes) -> bool:
-    """Whether a WebP is shorter than its header says; Pillow only says that it cannot decode it."""
-    is_webp = data.startswith(b"RIFF") and data[8:12] == b"WEBP"
-    return is_webp and int.from_bytes(data[4:8], "little") + 8 > len(data)
+def _one_by_one(sources: Sequence[ImageSource], inspect: Inspector) -> list[Inspection]:
+    """Inspect photographs of which one kills its process: each in a process of its own."""
+    died = Inspection(Verdict.UNREADABLE, "the decoder dies on it")
+    chunk = []
+    for source in sources:
+        with _pool(1) as pool:
+            try:
+                chunk.append(pool.submit(inspect, source).result())
+            except BrokenProcessPool:
+                chunk.append(died)
+    if len(chunk) > 1 and all(found == died for found in chunk):
+        raise CatDogError(
+            f"the processes that decode photographs die, whatever they decode, the first at"
+            f" {sources[0].name}. Is there too little memory? --jobs 1 decodes without them"
+        )
+    return chunk
+
+
+def _pool(jobs: int) -> ProcessPoolExecutor:
+    # "spawn" is the way that all systems have, and the only safe one beside the threads of a progress bar.
+    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _start_process)
+
+
+def _start_process() -> None:
+    silence_pillow()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is answered by the parent, in one line
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A process of a pool waits for work for ever when its parent is killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _inspect_chunk(sources: Sequence[ImageSource], inspect: Inspector) -> list[Inspection]:
+    return [inspect(source) for source in sources]

@@ -1,12 +1,10 @@
-"""One photograph on its way from a source to a split: where it is, and what was found out about it."""
+"""One photograph on its way from a source to a split."""
 
-import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from catdog_pl.data.prepare.contents import Content
+from catdog_pl.io.source import ImageSource
 
 
 class Verdict(StrEnum):
@@ -41,19 +39,18 @@ FAULTS = frozenset(Verdict) - {Verdict.OK, Verdict.NEAR_DUPLICATE, Verdict.NOT_N
 """The verdicts that ``--strict`` refuses."""
 
 
-class Look(NamedTuple):
-    """What one look at a photograph tells, in values that can travel between processes.
+class Inspection(NamedTuple):
+    """What decoding a photograph tells, in values that can travel between processes.
 
     Attributes:
         verdict: the first fault found, or ok.
-        reason: the fault in words.
+        reason: the verdict in words.
         sha256: of the file's bytes, in hexadecimal; empty where they could not be read.
         size: bytes.
-        width: pixels, 0 where the header could not be read; height likewise.
-        mode: Pillow's word for its pixels, such as RGB.
-        extension: the file name's ending that its content asks for, such as ``.jpg``; empty where it could
-            not be decoded.
-        likeness: its perceptual hash, 256 bits; empty where it could not be decoded.
+        width: pixels, 0 where it could not be decoded; height likewise.
+        mode: Pillow's mode of its pixels, such as RGB.
+        extension: the ending that its content asks for, such as ``.jpg``; empty where it was not decoded.
+        phash: its perceptual hash, 256 bits; empty where it could not be decoded.
     """
 
     verdict: Verdict = Verdict.OK
@@ -64,11 +61,10 @@ class Look(NamedTuple):
     height: int = 0
     mode: str = ""
     extension: str = ""
-    likeness: bytes = b""
+    phash: bytes = b""
 
 
-NOTHING_SEEN = Look()
-"""What is known before the look."""
+NOT_INSPECTED = Inspection()
 
 
 @dataclass(slots=True)
@@ -76,56 +72,41 @@ class Photo:
     """One photograph.
 
     Attributes:
-        origin: how a person would point at it, ``dogs-vs-cats.zip/train/cat.0.jpg``.
-        content: where its bytes are; None where nothing could be taken from an archive.
-        ours: they are in a file that was unpacked, downloaded or drawn by us, and may be linked.
+        source: its name, as a person would point at it (``dogs-vs-cats.zip/train/cat.0.jpg``: the source,
+            then the path inside it), and how to read its bytes.
+        path: a file that holds these bytes and no others, which can be linked; None inside a zip.
+        is_ours: that file was unpacked, downloaded or drawn by us.
         label: its class, or None where nothing tells.
-        verdict: what all checks say: where it was found, the look at it, and what others there are.
-        reason: the verdict in words, for the manifest.
-        seen: the look at it.
+        inspection: what is known of its content; the verdict is that of all checks so far.
         group: photographs that look alike have the same number here, and must share a split.
         split: where it goes; None leaves it out.
         file: its path under ROOT, with ``/``; empty where it is left out.
     """
 
-    origin: str
-    content: Content | None
-    ours: bool
-    label: str | None
-    verdict: Verdict = Verdict.OK
-    reason: str = ""
-    seen: Look = NOTHING_SEEN
+    source: ImageSource
+    path: str | None = None
+    is_ours: bool = False
+    label: str | None = None
+    inspection: Inspection = NOT_INSPECTED
     group: int | None = None
     split: str | None = None
     file: str = ""
 
     @property
-    def usable(self) -> bool:
+    def name(self) -> str:
+        """How a person would point at it; on one line."""
+        return self.source.name
+
+    @property
+    def verdict(self) -> Verdict:
+        """What all checks so far say."""
+        return self.inspection.verdict
+
+    @property
+    def is_usable(self) -> bool:
         """Whether the checks found nothing that keeps it out of a split."""
-        return self.verdict in USABLE
+        return self.inspection.verdict in USABLE
 
-    def note(self, seen: Look) -> None:
-        """Record a look, whose verdict is this photograph's until it is held against others."""
-        self.verdict, self.reason, self.seen = seen.verdict, seen.reason, seen
-
-    def leave_out(self, verdict: Verdict, reason: str) -> None:
-        """Record why this photograph gets no split."""
-        self.verdict, self.reason, self.split = verdict, reason, None
-
-
-def stamp(path: str) -> str:
-    """The size and date of a file in one word; ``none`` where there is no file."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return "none"
-    return f"{status.st_size}:{status.st_mtime_ns}"
-
-
-def mark_too_small(photos: Iterable[Photo], min_side: int) -> None:
-    """Leave out photographs with a side of fewer pixels than ``min_side``."""
-    for photo in photos:
-        width, height = photo.seen.width, photo.seen.height
-        if photo.usable and min(width, height) < min_side:
-            reason = f"{width} x {height}, with a side of fewer than {min_side} pixels"
-            photo.leave_out(Verdict.TOO_SMALL, reason)
+    def judge(self, verdict: Verdict, reason: str) -> None:
+        """Replace the verdict."""
+        self.inspection = self.inspection._replace(verdict=verdict, reason=reason)

@@ -1,15 +1,130 @@
-"""Photographs with a split, put into the folders that ``fit`` reads."""
+"""Photographs with a split, put into the folders that ``fit`` reads, by way of a hidden folder.
+
+``ROOT/.prepare`` holds what is unfinished:
+
+    downloads/     archives from the web, complete or ``.part``
+    unpacked/      one folder for each archive, complete or ``.part``
+    new/           the folders and files that will lie in ROOT
+    ready          written when ``new`` is complete
+    old/           what ROOT held before, until the exchange is done
+    lock           held by the run at work
+
+Until ``ready`` is there, ROOT is not touched. From then on each step moves one name, and `Staging.finish` can
+be called again after any of them: a run that was killed there is finished by the next one. Everything lies
+within ROOT, on one disk, so that a move is a rename. This guards against a process that is killed; after a
+power cut, ``prepare --check`` tells whether the disk has kept everything.
+"""
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Self
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from catdog_pl.data.prepare.contents import Content, ContentError, read
-from catdog_pl.data.prepare.names import safe_name
 from catdog_pl.data.prepare.photo import Photo
-from catdog_pl.errors import CatDogError
+from catdog_pl.data.prepare.sources import safe_name
+from catdog_pl.errors import CatDogError, ImageError
+
+STAGING = ".prepare"
+
+# Left free on the disk for the manifest, the report and everybody else.
+_RESERVE_BYTES = 200 * 10**6
+
+
+class Staging:
+    """The unfinished part of a prepared folder; used in a ``with`` statement, by one run at a time.
+
+    Args:
+        root: the prepared folder; made when missing.
+
+    Attributes:
+        finished: whether opening it finished what an earlier run had ready.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.folder = root / STAGING
+        self.downloads = self.folder / "downloads"
+        self.unpacked = self.folder / "unpacked"
+        self.new = self.folder / "new"
+        self.old = self.folder / "old"
+        self.ready = self.folder / "ready"
+        self.finished = False
+        self._is_new = not root.exists()
+        self._lock = FileLock(self.folder / "lock", timeout=0)
+
+    def __enter__(self) -> Self:
+        """Take the lock; finish what an earlier run had ready, and clear what it had half built.
+
+        Raises:
+            CatDogError: another run is at work.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise CatDogError(f"another prepare is at work in {self.root}; wait for it to end") from error
+        self.finished = self.ready.exists()
+        if self.finished:
+            self.finish()
+        _remove(self.old)
+        self.empty(self.new)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Release the lock; after an error, keep what the next run can continue from."""
+        if kind is None:
+            self._clear()
+        elif not self.ready.exists():  # else it is in the middle of the exchange
+            _remove(self.new)
+        self._lock.release()
+        if not any(path.is_file() and path.name != "lock" for path in self.folder.rglob("*")):
+            shutil.rmtree(self.folder)
+            if self._is_new and not any(self.root.iterdir()):
+                self.root.rmdir()
+
+    def empty(self, folder: Path) -> Path:
+        """Make a folder that is empty."""
+        _remove(folder)
+        folder.mkdir(parents=True)
+        return folder
+
+    def free_bytes(self) -> int:
+        """Return what may be written before the disk is too full."""
+        return max(0, shutil.disk_usage(self.folder).free - _RESERVE_BYTES)
+
+    def commit(self) -> None:
+        """Put what ``new`` holds in place of what ROOT holds under the same names."""
+        self.ready.touch()
+        self.finish()
+
+    def finish(self) -> None:
+        """Exchange, name by name, and clear away; can be repeated after any interruption."""
+        self.old.mkdir(exist_ok=True)
+        for entry in sorted(self.new.iterdir()) if self.new.exists() else []:
+            current = self.root / entry.name
+            if current.exists():
+                current.rename(self.old / entry.name)
+            entry.rename(current)
+        self.ready.unlink()
+        self._clear()
+
+    def _clear(self) -> None:
+        for path in (self.old, self.new, self.unpacked, self.downloads):
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def place(photos: Sequence[Photo], folder: Path, free_bytes: int, link: bool) -> int:
@@ -28,60 +143,56 @@ def place(photos: Sequence[Photo], folder: Path, free_bytes: int, link: bool) ->
         CatDogError: there is too little room, or a photograph has vanished meanwhile.
     """
     chosen = [photo for photo in photos if photo.split]
-    needed = sum(photo.seen.size for photo in chosen if not _can_link(photo, link))
+    needed = sum(photo.inspection.size for photo in chosen if not _can_link(photo, link))
     if needed > free_bytes:
         raise CatDogError(
             f"{needed:,} bytes of photographs do not fit on the disk, which has {free_bytes:,} free; make"
             " room, or give --link, which takes none for files on the same disk"
         )
-    _name(chosen)
+    _choose_names(chosen)
     for name in sorted({os.path.dirname(photo.file) for photo in chosen}):
         (folder / name).mkdir(parents=True)
     # In one thread: files of one folder are created one after another by the system, and threads that wait
     # for their turn were slower.
     bar: tqdm[Photo] = tqdm(chosen, desc="placing", unit="photo", disable=None)
-    return sum(_put(folder, link, photo) for photo in bar)
+    return sum(_copy_or_link(photo, folder / photo.file, link) for photo in bar)
 
 
-def _name(photos: Sequence[Photo]) -> None:
+def _choose_names(photos: Sequence[Photo]) -> None:
     """Choose every file's name: its own, with a part of its hash where another has the same."""
     taken: set[str] = set()
     for photo in photos:
-        folder = f"{photo.split}/{photo.label}"
-        stem = PurePosixPath(photo.origin.rpartition("/")[2]).stem
-        file = f"{folder}/{safe_name(stem, photo.seen.extension)}"
+        stem = PurePosixPath(photo.name).stem
+        file = f"{photo.split}/{photo.label}/{safe_name(stem, photo.inspection.extension)}"
         if file.casefold() in taken:  # as macOS and Windows compare names
             stem, ending = os.path.splitext(file)
-            file = f"{stem}-{photo.seen.sha256[:16]}{ending}"
+            file = f"{stem}-{photo.inspection.sha256[:16]}{ending}"
         taken.add(file.casefold())
         photo.file = file
 
 
 def _can_link(photo: Photo, link: bool) -> bool:
-    """Whether a hard link may stand for a copy: of our own files always, of the user's when asked."""
-    return photo.ours or (link and photo.content is not None and photo.content.packed is None)
+    return photo.is_ours or (link and photo.path is not None)
 
 
-def _put(folder: Path, link: bool, photo: Photo) -> bool:
-    """Put one photograph in its place; whether it was copied where a link was asked for."""
-    assert photo.content is not None  # only what was decoded has a split
-    target = folder / photo.file
-    if _can_link(photo, link):
+def _copy_or_link(photo: Photo, target: Path, link: bool) -> bool:
+    """Put one photograph in its place; returns whether it was copied where a link was asked for."""
+    if photo.path and _can_link(photo, link):
         try:
-            os.link(photo.content.path, target)
+            os.link(photo.path, target)
             return False
         except OSError:  # another disk, or a file system without links
-            _copy(photo, photo.content, target)
-            return not photo.ours
-    _copy(photo, photo.content, target)
+            _copy(photo, target)
+            return not photo.is_ours
+    _copy(photo, target)
     return False
 
 
-def _copy(photo: Photo, content: Content, target: Path) -> None:
+def _copy(photo: Photo, target: Path) -> None:
     try:
-        data = read(content)
-    except ContentError as error:
-        raise CatDogError(f"{photo.origin}: {error}; it could be read before. Prepare again") from error
-    if len(data) != photo.seen.size:
-        raise CatDogError(f"{photo.origin} has changed since it was checked; prepare again")
-    target.write_bytes(data)
+        content = photo.source.read()
+    except ImageError as error:
+        raise CatDogError(f"{photo.name}: {error.reason}; it could be read before. Prepare again") from error
+    if len(content) != photo.inspection.size:
+        raise CatDogError(f"{photo.name} has changed since it was checked; prepare again")
+    target.write_bytes(content)

@@ -1,17 +1,24 @@
-"""What ``prepare`` says when it is done: on the screen, and on a page beside the splits."""
+"""What ``prepare`` tells when it is done: on the screen, on a page, and in one picture of photographs."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
+from textwrap import wrap
 
+from PIL import Image, ImageDraw, ImageFont
+
+from catdog_pl.data.images import decode
+from catdog_pl.data.prepare.manifest import MANIFEST, Counts
 from catdog_pl.data.prepare.photo import USABLE, Photo, Verdict
 from catdog_pl.data.prepare.splits import SPLITS
+from catdog_pl.errors import ImageError
 
 REPORT = "report.md"
 CONTACT_SHEET = "contact_sheet.png"
 
 MEANINGS: Mapping[Verdict, str] = {
     Verdict.WRONG_EXTENSION: "used, under the ending that its content asks for",
-    Verdict.NEAR_DUPLICATE: "used, in the split of the photograph that it looks like",
+    Verdict.NEAR_DUPLICATE: "used, in the same split as its original",
     Verdict.UNSAFE: "a link, a device, or a path that leads out of the archive",
     Verdict.UNREADABLE: "it cannot be decoded",
     Verdict.EMPTY: "0 bytes",
@@ -19,7 +26,7 @@ MEANINGS: Mapping[Verdict, str] = {
     Verdict.TRUNCATED: "its end is missing",
     Verdict.TOO_LARGE: "more pixels or bytes than the limit",
     Verdict.ANIMATED: "several pictures in one file",
-    Verdict.TOO_SMALL: "a side is shorter than --min-side",
+    Verdict.TOO_SMALL: "a side is shorter than --min_side",
     Verdict.ONE_COLOUR: "nothing to see",
     Verdict.DUPLICATE: "the same photograph is there already",
     Verdict.TWO_CLASSES: "the same photograph lies in both classes",
@@ -31,11 +38,20 @@ MEANINGS: Mapping[Verdict, str] = {
 # Photographs named on the page for each verdict; the manifest has them all.
 _NAMED = 8
 
-Counts = Mapping[str, Mapping[str, int]]
+# The contact sheet, in pixels and tiles.
+_COLUMNS = 8
+_TILE = 150
+_GAP = 12
+_CAPTION = 44
+_HEADING = 40
+_WIDTH = _COLUMNS * (_TILE + _GAP) + _GAP
+_ALIKE_ROWS = 2
+_LEFT_OUT_ROWS = 4
+_PAPER, _INK, _FAINT, _BLANK = "#ffffff", "#202020", "#606060", "#e4e4e4"
 
 
 def count_table(counts: Counts, corner: str) -> list[str]:
-    """The photographs in each split, a column for each class.
+    """Return the lines of a table: the photographs in each split, a column for each class.
 
     Args:
         counts: split -> class -> photographs.
@@ -50,27 +66,20 @@ def count_table(counts: Counts, corner: str) -> list[str]:
     return lines
 
 
-def verdict_table(photos: Iterable[Photo]) -> list[str]:
-    """The verdicts other than ok: how many photographs have each, and what it means."""
-    found = Counter(photo.verdict for photo in photos)
+def summary(photos: Sequence[Photo], counts: Counts, corner: str) -> list[str]:
+    """Return the lines that are printed: found, verdicts, splits."""
+    labels = Counter(photo.label or "of no class" for photo in photos)
+    found = ", ".join(f"{count} {label}" for label, count in sorted(labels.items()))
+    verdicts = Counter(photo.verdict for photo in photos)
     return [
-        f"{found[verdict]:>8}  {verdict:<16} {meaning}"
-        for verdict, meaning in MEANINGS.items()
-        if found[verdict]
+        f"Found {len(photos)} photographs ({found}), used {sum(bool(photo.split) for photo in photos)}.",
+        *(f"{verdicts[v]:>8}  {v:<16} {meaning}" for v, meaning in MEANINGS.items() if verdicts[v]),
+        *count_table(counts, corner),
     ]
 
 
-def summary(photos: Sequence[Photo], counts: Counts, corner: str) -> list[str]:
-    """What is printed: found, verdicts, splits."""
-    labels = Counter(photo.label or "of no class" for photo in photos)
-    found = ", ".join(f"{count} {label}" for label, count in sorted(labels.items()))
-    used = sum(photo.split is not None for photo in photos)
-    lines = [f"Found {len(photos)} photographs ({found}), used {used}."]
-    return [*lines, *verdict_table(photos), *count_table(counts, corner)]
-
-
 def page(photos: Sequence[Photo], counts: Counts, sources: Sequence[str], notes: Sequence[str]) -> str:
-    """The report in Markdown.
+    """Return the report in Markdown.
 
     Args:
         photos: all that were found.
@@ -86,12 +95,11 @@ def page(photos: Sequence[Photo], counts: Counts, sources: Sequence[str], notes:
         lines.append(f"| {split} | {' | '.join(str(row.get(label, 0)) for label in classes)} |")
     lines += ["", f"![A few photographs, and what was left out]({CONTACT_SHEET})", ""]
     lines += [line for verdict in MEANINGS for line in _section(photos, verdict)]
-    lines += ["Every photograph has a row in `manifest.csv`.", ""]
+    lines += [f"Every photograph has a row in `{MANIFEST}`.", ""]
     return "\n".join(lines)
 
 
 def _section(photos: Sequence[Photo], verdict: Verdict) -> Iterator[str]:
-    """The part of the page on one verdict; nothing where no photograph has it."""
     members = [photo for photo in photos if photo.verdict is verdict]
     if not members:
         return
@@ -102,7 +110,95 @@ def _section(photos: Sequence[Photo], verdict: Verdict) -> Iterator[str]:
     yield ""
     if verdict is not Verdict.NOT_NEEDED:
         for photo in members[:_NAMED]:
-            yield f"- `{photo.origin}`: {photo.reason}"
+            yield f"- `{photo.name}`: {photo.inspection.reason}"
         if len(members) > _NAMED:
             yield f"- and {len(members) - _NAMED} more"
         yield ""
+
+
+def contact_sheet(photos: Sequence[Photo]) -> Image.Image:
+    """Draw a few photographs of each class, some that look alike, and some that were left out.
+
+    Args:
+        photos: all that were found; they can still be read.
+
+    Returns:
+        RGB, 1308 pixels wide.
+    """
+    sections = list(_sections(photos))
+    height = _GAP + sum(_HEADING + _rows(tiles) * (_TILE + _CAPTION) for _, tiles in sections)
+    sheet = Image.new("RGB", (_WIDTH, height), _PAPER)
+    top = _GAP
+    for heading, tiles in sections:
+        ImageDraw.Draw(sheet).text((_GAP, top), heading, _INK, ImageFont.load_default(20))
+        top += _HEADING
+        for number, tile in enumerate(tiles):
+            column, row = number % _COLUMNS, number // _COLUMNS
+            _draw_tile(sheet, tile, _GAP + column * (_TILE + _GAP), top + row * (_TILE + _CAPTION))
+        top += _rows(tiles) * (_TILE + _CAPTION)
+    return sheet
+
+
+def _sections(photos: Sequence[Photo]) -> Iterator[tuple[str, list[Photo]]]:
+    """Yield headings and what to show under them, in the order of the page."""
+    for label in sorted({photo.label for photo in photos if photo.split and photo.label}):
+        members = [[p for p in photos if p.split == split and p.label == label] for split in SPLITS]
+        spread = [_spread(photos, count) for photos, count in zip(members, (4, 2, 2), strict=True)]
+        yield f"{label}: {sum(map(len, members))} photographs", [photo for some in spread for photo in some]
+    alike = sorted((p for p in photos if p.group is not None and p.split), key=lambda photo: photo.group or 0)
+    if alike:
+        yield f"look alike, kept in one split: {len(alike)}", alike[: _ALIKE_ROWS * _COLUMNS]
+    left_out = [photo for photo in photos if not photo.split and photo.verdict is not Verdict.NOT_NEEDED]
+    if left_out:
+        yield f"left out: {len(left_out)}", _of_each_verdict(left_out, _LEFT_OUT_ROWS * _COLUMNS)
+
+
+def _of_each_verdict(photos: Sequence[Photo], count: int) -> list[Photo]:
+    """Return a few of every verdict, those of one verdict side by side."""
+    verdicts = [[photo for photo in photos if photo.verdict is verdict] for verdict in Verdict]
+    in_turn = [photo for turn in zip_longest(*verdicts) for photo in turn if photo][:count]
+    return sorted(in_turn, key=lambda photo: list(Verdict).index(photo.verdict))
+
+
+def _spread(photos: Sequence[Photo], count: int) -> Iterable[Photo]:
+    """Return so many photographs, evenly from first to last."""
+    step = max(1, len(photos) // count)
+    return photos[::step][:count]
+
+
+def _rows(tiles: Sequence[Photo]) -> int:
+    return -(-len(tiles) // _COLUMNS)
+
+
+def _draw_tile(sheet: Image.Image, photo: Photo, left: int, top: int) -> None:
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    if picture := _thumbnail(photo):
+        x, y = left + (_TILE - picture.width) // 2, top + (_TILE - picture.height) // 2
+        sheet.paste(picture, (x, y))
+        pen.rectangle((x, y, x + picture.width - 1, y + picture.height - 1), outline=_BLANK)
+    else:
+        pen.rectangle((left, top, left + _TILE - 1, top + _TILE - 1), fill=_BLANK)
+        words = "\n".join(wrap(photo.inspection.reason, 19)[:8])
+        pen.multiline_text((left + 8, top + 8), words, _FAINT, font)
+    place = "/".join(photo.name.split("/")[-2:])
+    for line, (text, colour) in enumerate(((photo.split or photo.verdict, _INK), (place, _FAINT))):
+        pen.text((left, top + _TILE + 3 + 16 * line), _fitting(text, font), colour, font)
+
+
+def _thumbnail(photo: Photo) -> Image.Image | None:
+    """Return the photograph at the size of a tile; None where it cannot be shown and its reason is."""
+    try:
+        picture = decode(photo.source.read(), photo.name).image
+    except ImageError:
+        return None
+    picture.thumbnail((_TILE, _TILE))
+    return picture
+
+
+def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """Return the text, its middle left out where it is wider than a tile."""
+    short, keep = text, len(text)
+    while font.getlength(short) > _TILE and keep > 2:
+        keep -= 1
+        short = f"{text[: keep // 2]}...{text[len(text) - keep // 2 :]}"
+    return short

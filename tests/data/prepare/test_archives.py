@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from catdog_pl.data.prepare.archives import Entry, Limits, stem, unpack, unpacked
-from catdog_pl.data.prepare.contents import ContentError, read
-from catdog_pl.data.prepare.photo import Verdict
-from catdog_pl.errors import ArchiveError
+from catdog_pl.data.prepare.archives import Limits, stem, unpack, unpacked
+from catdog_pl.data.prepare.photo import Photo, Verdict
+from catdog_pl.errors import ArchiveError, ImageError
 
 PHOTO = random.Random(0).randbytes(3000)
 PLENTY = 10**12
@@ -44,20 +43,24 @@ def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
 
 def entries(
     tmp_path: Path, data: bytes, limits: Limits | None = None, free_bytes: int = PLENTY
-) -> list[Entry]:
+) -> list[Photo]:
     archive = tmp_path / "in" / "archive.bin"  # told by its content, not by its name
     archive.parent.mkdir(exist_ok=True)
     archive.write_bytes(data)
     unpack(archive, tmp_path / "out", "archive.bin", limits or Limits(), free_bytes)
-    return list(unpacked(tmp_path / "out"))
+    return list(unpacked(tmp_path / "out", "archive.bin"))
 
 
-def taken(found: list[Entry]) -> dict[str, bytes]:
-    return {entry.name: read(entry.content) for entry in found if entry.content}
+def inner(photo: Photo) -> str:
+    return photo.name.removeprefix("archive.bin/")
 
 
-def refused(found: list[Entry]) -> dict[str, Verdict]:
-    return {entry.name: entry.verdict for entry in found if not entry.content}
+def taken(found: list[Photo]) -> dict[str, bytes]:
+    return {inner(photo): photo.source.read() for photo in found if photo.is_usable}
+
+
+def refused(found: list[Photo]) -> dict[str, Verdict]:
+    return {inner(photo): photo.verdict for photo in found if not photo.is_usable}
 
 
 TREE = {"train/cat.0.jpg": PHOTO, "train/dog.0.JPG": PHOTO[::-1], "labels.csv": b"1", "Thumbs.db": b"2"}
@@ -153,9 +156,9 @@ def test_a_damaged_or_encrypted_member_is_listed_and_the_others_are_taken(tmp_pa
     data[directory + 8] |= 1  # the flag of encryption, of the second member
     found = entries(tmp_path, bytes(data))
     assert refused(found) == {"train/dog.0.JPG": Verdict.UNREADABLE}
-    damaged = next(entry.content for entry in found if entry.content)
-    with pytest.raises(ContentError, match="checksum"):
-        read(damaged)
+    damaged = next(photo for photo in found if photo.is_usable)
+    with pytest.raises(ImageError, match="checksum"):
+        damaged.source.read()
 
 
 @pytest.mark.parametrize(
@@ -191,10 +194,9 @@ def test_a_zip_that_lies_about_a_size_gives_no_more_than_it_says(tmp_path: Path)
     data = bytearray(zipped({"cat.0.jpg": bytes(10**6)}))
     directory = data.index(b"PK\x01\x02")
     data[directory + 24 : directory + 28] = (100).to_bytes(4, "little")
-    (entry,) = entries(tmp_path, bytes(data))
-    assert entry.content
-    with pytest.raises(ContentError, match="checksum"):
-        read(entry.content)
+    (photo,) = entries(tmp_path, bytes(data))
+    with pytest.raises(ImageError, match="checksum"):
+        photo.source.read()
 
 
 @pytest.mark.parametrize("name", ["0.bmp", "notes.txt"])

@@ -1,23 +1,31 @@
 import io
 import os
+import pickle
 import struct
 import time
 import zipfile
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from catdog_pl.data.prepare import duplicates, looking
-from catdog_pl.data.prepare.contents import Content, Packed, file_content, read
+from catdog_pl.data.prepare import duplicates, inspection
+from catdog_pl.data.prepare.archives import read_zip_member
 from catdog_pl.data.prepare.duplicates import NEAR_BITS, mark_duplicates, near_pairs
-from catdog_pl.data.prepare.inspection import HASH_SIDE, look, perceptual_hash
-from catdog_pl.data.prepare.looking import look_at, looks
-from catdog_pl.data.prepare.photo import Look, Photo, Verdict, mark_too_small
-from catdog_pl.errors import CatDogError
+from catdog_pl.data.prepare.inspection import (
+    HASH_SIDE,
+    inspect_photo,
+    inspections,
+    mark_too_small,
+    perceptual_hash,
+)
+from catdog_pl.data.prepare.photo import Inspection, Photo, Verdict
+from catdog_pl.errors import CatDogError, ImageError
+from catdog_pl.io.source import ImageSource, file_source
 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 
@@ -63,7 +71,7 @@ GIF = encoded(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:])
         ("a.JPEG", JPEG, Verdict.OK, ""),
         ("a.png", PNG, Verdict.OK, ""),
         ("a.gif", encoded(picture(), "GIF"), Verdict.OK, ""),
-        ("a.jpg", b"", Verdict.EMPTY, "0 bytes"),
+        ("a.jpg", b"", Verdict.EMPTY, "it is empty"),
         ("a.jpg", b"I am a dog", Verdict.NOT_AN_IMAGE, "not an image"),
         ("a.jpg", b"<!DOCTYPE html><title>404", Verdict.NOT_AN_IMAGE, "HTML"),
         ("a.jpg", JPEG[: len(JPEG) // 2], Verdict.TRUNCATED, "truncated"),
@@ -92,7 +100,7 @@ def test_every_fault_has_its_verdict(
 ) -> None:
     path = tmp_path / name
     path.write_bytes(data)
-    seen = look(file_content(str(path)))
+    seen = inspect_photo(file_source(str(path)))
     assert (seen.verdict, reason in seen.reason) == (verdict, True), seen
     assert seen.size == len(data)
 
@@ -100,21 +108,21 @@ def test_every_fault_has_its_verdict(
 def test_a_sound_photograph_is_described(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     picture().convert("L").save(path)
-    seen = look(file_content(str(path)))
+    seen = inspect_photo(file_source(str(path)))
     assert (seen.width, seen.height, seen.mode, seen.extension) == (320, 240, "L", ".png")
-    assert len(seen.likeness) * 8 == HASH_SIDE**2
+    assert len(seen.phash) * 8 == HASH_SIDE**2
 
 
 def test_what_is_no_file_is_unreadable(tmp_path: Path) -> None:
-    assert look(file_content(str(tmp_path / "gone.jpg"))).verdict is Verdict.UNREADABLE
-    assert look(Content(str(tmp_path), ".jpg")).verdict is Verdict.UNREADABLE
+    assert inspect_photo(file_source(str(tmp_path / "gone.jpg"))).verdict is Verdict.UNREADABLE
+    assert inspect_photo(file_source(str(tmp_path))).verdict is Verdict.UNREADABLE
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes in folders are POSIX")
 @pytest.mark.timeout(10)
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
-    assert "pipe" in look(file_content(str(tmp_path / "pipe.jpg"))).reason
+    assert "pipe" in inspect_photo(file_source(str(tmp_path / "pipe.jpg"))).reason
 
 
 def test_a_file_larger_than_an_image_may_be_is_not_read(tmp_path: Path) -> None:
@@ -122,7 +130,7 @@ def test_a_file_larger_than_an_image_may_be_is_not_read(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(300 * 2**20)  # sparse: takes no disk
     start = time.perf_counter()
-    assert look(file_content(str(path))).verdict is Verdict.TOO_LARGE
+    assert inspect_photo(file_source(str(path))).verdict is Verdict.TOO_LARGE
     assert time.perf_counter() - start < 0.1
 
 
@@ -133,18 +141,28 @@ def test_a_member_is_read_out_of_a_zip(tmp_path: Path, method: int) -> None:
         archive.writestr("other.jpg", b"1234")
         archive.writestr("train/cat.0.jpg", JPEG)
         info = archive.getinfo("train/cat.0.jpg")
-    packed = Packed(info.header_offset, info.compress_size, info.file_size, method, info.CRC)
-    assert read(Content(str(path), ".jpg", packed)) == JPEG
-    for damaged in (packed._replace(crc=1), packed._replace(size=10), packed._replace(offset=3)):
-        seen = look(Content(str(path), ".jpg", damaged))
-        assert seen.verdict is Verdict.UNREADABLE
-        assert "archive" in seen.reason
+    place = {
+        "offset": info.header_offset, "packed_size": info.compress_size, "size": info.file_size,
+        "method": method, "crc": info.CRC,
+    }  # fmt: skip
+    assert read_zip_member(str(path), **place) == JPEG
+    for damage in ({"crc": 1}, {"size": 10}, {"offset": 3}):
+        source = ImageSource("a.jpg", partial(read_zip_member, str(path), **{**place, **damage}))
+        found = inspect_photo(pickle.loads(pickle.dumps(source)))
+        assert found.verdict is Verdict.UNREADABLE
+        assert "archive" in found.reason
+
+
+@pytest.mark.parametrize(("size", "reason"), [(0, "empty"), (300 * 2**20, "limit")])
+def test_a_member_that_is_empty_or_too_large_is_not_read(size: int, reason: str) -> None:
+    with pytest.raises(ImageError, match=reason):
+        read_zip_member("nowhere.zip", 0, 100, size, zipfile.ZIP_DEFLATED, 0)
 
 
 def test_too_small_is_judged_by_the_shorter_side() -> None:
     photos = [
-        Photo("a", None, False, "cat", seen=Look(width=32, height=32)),
-        Photo("b", None, False, "cat", seen=Look(width=900, height=31)),
+        Photo(file_source("a"), label="cat", inspection=Inspection(width=32, height=32)),
+        Photo(file_source("b"), label="cat", inspection=Inspection(width=900, height=31)),
     ]
     mark_too_small(photos, 32)
     assert [photo.verdict for photo in photos] == [Verdict.OK, Verdict.TOO_SMALL]
@@ -158,10 +176,10 @@ def test_the_perceptual_hash_is_that_of_imagehash() -> None:
         assert perceptual_hash(small) == np.packbits(imagehash.phash(small, HASH_SIDE).hash).tobytes()
 
 
-def likeness(image: Image.Image, tmp_path: Path) -> np.ndarray:
-    path = tmp_path / "likeness.png"
+def phash(image: Image.Image, tmp_path: Path) -> np.ndarray:
+    path = tmp_path / "phash.png"
     image.save(path)
-    return np.frombuffer(look(file_content(str(path))).likeness, np.uint8)
+    return np.frombuffer(inspect_photo(file_source(str(path))).phash, np.uint8)
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> int:
@@ -180,9 +198,9 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_copy_is_near_and_another_picture_is_far(tmp_path: Path, change: str) -> None:
-    original = likeness(picture(1), tmp_path)
-    assert distance(original, likeness(CHANGES[change](picture(1)), tmp_path)) <= NEAR_BITS
-    assert distance(original, likeness(picture(2), tmp_path)) > 2 * NEAR_BITS
+    original = phash(picture(1), tmp_path)
+    assert distance(original, phash(CHANGES[change](picture(1)), tmp_path)) <= NEAR_BITS
+    assert distance(original, phash(picture(2), tmp_path)) > 2 * NEAR_BITS
 
 
 def hashes_with_neighbours(count: int, bits: int) -> np.ndarray:
@@ -237,21 +255,22 @@ def seen(name: str, label: str, sha256: str, bits: int, group_seed: int = 0) -> 
     """A photograph that was looked at, so many bits away from those of its seed."""
     base = np.random.default_rng(group_seed).integers(0, 256, 32, dtype=np.uint8)
     flips = np.packbits(np.arange(256) < bits)
-    return Photo(name, None, False, label, seen=Look(sha256=sha256, likeness=(base ^ flips).tobytes()))
+    found = Inspection(sha256=sha256, phash=(base ^ flips).tobytes())
+    return Photo(file_source(name), label=label, inspection=found)
 
 
 def test_the_same_file_again_is_left_out_but_the_first() -> None:
     photos = [seen("a", "cat", "1", 0), seen("b", "cat", "1", 0), seen("c", "cat", "1", 0)]
     mark_duplicates(photos)
     assert [photo.verdict for photo in photos] == [Verdict.OK, Verdict.DUPLICATE, Verdict.DUPLICATE]
-    assert photos[2].reason == "the same file as a"
+    assert photos[2].inspection.reason == "the same file as a"
 
 
 def test_the_same_file_in_both_classes_is_left_out_altogether() -> None:
     photos = [seen("a", "cat", "1", 0), seen("b", "dog", "1", 0), seen("c", "cat", "2", 0, 5)]
     mark_duplicates(photos)
     assert [photo.verdict for photo in photos] == [Verdict.TWO_CLASSES, Verdict.TWO_CLASSES, Verdict.OK]
-    assert photos[0].reason == "the same file as b, which lies in class dog"
+    assert photos[0].inspection.reason == "the same file as b, which lies in class dog"
 
 
 def test_near_duplicates_of_one_class_are_tied_together() -> None:
@@ -267,92 +286,62 @@ def test_near_duplicates_of_one_class_are_tied_together() -> None:
     assert [photo.verdict for photo in photos] == [Verdict.NEAR_DUPLICATE, Verdict.OK] + 2 * [
         Verdict.NEAR_DUPLICATE
     ]
-    assert all(photo.usable for photo in photos)
+    assert all(photo.is_usable for photo in photos)
 
 
 def test_near_duplicates_in_both_classes_are_left_out_altogether() -> None:
     photos = [seen("a", "cat", "1", 0), seen("b", "dog", "2", 12)]
     mark_duplicates(photos)
     assert {photo.verdict for photo in photos} == {Verdict.TWO_CLASSES}
-    assert photos[1].reason == "looks like a, which lies in class cat"
+    assert photos[1].inspection.reason == "looks like a, which lies in class cat"
 
 
 def test_a_picture_that_looks_like_one_in_both_classes_is_in_doubt_too() -> None:
     photos = [seen("a", "cat", "1", 0), seen("b", "dog", "1", 0), seen("c", "cat", "2", 12)]
     mark_duplicates(photos)
     assert {photo.verdict for photo in photos} == {Verdict.TWO_CLASSES}
-    assert photos[2].reason == "looks like a, which lies in both classes"
+    assert photos[2].inspection.reason == "looks like a, which lies in both classes"
 
 
-def files(folder: Path, count: int) -> list[Content]:
+def files(folder: Path, count: int) -> list[ImageSource]:
     for number in range(count):
         (folder / f"{number}.jpg").write_bytes(encoded(picture(number, (48, 36)), "JPEG"))
-    return [file_content(str(folder / f"{number}.jpg")) for number in range(count)]
+    return [file_source(str(folder / f"{number}.jpg")) for number in range(count)]
 
 
-def dies_on_13(content: Content) -> Look:
+def dies_on_13(source: ImageSource) -> Inspection:
     """Stands for a decoder with a memory error; module level, so that other processes can import it."""
-    if content.path.endswith("13.jpg"):
+    if source.name.endswith("13.jpg"):
         os._exit(9)
-    return look(content)
+    return inspect_photo(source)
 
 
-def dies(content: Content) -> Look:
+def dies(source: ImageSource) -> Inspection:
     os._exit(9)
 
 
 def test_processes_see_what_one_process_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     contents = files(tmp_path, 80)
-    alone = list(looks(contents, 1))
-    monkeypatch.setattr(looking, "_WORTH_PROCESSES", 10)
-    assert list(looks(contents, 2)) == alone
+    alone = list(inspections(contents, 1))
+    monkeypatch.setattr(inspection, "_WORTH_PROCESSES", 10)
+    assert list(inspections(contents, 2)) == alone
     assert len({one.sha256 for one in alone}) == 80
 
 
 def test_a_photograph_that_kills_its_process_is_named_and_the_others_are_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(looking, "_WORTH_PROCESSES", 2)
-    monkeypatch.setattr(looking, "_CHUNK", 2)
-    contents = [file_content(str(tmp_path / f"{number}.jpg")) for number in range(11, 16)]
+    monkeypatch.setattr(inspection, "_WORTH_PROCESSES", 2)
+    monkeypatch.setattr(inspection, "_CHUNK", 2)
+    contents = [file_source(str(tmp_path / f"{number}.jpg")) for number in range(11, 16)]
     for content in contents:
-        Path(content.path).write_bytes(JPEG)
-    verdicts = [one.verdict for one in looks(contents, 2, dies_on_13)]
+        Path(content.name).write_bytes(JPEG)
+    verdicts = [one.verdict for one in inspections(contents, 2, dies_on_13)]
     assert verdicts == ["ok", "ok", "unreadable", "ok", "ok"]
 
 
 def test_processes_that_always_die_are_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(looking, "_WORTH_PROCESSES", 2)
-    monkeypatch.setattr(looking, "_CHUNK", 2)
+    monkeypatch.setattr(inspection, "_WORTH_PROCESSES", 2)
+    monkeypatch.setattr(inspection, "_CHUNK", 2)
     with pytest.raises(CatDogError, match="--jobs 1"):
-        list(looks([file_content("a.jpg"), file_content("b.jpg"), file_content("c.jpg")], 2, dies))
-
-
-def photos_of(contents: list[Content]) -> list[Photo]:
-    return [Photo(content.path, content, False, "cat") for content in contents]
-
-
-def test_the_journal_spares_a_second_look_and_survives_a_cut(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "photos").mkdir()
-    contents, journal = files(tmp_path / "photos", 6), tmp_path / "looks.jsonl"
-    look_at(photos_of(contents), 1, journal)
-    with journal.open("r+", encoding="utf-8") as file:  # as a killed run leaves it
-        file.truncate(journal.stat().st_size - 40)
-    Path(contents[2].path).write_bytes(b"now it is no image")
-    looked: list[str] = []
-
-    def counting(contents: list[Content], jobs: int) -> list[Look]:
-        looked.extend(Path(content.path).name for content in contents)
-        return [look(content) for content in contents]
-
-    monkeypatch.setattr(looking, "looks", counting)
-    photos = photos_of(contents)
-    look_at(photos, 1, journal)
-    assert looked == ["2.jpg", "5.jpg"]
-    assert [photo.verdict for photo in photos] == 2 * [Verdict.OK] + [Verdict.NOT_AN_IMAGE] + 3 * [Verdict.OK]
-    assert all(photo.seen.sha256 and photo.seen.likeness for photo in photos if photo.usable)
-    looked.clear()
-    look_at(photos_of(contents), 1, journal)
-    assert looked == []
+        list(inspections([file_source("a.jpg"), file_source("b.jpg"), file_source("c.jpg")], 2, dies))

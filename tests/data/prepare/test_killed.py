@@ -120,7 +120,9 @@ def _is_alive(pid: int) -> bool:
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
-@pytest.mark.parametrize("name", ["look_at", "mark_duplicates", "place", "contact_sheet", "write_receipt"])
+@pytest.mark.parametrize(
+    "name", ["inspect_photos", "mark_duplicates", "place", "contact_sheet", "write_receipt"]
+)
 def test_ctrl_c_leaves_the_old_state_and_a_run_that_continues(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:

@@ -10,6 +10,7 @@ from filelock import FileLock
 from PIL import Image
 
 from catdog_pl.data.prepare.splits import SPLITS
+from catdog_pl.errors import DownloadError
 from tests.conftest import Run
 from tests.data.prepare.photographs import contents, counts, draw, kaggle, manifest, photos, picture, zipped
 
@@ -209,15 +210,15 @@ def test_a_url_is_downloaded_with_its_hash_and_its_secrets_are_kept(
     zipped(kaggle(Path("photos"), 5), Path("photos.zip"))
     asked: list[tuple[str, str | None]] = []
 
-    def download(url: str, target: Path, free_bytes: int, sha256: str | None) -> None:
-        asked.append((url, sha256))
+    def download(url: str, target: Path, *, free_bytes: int, digest: str | None) -> None:
+        asked.append((url, digest))
         target.parent.mkdir(parents=True)
         shutil.copy("photos.zip", target)
 
-    monkeypatch.setattr("catdog_pl.data.prepare.sources.download", download)
+    monkeypatch.setattr("catdog_pl.io.download.download", download)
     url = "https://example.org/some/photos.zip?key=secret"
     assert run(f"prepare {url} --sha256 {'AB' * 32}") == 0
-    assert asked == [(url, "ab" * 32)]
+    assert asked == [(url, "sha256:" + "ab" * 32)]
     assert {row["source"].split("/")[0] for row in manifest(Path("data"))} == {"photos.zip"}
     for name in ("report.md", "manifest.csv", "prepare.json"):
         assert "secret" not in Path("data", name).read_text(encoding="utf-8")
@@ -247,24 +248,30 @@ def test_a_hostile_archive_changes_nothing_outside_root(run: Run) -> None:
     assert all(source.isprintable() for source in verdicts)
 
 
-def fake_pets(root: Path, download: bool) -> None:
-    """What torchvision leaves of the Oxford pets: names of breeds, and lists with the species."""
-    assert download
-    base = Path(root) / "oxford-iiit-pet"
-    (base / "annotations").mkdir(parents=True)
-    for split, numbers in (("trainval", range(5)), ("test", range(5, 8))):
-        lines = []
-        for number in numbers:
-            draw(base / "images" / f"Abyssinian_{number}.jpg", number)
-            draw(base / "images" / f"beagle_{number}.jpg", 100 + number)
-            lines += [f"Abyssinian_{number} 1 1 1", f"beagle_{number} 5 2 4"]
-        (base / "annotations" / f"{split}.txt").write_text("\n".join(lines), encoding="utf-8")
+def breeds(folder: Path) -> Path:
+    """The archive of the Oxford pets: names of breeds, those of cats with a capital, and what is no image."""
+    for number in range(8):
+        draw(folder / "images" / f"Abyssinian_{number}.jpg", number)
+        draw(folder / "images" / f"beagle_{number}.jpg", 100 + number)
+    (folder / "images/Abyssinian_0.mat").write_bytes(b"MATLAB")
+    archive = folder / "images.tar.gz"
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(folder / "images", "images")
+    return archive
 
 
 def test_the_oxford_pets_come_with_their_labels_and_their_licence(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    monkeypatch.setattr("torchvision.datasets.OxfordIIITPet", fake_pets)
+    archive = breeds(Path("pets"))
+
+    def download(url: str, target: Path, *, free_bytes: int, digest: str | None) -> None:
+        assert url == "https://www.robots.ox.ac.uk/~vgg/data/pets/data/images.tar.gz"
+        assert digest == "md5:5c4f3ee8e5d25df40f4fd59a7f44e54c"
+        target.parent.mkdir(parents=True)
+        shutil.copy(archive, target)
+
+    monkeypatch.setattr("catdog_pl.io.download.download", download)
     assert run("prepare oxford-pets --sizes 6 1 1") == 0
     found = {Path(name).name.split("_")[0]: name.split("/")[1] for name in photos(Path("data"))}
     assert found == {"Abyssinian": "cat", "beagle": "dog"}
@@ -276,12 +283,12 @@ def test_the_oxford_pets_come_with_their_labels_and_their_licence(
 def test_a_failed_download_of_the_pets_is_one_line(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    def fail(root: Path, download: bool) -> None:
-        raise RuntimeError("File not found or corrupted.")
+    def fail(url: str, target: Path, *, free_bytes: int, digest: str | None) -> None:
+        raise DownloadError(url, "the server answered 404 Not Found")
 
-    monkeypatch.setattr("torchvision.datasets.OxfordIIITPet", fail)
+    monkeypatch.setattr("catdog_pl.io.download.download", fail)
     assert run("prepare oxford-pets") == 1
-    assert capsys.readouterr().err.endswith("by torchvision: File not found or corrupted.\n")
+    assert capsys.readouterr().err.endswith("images.tar.gz: the server answered 404 Not Found\n")
     assert not Path("data").exists()
 
 
@@ -353,7 +360,7 @@ def test_where_links_cannot_be_made_files_are_copied_and_that_is_said(
 def test_a_full_disk_is_seen_before_it_is_full(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: Capture, form: str
 ) -> None:
-    monkeypatch.setattr("catdog_pl.data.prepare.staging.Staging.free_bytes", lambda self: 5000)
+    monkeypatch.setattr("catdog_pl.data.prepare.placement.Staging.free_bytes", lambda self: 5000)
     source = kaggle(Path("photos"), 5)
     if form == "zip":
         zipped(source, Path("photos.zip"))
@@ -405,7 +412,7 @@ def test_a_photograph_that_changes_meanwhile_stops_the_run(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     kaggle(Path("photos"), 5)
-    free = "catdog_pl.data.prepare.staging.Staging.free_bytes"
+    free = "catdog_pl.data.prepare.placement.Staging.free_bytes"
 
     def meddle(self: object) -> int:
         Path("photos/train/cat.0.jpg").write_bytes(b"other")

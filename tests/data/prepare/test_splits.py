@@ -4,41 +4,40 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catdog_pl.data.prepare.contents import Content
-from catdog_pl.data.prepare.labels import labels
-from catdog_pl.data.prepare.names import safe_label, safe_name
-from catdog_pl.data.prepare.photo import Look, Photo, Verdict
+from catdog_pl.data.prepare.photo import Inspection, Photo, Verdict
+from catdog_pl.data.prepare.sources import label_photos, safe_label, safe_name
 from catdog_pl.data.prepare.splits import (
     SPLITS,
     WORKSHOP,
     Fractions,
     Group,
     Sizes,
-    assign_splits,
-    draw,
+    position,
     preferred,
     scaled,
     split_by_sizes,
+    split_class,
 )
+from catdog_pl.io.source import file_source
 
 TENTHS = Fractions(0.8, 0.1, 0.1)
 
 
 def photo(number: int, group: int | None = None) -> Photo:
     sha256 = hashlib.sha256(str(number).encode()).hexdigest()
-    content = Content(f"{number}.jpg", ".jpg")
-    return Photo(f"{number}.jpg", content, False, "cat", seen=Look(sha256=sha256), group=group)
+    found = Inspection(sha256=sha256)
+    return Photo(file_source(f"{number}.jpg"), label="cat", inspection=found, group=group)
 
 
 def splits(photos: list[Photo]) -> dict[str, str | None]:
-    return {photo.seen.sha256: photo.split for photo in photos}
+    return {photo.inspection.sha256: photo.split for photo in photos}
 
 
 def assigned(
     numbers: range, amounts: Sizes | Fractions, earlier: dict[str, str] | None = None
 ) -> list[Photo]:
     photos = [photo(number) for number in numbers]
-    assign_splits(photos, amounts, 2018, earlier or {})
+    split_class(photos, amounts, 2018, earlier or {})
     return photos
 
 
@@ -46,18 +45,18 @@ def count(photos: list[Photo]) -> tuple[int, ...]:
     return tuple(sum(photo.split == split for photo in photos) for split in SPLITS)
 
 
-def test_the_draw_is_the_same_for_ever() -> None:
-    assert draw("ab", 2018) == 0.4726760709660679
-    assert draw("ab", 2019) != draw("ab", 2018)
+def test_the_position_is_the_same_for_ever() -> None:
+    assert position("ab", 2018) == 0.4726760709660679
+    assert position("ab", 2019) != position("ab", 2018)
 
 
 @given(st.text(), st.integers())
-def test_the_draw_lies_in_the_unit_interval(sha256: str, seed: int) -> None:
-    assert 0 <= draw(sha256, seed) < 1
+def test_the_position_lies_in_the_unit_interval(sha256: str, seed: int) -> None:
+    assert 0 <= position(sha256, seed) < 1
 
 
-def test_the_draw_is_uniform() -> None:
-    places = sorted(draw(str(number), 2018) for number in range(20_000))
+def test_the_position_is_uniform() -> None:
+    places = sorted(position(str(number), 2018) for number in range(20_000))
     distance = max(abs(place - index / 20_000) for index, place in enumerate(places))
     assert distance < 1.63 / 20_000**0.5  # Kolmogorov-Smirnov at 1 %
 
@@ -95,7 +94,7 @@ def test_sizes_are_exact_and_do_not_depend_on_the_order(places: list[float], ran
     assert tuple(list(chosen.values()).count(split) for split in SPLITS) == sizes
     random.shuffle(groups)  # type: ignore[attr-defined]
     assert chosen == {
-        group.place: split for group, split in zip(groups, split_by_sizes(groups, sizes), strict=True)
+        group.position: split for group, split in zip(groups, split_by_sizes(groups, sizes), strict=True)
     }
 
 
@@ -132,7 +131,7 @@ def test_with_fractions_a_photograph_keeps_its_split_whatever_is_added() -> None
 def test_with_fractions_a_new_look_alike_follows_the_one_that_was_there() -> None:
     old, new = photo(1, 7), photo(2, 7)
     for split in SPLITS:
-        assign_splits([old, new], TENTHS, 2018, {old.seen.sha256: split})
+        split_class([old, new], TENTHS, 2018, {old.inspection.sha256: split})
         assert (old.split, new.split) == (split, split)
 
 
@@ -152,7 +151,7 @@ def test_with_sizes_an_earlier_run_is_kept_exactly_when_photographs_are_added() 
 
 
 def test_a_photograph_of_an_earlier_run_is_left_out_rather_than_moved() -> None:
-    earlier = {photo(number).seen.sha256: "train" for number in range(30)}
+    earlier = {photo(number).inspection.sha256: "train" for number in range(30)}
     photos = assigned(range(40), Sizes(20, 10, 5), earlier)
     assert {earlier_photo.split for earlier_photo in photos[:30]} == {"train", None}
     assert count(photos)[0] == 20
@@ -160,7 +159,7 @@ def test_a_photograph_of_an_earlier_run_is_left_out_rather_than_moved() -> None:
 
 def test_photographs_that_look_alike_share_a_split() -> None:
     photos = [photo(number, number // 3 if number < 60 else None) for number in range(200)]
-    assign_splits(photos, Sizes(100, 60, 30), 2018, {})
+    split_class(photos, Sizes(100, 60, 30), 2018, {})
     for start in range(0, 60, 3):
         assert len({member.split for member in photos[start : start + 3]}) == 1
     assert count(photos) == (100, 60, 30)
@@ -168,8 +167,8 @@ def test_photographs_that_look_alike_share_a_split() -> None:
 
 def test_a_photograph_that_looks_like_two_splits_tears_nothing_and_moves_nothing() -> None:
     family = [photo(1, 7), photo(2, 7), photo(3, 7)]
-    earlier = {family[0].seen.sha256: "train", family[1].seen.sha256: "test"}
-    assign_splits([*family, *(photo(number) for number in range(10, 60))], TENTHS, 2018, earlier)
+    earlier = {family[0].inspection.sha256: "train", family[1].inspection.sha256: "test"}
+    split_class([*family, *(photo(number) for number in range(10, 60))], TENTHS, 2018, earlier)
     assert [member.split for member in family] == ["train", None, "train"]
     assert family[1].verdict is Verdict.DUPLICATE
 
@@ -177,6 +176,12 @@ def test_a_photograph_that_looks_like_two_splits_tears_nothing_and_moves_nothing
 def test_what_does_not_fit_says_that_it_is_not_needed() -> None:
     photos = assigned(range(10), Sizes(3, 2, 1))
     assert {member.verdict for member in photos if not member.split} == {Verdict.NOT_NEEDED}
+
+
+def labels(*names: str) -> list[str | None]:
+    photos = [Photo(file_source(name)) for name in names]
+    label_photos(photos)
+    return [photo.label for photo in photos]
 
 
 @pytest.mark.parametrize(
@@ -198,13 +203,13 @@ def test_what_does_not_fit_says_that_it_is_not_needed() -> None:
     ],
 )
 def test_the_nearest_word_tells_the_class(name: str, source: str, label: str | None) -> None:
-    known = ("cat.0.jpg", "x")  # makes the collection one of cats and dogs
-    assert labels([(name, source), known])[0] == label
+    known = "x/cat.0.jpg"  # makes the collection one of cats and dogs
+    assert labels(f"{source}/{name}", known)[0] == label
 
 
 def test_a_collection_without_cats_and_dogs_takes_its_folders_for_classes() -> None:
-    names = [("train/Ants/1.jpg", "hymenoptera"), ("val/bees/2.jpg", "hymenoptera"), ("3.jpg", "Ants")]
-    assert labels(names) == ["ants", "bees", "ants"]
+    names = ("hymenoptera/train/Ants/1.jpg", "hymenoptera/val/bees/2.jpg", "Ants/3.jpg")
+    assert labels(*names) == ["ants", "bees", "ants"]
 
 
 @pytest.mark.parametrize(

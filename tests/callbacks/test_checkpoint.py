@@ -9,7 +9,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint as Lightnings
 
-from catdog_pl.callbacks.history import ModelCheckpoint, moved_path
+from catdog_pl.callbacks.checkpoint import ModelCheckpoint, moved_path
 from catdog_pl.runs import find_checkpoint
 from tests.conftest import Run
 

@@ -1,0 +1,125 @@
+"""Which checkpoints a fit keeps, and how they are written."""
+
+import os
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import ModelCheckpoint as LightningModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from catdog_pl.callbacks.training import Mode, resolve_mode
+from catdog_pl.io.files import atomic_write
+from catdog_pl.runs import BEST, LAST
+
+
+class ModelCheckpoint(LightningModelCheckpoint):
+    """Lightning's keeper of the best checkpoint, in the run's folder.
+
+    A run whose folder was moved keeps its best: Lightning forgets the best score where the folder has another
+    name, and lets the next epoch replace the best checkpoint, however bad it is. The name stays Lightning's:
+    the state in checkpoints is found by it.
+
+    Args:
+        monitor: train_loss, train_acc, val_loss or val_acc; null keeps the last epoch.
+        mode: min, max, or auto: max for an accuracy and min for a loss, as in Keras.
+        filename: name of the file, without its ending; may hold metrics as ``{epoch}`` or ``{val_loss:.2f}``.
+        save_on_train_epoch_end: whether to save at the end of an epoch, or after each validation.
+        enable_version_counter: whether a file of that name is kept and the new one numbered.
+        kwargs: as for Lightning's.
+
+    Raises:
+        UsageError: there is no such metric, or the mode would take the worst value for the best.
+    """
+
+    def __init__(
+        self,
+        monitor: str | None = "val_loss",  # without it "best" would mean "last"
+        mode: Mode = "auto",
+        filename: str | None = Path(BEST).stem,
+        # At the end of the epoch, after its history row: a resumed run then starts at the next epoch.
+        save_on_train_epoch_end: bool = True,
+        enable_version_counter: bool = False,  # each run has its own folder, so best.ckpt is this run's
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            monitor=monitor,
+            mode=resolve_mode("checkpoint", monitor, mode),
+            filename=filename,
+            save_on_train_epoch_end=save_on_train_epoch_end,
+            enable_version_counter=enable_version_counter,
+            **kwargs,
+        )
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Save into the run's folder, unless another was given."""
+        self.dirpath = self.dirpath or trainer.default_root_dir
+        super().setup(trainer, pl_module, stage)
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Rewrite the state to the folder's new place, when the checkpoint lies in it."""
+        state = checkpoint["callbacks"].get(self.state_key)
+        folder = str(self.dirpath)
+        if state and trainer.ckpt_path and Path(trainer.ckpt_path).parent.resolve() == Path(folder).resolve():
+            checkpoint["callbacks"][self.state_key] = moved_state(state, folder)
+
+
+class LastCheckpoint(Checkpoint):
+    """Writes ``last.ckpt`` into the run's folder after every epoch.
+
+    ``save_last`` of the callback that keeps the best would write it only in epochs that were the best.
+    """
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the epoch."""
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / LAST)
+
+
+def moved_state(state: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Return the state of a ``ModelCheckpoint`` as it is in another folder.
+
+    It is returned unchanged where its checkpoints are not in that folder.
+    """
+
+    def moved(path: str) -> str:
+        return moved_path(path, str(state["dirpath"]), folder)
+
+    best = {moved(path): score for path, score in state["best_k_models"].items()}
+    if not all(Path(path).is_file() for path in best):
+        return state
+    paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+    return state | {"dirpath": folder, "best_k_models": best} | {key: moved(state[key]) for key in paths}
+
+
+def moved_path(path: str, old: str, new: str) -> str:
+    """Return a path in the folder ``old`` as it is in the folder ``new``, and any other path unchanged."""
+    # Windows' rules know both separators: the run may come from another system.
+    file = PureWindowsPath(path)
+    if not path or not file.is_relative_to(old) or ".." in file.parts:
+        return path
+    return os.path.join(new, *file.relative_to(old).parts)  # joined as Lightning does, which compares
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint as a complete file.
+
+    Lightning's own writer loses the existing checkpoint when it is killed while TMPDIR lies on another
+    file system, and says nothing when the folder cannot be written.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
+    ) -> None:
+        """Save atomically.
+
+        Raises:
+            CatDogError: the disk is full or the folder cannot be written; the old file is untouched.
+        """
+        advice = "the last complete one is kept; make room and resume with --ckpt_path last"
+        with atomic_write(Path(path), advice) as part, part.open("wb") as file:
+            torch.save(checkpoint, file)

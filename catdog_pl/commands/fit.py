@@ -1,0 +1,93 @@
+"""``fit``, ``validate`` and ``test``: the Trainer's three stages."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import catdog_pl
+from catdog_pl.arguments import with_underscores
+from catdog_pl.errors import UsageError
+from catdog_pl.models.registry import class_path
+from catdog_pl.process import gc_paused, program
+from catdog_pl.short_forms import grouped, help_page
+
+if TYPE_CHECKING:
+    from catdog_pl.cli import CatDogCLI
+
+PACKAGE = Path(catdog_pl.__file__).parent
+
+
+def fit(argv: Sequence[str]) -> int:
+    """Train a model."""
+    if (cli := build("fit", argv)) is None:
+        return 0
+    from catdog_pl.data.prepare.check import quick_check
+    from catdog_pl.models.summary import totals
+
+    if cli.trainer.is_global_zero:
+        print(totals(cli.model))
+        if fault := quick_check(cli.datamodule.root):
+            print(f"{'[WARNING]':<10} {fault}", file=sys.stderr)
+    cli.run()
+    return 0
+
+
+def validate(argv: Sequence[str]) -> int:
+    """Print loss and accuracy on the validation photographs."""
+    if cli := build("validate", argv):
+        (metrics,) = cli.run()
+        print(f"val_loss: {metrics['val_loss']:.4f} - val_acc: {metrics['val_acc']:.4f}")
+    return 0
+
+
+def test(argv: Sequence[str]) -> int:
+    """Print the test report and write its CSV into the checkpoint's folder."""
+    if cli := build("test", argv):
+        cli.run()
+    return 0
+
+
+def build(stage: str, argv: Sequence[str]) -> "CatDogCLI | None":
+    """Return the stage's model, datamodule and trainer; None where help was asked for and printed."""
+    words = with_underscores(argv)
+    options = dict(grouped(words))
+    shown = options.get("--help", options.get("-h"))
+    if shown == [] and not options.get("--model"):
+        print(help_page(stage))
+        return None
+    if shown == ["all"]:
+        words = ["--help"]
+    elif shown == []:
+        words = [f"--model.help={class_path(options['--model'][-1])}"]
+    elif shown:
+        raise UsageError(f"--help {' '.join(shown)}: see {program()} {stage} --help, or --help all")
+    with gc_paused():
+        from catdog_pl.cli import CatDogCLI
+
+    return CatDogCLI(stage, [word for option in grouped(words) for word in with_shipped_config(*option)])
+
+
+def with_shipped_config(option: str, values: list[str]) -> list[str]:
+    """Return an option's words; the plain name of a configuration file is that of a shipped one.
+
+    A file of the same name in the current folder is meant where its ending or a folder is typed.
+
+    Raises:
+        UsageError: no configuration of that name is shipped.
+    """
+    if option not in ("--config", "-c") or len(values) != 1 or Path(values[0]).suffix or "/" in values[0]:
+        return [option, *values]
+    shipped = {path.stem: path for path in shipped_configs()}
+    if values[0] in shipped:
+        print(f"{'[INFO]':<10} Configuration: {shipped[values[0]]}", file=sys.stderr)
+        return [option, str(shipped[values[0]])]
+    if Path(values[0]).exists():
+        return [option, *values]
+    raise UsageError(f"--config {values[0]}: there is no such file; shipped are {', '.join(shipped)}")
+
+
+def shipped_configs() -> list[Path]:
+    """Return the configuration files that come with the package, or lie beside it in its repository."""
+    folder = PACKAGE / "configs"
+    return sorted((folder if folder.is_dir() else PACKAGE.parent / "configs").glob("*.yaml"))

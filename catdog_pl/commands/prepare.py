@@ -1,0 +1,62 @@
+"""``prepare``: photographs -> checked and split folders."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from catdog_pl.arguments import ArgumentParser, add_options, local_path
+from catdog_pl.data.prepare.config import PrepareConfig
+from catdog_pl.data.prepare.sources import NAMED
+from catdog_pl.errors import CatDogError, UsageError, one_line
+from catdog_pl.process import gc_paused, program
+
+
+def parser() -> ArgumentParser:
+    """Return the command line of ``prepare``."""
+    words = ArgumentParser(
+        "prepare",
+        description="Make ROOT/{train,validation,test}/<class>/ from photographs. Each is decoded and"
+        " checked; what is bad is left out and listed in ROOT/manifest.csv. Sources are never changed.",
+    )
+    words.add_argument(
+        "sources",
+        metavar="SOURCE",
+        nargs="*",
+        help="a folder, a zip or tar archive, or the URL of one, with a folder for each class or with"
+        f" Kaggle's file names (cat.0.jpg, dog.0.jpg); or by name: {', '.join(NAMED)}",
+    )
+    words.add_argument(
+        "--check", metavar="ROOT", type=local_path, help="only check a prepared folder; changes nothing"
+    )
+    add_options(words, PrepareConfig)
+    return words
+
+
+def main(argv: Sequence[str]) -> int:
+    """Prepare a folder, or check a prepared one.
+
+    Returns:
+        0; with ``--check``, 1 where the folder has a fault.
+
+    Raises:
+        CatDogError: a source or ROOT cannot be used.
+    """
+    options = parser().parse_args(argv)
+    if options.check and options.sources:
+        raise UsageError("--check looks at one prepared folder and takes no SOURCE")
+    config = PrepareConfig.from_options(options)
+    with gc_paused():
+        from catdog_pl.data.prepare.pipeline import check, prepare
+    try:
+        if options.check:
+            return 0 if check(options.check, config.jobs, config.min_side) else 1
+        prepare(config)
+    except OSError as error:
+        where = one_line(str(error.filename or config.root))
+        raise CatDogError(
+            f"{where} cannot be read or written ({error.strerror or error}); look at its rights and the free"
+            " disk, or give another --root"
+        ) from error
+    root = "" if config.root == Path("data") else f" --root {shlex.quote(str(config.root))}"
+    print(f"Next: {program()} fit --model basic{root}")
+    return 0

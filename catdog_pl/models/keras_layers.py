@@ -1,0 +1,70 @@
+"""Our models in Keras' layers, for reading Keras files and for writing them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from catdog_pl.errors import CatDogError
+from catdog_pl.keras.config import KerasLayer
+from catdog_pl.keras.layers import Spec, read_layer
+from catdog_pl.models.backbones.vgg16 import BLOCKS, normalization
+from catdog_pl.models.classifier import Classifier
+
+
+def keras_chain(model: str, arguments: Mapping[str, Any]) -> list[Spec]:
+    """Return a model of ours as Keras layers under the workshop's names, without what prepares its pixels.
+
+    Args:
+        model: ``basic`` or ``vgg16``.
+        arguments: its hyper-parameters; others than those that its layers depend on do not count.
+
+    Raises:
+        CatDogError: the model is another.
+    """
+    chain = []
+    if model == "basic":
+        for i, width in enumerate(arguments["filters"], start=1):
+            chain.append(_convolution(f"conv2d_{i}", width, "valid"))
+            chain.append(layer("MaxPooling2D", f"max_pooling2d_{i}", pool_size=2))
+    elif model == "vgg16":
+        for b, widths in enumerate(BLOCKS, start=1):
+            chain += [_convolution(f"block{b}_conv{c}", n, "same") for c, n in enumerate(widths, start=1)]
+            chain.append(layer("MaxPooling2D", f"block{b}_pool", pool_size=2))
+    else:
+        raise CatDogError(f"model {model} cannot be exchanged with Keras; basic and vgg16 can")
+    chain.append(layer("Flatten", "flatten_1"))
+    chain.append(layer("Dense", "dense_1", units=arguments["dense_units"], activation="relu"))
+    if model == "vgg16":
+        chain.append(layer("Dropout", "dropout_1", rate=arguments["dropout"]))
+    return [*chain, layer("Dense", "dense_2", units=1, activation="sigmoid")]
+
+
+def layer(class_name: str, name: str, **config: Any) -> Spec:
+    """Return a Keras layer as plain values, from the arguments that differ from Keras' defaults."""
+    return read_layer(KerasLayer(class_name, name, config))
+
+
+def _convolution(name: str, filters: int, padding: str) -> Spec:
+    return layer("Conv2D", name, filters=filters, kernel_size=3, padding=padding, activation="relu")
+
+
+def weighted_layers(model: Classifier) -> dict[str, "nn.Conv2d | nn.Linear"]:
+    """Return the layers with weights, by their names, in their order."""
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
+
+
+def takes_bgr(model: Classifier) -> bool:
+    """Whether the first kernel takes BGR; the one in a Keras file of ours, behind a Rescaling, takes RGB."""
+    arguments = model.hparams
+    return arguments.get("preprocessing") == "imagenet" and normalization(str(arguments["weights"])).bgr
+
+
+def imagenet_rescaling(weights: str) -> tuple[list[float], list[float]]:
+    """Return scale and offset of R, G and B from 0..1 to what VGG16's published weights take.
+
+    Args:
+        weights: ``keras`` or a name of torchvision's.
+    """
+    mean, std, _ = normalization(weights)
+    return [255 / s for s in std], [-m / s for m, s in zip(mean, std, strict=True)]

@@ -1,0 +1,211 @@
+"""The table of layers beside real Keras: read, built and written, each gives what Keras gives."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import torch
+from keras import layers
+from torch import Tensor, nn
+
+from benchmarks.parity.referee import Model, images
+from catdog_pl.errors import KerasFileError
+from catdog_pl.keras.config import KerasLayer
+from catdog_pl.keras.layers import LAYERS, Spec, build_layer, read_chain, read_layer, write_layer
+from catdog_pl.keras.weights import from_keras
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+"""Keras' own, and PyTorch's on even kernels; nothing to act on here."""
+
+SIZE = 13
+
+CASES: dict[str, tuple[Any, ...]] = {
+    "Conv2D": (
+        lambda: layers.Conv2D(4, 3, name="a"),
+        lambda: layers.Conv2D(4, (3, 5), padding="same", activation="relu", name="a"),
+        lambda: layers.Conv2D(4, 4, padding="same", use_bias=False, activation="sigmoid", name="a"),
+        lambda: layers.Conv2D(4, 5, strides=2, name="a"),
+        lambda: layers.Conv2D(6, 3, dilation_rate=2, groups=3, activation="tanh", name="a"),
+    ),
+    "MaxPooling2D": (
+        lambda: layers.MaxPooling2D(name="a"),
+        lambda: layers.MaxPooling2D(3, strides=2, name="a"),
+        lambda: layers.MaxPooling2D((2, 3), name="a"),
+    ),
+    "Flatten": (lambda: layers.Flatten(name="a"),),
+    "Dense": (
+        lambda: layers.Dense(5, activation="relu", name="a"),
+        lambda: layers.Dense(5, use_bias=False, name="a"),
+    ),
+    "Dropout": (lambda: layers.Dropout(0.25, name="a"),),
+    "Rescaling": (
+        lambda: layers.Rescaling(1 / 127.5, offset=-1.0, name="a"),
+        lambda: layers.Rescaling([1.0, 2.0, 3.0], offset=[0.0, -1.0, 5.0], name="a"),
+    ),
+    "Activation": (lambda: layers.Activation("tanh", name="a"), lambda: layers.ReLU(name="a")),
+}
+
+
+def as_read(layer: Any) -> Spec:
+    """The layer as this package reads it from Keras' configuration."""
+    return read_layer(KerasLayer(type(layer).__name__, layer.name, layer.get_config()))
+
+
+def test_every_row_has_a_case() -> None:
+    assert CASES.keys() == LAYERS.keys()
+
+
+@pytest.mark.parametrize(("kind", "case"), [(kind, i) for kind in CASES for i in range(len(CASES[kind]))])
+def test_read_and_built_and_written_a_layer_gives_what_keras_gives(kind: str, case: int) -> None:
+    keras.utils.set_random_seed(case)
+    pixels = images(2, SIZE).astype(np.float32) / 255
+    x = pixels if kind != "Dense" else pixels.reshape(2, -1)
+    theirs = CASES[kind][case]()
+    expected = theirs(x).detach().numpy()
+    for weight in theirs.weights:
+        weight.assign(np.random.default_rng(case).normal(0, 0.1, weight.shape))
+    expected = theirs(x).detach().numpy()
+
+    spec = as_read(theirs)
+    assert spec["class_name"] == kind
+    modules = build_layer(spec, x.shape[1:])
+    for parameter, weight in zip(modules["a"].parameters(), theirs.get_weights(), strict=True):
+        parameter.data = from_keras(weight)
+    with torch.no_grad():
+        found = nn.Sequential(*modules.values()).eval()(torch.from_numpy(channels_first(x)))
+    np.testing.assert_allclose(channels_last(found), expected, atol=1e-5)
+
+    entry = write_layer(spec, modules["a"])
+    assert entry.name == "a"
+    again = getattr(layers, entry.class_name).from_config(entry.config)
+    again(x)
+    again.set_weights(entry.arrays)
+    assert np.array_equal(again(x).detach().numpy(), expected)
+    assert as_read(again) == spec
+
+
+def channels_first(x: Any) -> Any:
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if x.ndim == 4 else x
+
+
+def channels_last(x: Tensor) -> Any:
+    return x.numpy().transpose(0, 2, 3, 1) if x.ndim == 4 else x.numpy()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (
+            KerasLayer(
+                "Convolution2D",
+                "a",
+                {
+                    "nb_filter": 4,
+                    "nb_row": 3,
+                    "nb_col": 5,
+                    "subsample": [2, 2],
+                    "border_mode": "same",
+                    "bias": False,
+                    "dim_ordering": "tf",
+                },
+            ),
+            KerasLayer(
+                "Conv2D",
+                "a",
+                {"filters": 4, "kernel_size": [3, 5], "strides": 2, "padding": "same", "use_bias": False},
+            ),
+        ),
+        (
+            KerasLayer("MaxPool2D", "a", {"pool_size": [2, 2], "strides": None}),
+            KerasLayer("MaxPooling2D", "a", {"pool_size": 2, "strides": [2, 2]}),
+        ),
+        (
+            KerasLayer("Dense", "a", {"output_dim": 3}),
+            KerasLayer("Dense", "a", {"units": 3, "activation": None}),
+        ),
+        (KerasLayer("Dropout", "a", {"p": 0.5}), KerasLayer("Dropout", "a", {"rate": 0.5})),
+    ],
+)
+def test_the_words_of_older_versions(old: KerasLayer, new: KerasLayer) -> None:
+    assert read_layer(old) == read_layer(new)
+
+
+@pytest.mark.parametrize(
+    ("class_name", "config", "message"),
+    [
+        ("Conv2D", {"filters": 4}, "layer a (Conv2D) has kernel_size None; valid is a whole number above 0"),
+        ("Conv2D", {"filters": True, "kernel_size": 3}, "has filters True; valid is a whole number above 0"),
+        (
+            "Conv2D",
+            {"filters": 4, "kernel_size": [3, 3, 3]},
+            "has kernel_size [3, 3, 3]; valid is one number",
+        ),
+        (
+            "Conv2D",
+            {"filters": 4, "kernel_size": 3, "padding": "causal"},
+            "has padding 'causal'; valid is valid or same",
+        ),
+        (
+            "Flatten",
+            {"data_format": "channels_first"},
+            "has data_format 'channels_first'; valid is channels_last",
+        ),
+        ("Dense", {"units": 3, "use_bias": "no"}, "has use_bias 'no'; valid is true or false"),
+        ("Dense", {"units": 3, "activation": [1]}, "has activation [1]; valid is the name of a function"),
+        ("Dropout", {"rate": float("nan")}, "has rate nan; valid is a number from 0 to 1"),
+        (
+            "Rescaling",
+            {"scale": [1, 2]},
+            "has scale [1, 2]; valid is a number, or one for each of R, G and B",
+        ),
+        (
+            "Lambda",
+            {},
+            "layer a (Lambda) is not supported; supported are Conv2D, MaxPooling2D, Flatten, Dense",
+        ),
+        ("Dense", {"units": "9" * 9999}, "has units '999999999999...9999999999999'; valid is a whole number"),
+    ],
+)
+def test_an_option_that_cannot_be_read_is_named(
+    class_name: str, config: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(KerasFileError) as caught:
+        read_layer(KerasLayer(class_name, "a", config))
+    assert message in str(caught.value)
+
+
+def test_what_cannot_be_built_is_named() -> None:
+    for config, message in (
+        (
+            {"padding": "same", "strides": 2},
+            "layer a has padding same, which cannot be built with its strides",
+        ),
+        ({"activation": "mish"}, "layer a has activation mish; valid are relu, sigmoid, tanh"),
+    ):
+        spec = read_layer(KerasLayer("Conv2D", "a", {"filters": 4, "kernel_size": 3, **config}))
+        with pytest.raises(KerasFileError, match=message):
+            build_layer(spec, (9, 9, 3))
+
+
+def functions(model: Model) -> list[tuple[str, str | None]]:
+    """The classes of a model's layers, each with its activation."""
+    chain = read_chain(KerasLayer(type(x).__name__, x.name, x.get_config()) for x in model.layers)
+    return [(link.spec["class_name"], link.spec.get("activation")) for link in chain]
+
+
+def test_an_activation_becomes_an_option_of_the_layer_it_follows() -> None:
+    after = [layers.Activation("relu")], [layers.MaxPooling2D()]
+    for middle in (after[0] + after[1], after[1] + after[0], [layers.Dropout(0.1), *after[0], *after[1]]):
+        model = keras.Sequential([keras.Input((9, 9, 3)), layers.Conv2D(2, 3), *middle])
+        found = [pair for pair in functions(model) if pair[0] != "Dropout"]
+        assert found == [("Conv2D", "relu"), ("MaxPooling2D", None)]
+
+
+def test_an_activation_that_must_not_change_places_stays() -> None:
+    model = keras.Sequential(
+        [keras.Input((9, 9, 3)), layers.Conv2D(2, 3), layers.MaxPooling2D(), layers.Activation("tanh")]
+    )
+    assert functions(model) == [("Conv2D", "linear"), ("MaxPooling2D", None), ("Activation", "tanh")]
+    model = keras.Sequential([keras.Input((9,)), layers.Dense(2, "relu"), layers.Activation("sigmoid")])
+    assert functions(model) == [("Dense", "relu"), ("Activation", "sigmoid")]

@@ -1,0 +1,248 @@
+"""A frozen backbone under a head: what is frozen, what is kept, what moves."""
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from catdog_pl.data.datamodule import CatDogDataModule
+from catdog_pl.errors import CheckpointError, UsageError
+from catdog_pl.models import VGG16, Basic, load_checkpoint, registry
+from catdog_pl.models.backbones import BACKBONES, Backbone, Normalization, create_backbone
+from catdog_pl.models.transfer import FeatureCache, TransferClassifier
+
+PIXELS = torch.arange(2 * 3 * 32 * 32).remainder(251).to(torch.uint8).view(2, 3, 32, 32)
+
+
+class ToyBackbone(Backbone):
+    """What later backbones have and VGG16 has not: BatchNorm with its counter, pooled features, RGB means."""
+
+    min_size: ClassVar[int] = 8
+
+    def __init__(self, weights: str) -> None:
+        super().__init__(weights)
+        self.normalization = Normalization((120.0, 110.0, 100.0), (60.0, 61.0, 62.0), bgr=False)
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+        self.block = nn.Sequential(nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6), nn.ReLU())
+
+    def load(self, weights: str) -> None:
+        nn.init.constant_(self.block[1].bias, 0.5)  # type: ignore[arg-type]
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        features: Tensor = self.block(self.stem(x))
+        return features
+
+    def pool(self, features: Tensor) -> Tensor:
+        return features.mean((2, 3))
+
+
+class Toy(TransferClassifier):
+    """A linear head over the toy backbone."""
+
+    name: ClassVar[str] = "toy"
+
+    def __init__(
+        self, image_size: int = 32, weights: str = "toy", cached_views: int = 0, load_weights: bool = True
+    ) -> None:
+        backbone = create_backbone("toy", weights, load_weights)
+        super().__init__(
+            backbone,
+            OrderedDict(linear=nn.Linear(6, 1)),
+            normalization=backbone.normalization,
+            bf16_backbone=False,
+            cached_views=cached_views,
+            image_size=image_size,
+            learning_rate=0.1,
+            optimizer="SGD",
+            optimizer_args=None,
+        )
+        self.save_hyperparameters(ignore=["load_weights"])
+
+
+@pytest.fixture(autouse=True)
+def toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.MODELS, "toy", f"{__name__}:Toy")
+    monkeypatch.setitem(BACKBONES, "toy", f"{__name__}:ToyBackbone")
+
+
+def trainer(max_epochs: int = 2) -> Trainer:
+    return Trainer(
+        accelerator="cpu",
+        max_epochs=max_epochs,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def copied(module: nn.Module) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in module.state_dict().items()}
+
+
+def moved(module: nn.Module, before: dict[str, Tensor]) -> set[str]:
+    return {key for key, value in module.state_dict().items() if not torch.equal(value, before[key])}
+
+
+def test_a_backbone_with_batch_norm_passes_through_fit_and_checkpoint(photos: Path) -> None:
+    model = Toy()
+    assert model.features.block[1].bias.unique() == 0.5  # type: ignore[index,union-attr]
+    features, head = copied(model.features), copied(model.head)
+    fit = trainer()
+    fit.fit(model, CatDogDataModule(photos, image_size=32, batch_size=4))
+    assert not any(layer.training for layer in model.features.modules())
+    assert moved(model.features, features) == set()  # BatchNorm's statistics and counter among them
+    assert moved(model.head, head) == set(head)
+    fit.save_checkpoint("toy.ckpt")
+    loaded = load_checkpoint("toy.ckpt")
+    assert type(loaded) is Toy
+    assert loaded.state_dict()["features.stem.1.num_batches_tracked"].dtype is torch.int64
+    assert torch.equal(loaded(PIXELS), model.eval()(PIXELS))
+    trainer(3).fit(loaded, CatDogDataModule(photos, image_size=32), ckpt_path="toy.ckpt", weights_only=True)
+
+
+def test_a_loaded_model_trains_with_its_dropout(photos: Path) -> None:
+    modes: list[tuple[bool, bool]] = []
+
+    class Seeing(VGG16):
+        def on_train_batch_start(self, *_: object) -> None:
+            modes.append((self.head.training, self.features.training))
+
+    model = Seeing(image_size=32, weights="none", dense_units=4).eval()  # as load_checkpoint gives it
+    trainer(1).fit(model, CatDogDataModule(photos, image_size=32, batch_size=8))
+    assert modes == [(True, False)] * 2
+
+
+@pytest.mark.parametrize("value", [torch.tensor(1.0), torch.tensor(True)])
+def test_a_counter_of_another_kind_is_refused(value: Tensor) -> None:
+    trainer().strategy.connect(model := Toy())
+    fit = trainer()
+    fit.strategy.connect(model)
+    fit.save_checkpoint("toy.ckpt")
+    checkpoint = torch.load("toy.ckpt", weights_only=True)
+    key = "features.stem.1.num_batches_tracked"
+    torch.save(checkpoint | {"state_dict": checkpoint["state_dict"] | {key: value}}, "toy.ckpt")
+    with pytest.raises(CheckpointError, match=rf"{key} is torch.\w+, its model needs torch.int64"):
+        load_checkpoint("toy.ckpt")
+
+
+def test_an_image_too_small_for_the_backbone_is_refused() -> None:
+    with pytest.raises(UsageError, match="image_size 7 is too small for toy; give 8 or more"):
+        Toy(image_size=7)
+
+
+def test_an_unknown_backbone_is_refused() -> None:
+    with pytest.raises(UsageError, match="Backbone 'resnet' is unknown; valid are vgg16, toy"):
+        create_backbone("resnet", "none")
+
+
+def test_the_stages_are_the_whole_network_in_order() -> None:
+    backbone = create_backbone("vgg16", "none")
+    stages = backbone.stages()
+    assert len(stages) == 5
+    layers = [layer for stage in stages for layer in stage.children()]
+    assert layers == list(backbone.children())
+    x = torch.rand(1, 3, 32, 32)
+    expected = backbone.forward_features(x)
+    for layer in layers:
+        x = layer(x)
+    assert torch.equal(x, expected)
+
+
+def test_the_model_has_the_datamodule_repeat_its_views(photos: Path) -> None:
+    data = CatDogDataModule(photos, image_size=32, batch_size=4)
+    seen: list[int] = []
+
+    class Seeing(Toy):
+        def on_train_start(self) -> None:
+            seen.append(data.views)
+
+    trainer(1).fit(Seeing(cached_views=2), data)
+    assert (seen, data.views) == ([2], 0)  # another model makes its own
+    with_views = CatDogDataModule(photos, image_size=32, views=2)
+    trainer(1).fit(Seeing(cached_views=2), with_views)
+    assert with_views.views == 2
+
+
+def test_views_that_the_datamodule_cannot_repeat_are_refused(photos: Path) -> None:
+    model = Toy(cached_views=2)
+    with pytest.raises(UsageError, match=r"keeps 2 views \(cached_views\).* but its views are 3; leave"):
+        trainer().fit(model, CatDogDataModule(photos, image_size=32, views=3))
+    data = TensorDataset(PIXELS, torch.tensor([0, 1]), torch.arange(2))
+    with pytest.raises(UsageError, match="but the data are not from a CatDogDataModule"):
+        trainer().fit(model, DataLoader(data))
+    trainer(1).fit(Basic(image_size=32, filters=(2,)), DataLoader(data, batch_size=2))
+
+
+def test_the_frozen_backbone_stays_in_evaluation_mode_and_has_no_gradient() -> None:
+    model = VGG16(image_size=32, weights="none").train()
+    assert model.head.training
+    assert not any(layer.training for layer in model.features.modules())
+    model(torch.zeros(2, 3, 32, 32)).sum().backward()
+    assert all(p.grad is None for p in model.features.parameters())
+    assert all(p.grad is not None for p in model.head.parameters())
+
+
+def test_validation_passes_the_backbone_once_and_gives_the_same_features() -> None:
+    model = VGG16(image_size=32, weights="none").eval()
+    batch = (torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8), torch.zeros(2), torch.arange(2))
+    expected = model.extract(batch[0])
+    first = model.batch_features(batch, 0, "val")
+    next(model.features.parameters()).data.zero_()  # a backbone that changed would show
+    assert torch.equal(model.batch_features(batch, 0, "val"), first)
+    assert torch.equal(first, expected)
+    assert not torch.equal(model.batch_features(batch, 0, "train"), expected)
+    assert not torch.equal(model.batch_features(batch, 1, "val"), expected)
+
+
+def test_the_feature_cache_keeps_to_its_limit() -> None:
+    cache = FeatureCache(limit=100)
+    counts = [0, 0]
+
+    def answer(i: int) -> torch.Tensor:
+        counts[i] += 1
+        return torch.zeros(20)
+
+    for _ in range(3):
+        cache.batch(0, lambda: answer(0))
+        cache.batch(1, lambda: answer(1))
+    assert counts == [1, 3]
+    cache.clear()
+    cache.batch(1, lambda: answer(1))
+    cache.batch(1, lambda: answer(1))
+    assert counts == [1, 4]
+
+
+def test_the_feature_cache_knows_samples_in_any_batch() -> None:
+    cache = FeatureCache(limit=4 * 8)  # four samples of two float32
+    computed: list[list[int]] = []
+
+    def ask(keys: list[int]) -> torch.Tensor:
+        def compute() -> torch.Tensor:
+            computed.append(keys)
+            return torch.tensor([[key, -key] for key in keys], dtype=torch.float32)
+
+        return cache.samples(keys, compute)
+
+    for keys in ([1, 2], [3, 4], [4, 1], [2, 5], [3, 2]):
+        assert ask(keys).tolist() == [[key, -key] for key in keys]
+    assert computed == [[1, 2], [3, 4], [2, 5]]  # the fifth sample does not fit
+
+
+def test_a_bf16_backbone_is_near_the_exact_one_and_the_head_is_in_float32() -> None:
+    torch.manual_seed(0)
+    exact = VGG16(image_size=32, weights="none").eval()
+    coarse = VGG16(image_size=32, weights="none", bf16_backbone=True).eval()
+    coarse.load_state_dict(exact.state_dict())
+    pixels = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    expected, found = exact.extract(pixels), coarse.extract(pixels)
+    assert found.dtype is torch.float32
+    assert not torch.equal(found, expected)
+    assert (found - expected).norm() < 0.02 * expected.norm()
+    assert all(parameter.dtype is torch.float32 for parameter in coarse.parameters())
