@@ -41,6 +41,8 @@ def main() -> None:
     words.add_argument("--data", type=Path, default=Path("data"))
     words.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     options = words.parse_args()
+    if not options.data.is_dir():
+        sys.exit(f"--data {options.data}: no such folder; give one that prepare has made")
     with tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(0)
         torch.save(vgg16(weights=None).state_dict(), Path(folder) / "random.pth")

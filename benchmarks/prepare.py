@@ -12,6 +12,7 @@ whole ``prepare`` is timed as a user sees it, from the start of Python to its en
 import argparse
 import multiprocessing
 import resource
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -43,6 +44,8 @@ def main() -> None:
     words.add_argument("--records", type=int, nargs="+", help="numbers of photographs without files instead")
     words.add_argument("--jobs", type=int, default=processors())
     options = words.parse_args()
+    if options.photos and not options.photos.is_dir():
+        sys.exit(f"--photos {options.photos}: no such folder; give one with JPEGs")
     print(f"{options.jobs} processes, {processors()} processors")
     for count in options.records or ():
         with tempfile.TemporaryDirectory() as folder:

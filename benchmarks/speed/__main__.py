@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from datetime import date
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,10 @@ def parse() -> argparse.Namespace:
     words.add_argument("--repeats", type=int, default=3, help="rounds, default 3")
     words.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="the others are kept")
     words.add_argument("--output", type=Path, default=REPOSITORY / "benchmarks" / "results" / "speed.json")
-    return words.parse_args()
+    options = words.parse_args()
+    if options.photos and not options.photos.exists():
+        sys.exit(f"--photos {options.photos}: no such folder or archive; give one that prepare takes")
+    return options
 
 
 def measure(section: str, records: Records, options: argparse.Namespace, folder: Path) -> None:
@@ -88,7 +91,10 @@ def prepared(photos: Path | None, count: int, folder: Path) -> Path:
     if not root.exists():
         source = str(photos.resolve()) if photos else "sample"
         sizes = map(str, (count // 2, count // 4, 100))
-        run(["-m", "catdog_pl", "prepare", source, "--root", str(root), "--sizes", *sizes], folder)
+        try:
+            run(["-m", "catdog_pl", "prepare", source, "--root", str(root), "--sizes", *sizes], folder)
+        except RuntimeError as error:
+            sys.exit(str(error).splitlines()[-1])  # prepare's own line
     return root
 
 
@@ -111,7 +117,10 @@ def machine() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Python's and the libraries' versions."""
-    return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}
+    try:
+        return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}
+    except PackageNotFoundError as error:
+        sys.exit(f"{error.name} is not installed; run: pip install -e '.[bench]'")
 
 
 if __name__ == "__main__":

@@ -41,6 +41,25 @@ def test_a_process_that_fails_ends_the_benchmark(tmp_path: Path) -> None:
         run(["-c", "import sys; print('no data', file=sys.stderr); sys.exit(3)"], tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("speed --photos nothere.zip", "--photos nothere.zip: no such folder or archive; give one that"),
+        ("speed --photos empty --only basic --output speed.json", "empty: there is no photograph in it"),
+        ("prepare --photos nothere", "--photos nothere: no such folder; give one with JPEGs"),
+        ("accuracy basic --data nothere", "--data nothere: no such folder; give one that prepare has made"),
+    ],
+)
+def test_photographs_that_are_not_there_are_named_in_one_line(
+    line: str, message: str, own_folder: Path
+) -> None:
+    (own_folder / "empty").mkdir()
+    with pytest.raises(RuntimeError) as failure:
+        run(["-m", *f"benchmarks.{line}".split()], own_folder)
+    assert "Traceback" not in str(failure.value)
+    assert message in str(failure.value)
+
+
 def test_records_keep_other_sections_and_replace_their_own(tmp_path: Path) -> None:
     path = tmp_path / "speed.json"
     before = Records(path, {}, ["basic", "limits"])

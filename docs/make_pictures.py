@@ -1,0 +1,74 @@
+"""Draw the README's picture: the basic model's answers on the drawn sample.
+
+    python docs/make_pictures.py            # prepares the sample, trains for a minute, draws
+    python docs/make_pictures.py FOLDER     # draws from a folder in which that was done already
+
+Shown are the first pictures of each class in the test folder, whatever the model answers.
+"""
+
+import csv
+import io
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+REPOSITORY = Path(__file__).parents[1]
+TARGET = REPOSITORY / "docs" / "images" / "predictions.png"
+COLUMNS = 6
+SIDE = 150
+CAPTION = 28
+GAP = 10
+COLOURS = 256  # half the size of the file
+RIGHT, WRONG = (26, 127, 55), (207, 34, 46)
+
+
+def main() -> None:
+    """Train where no folder is given, ask the model, and draw."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(sys.argv[1] if sys.argv[1:] else temporary)
+        if not sys.argv[1:]:
+            catdog(folder, "prepare", "sample")
+            catdog(folder, "fit", "--config", str(REPOSITORY / "configs" / "sample.yaml"))
+        answers = list(csv.DictReader(io.StringIO(catdog(folder, "predict", "data/test", "--format", "csv"))))
+        rows = [[row for row in answers if f"/test/{true}/" in row["source"]] for true in ("cat", "dog")]
+        sheet = draw(folder, [row[:COLUMNS] for row in rows])
+    TARGET.parent.mkdir(exist_ok=True)
+    sheet.quantize(COLOURS, dither=Image.Dither.NONE).save(TARGET, optimize=True)
+    print(f"Written {TARGET}, {TARGET.stat().st_size / 1000:.0f} kB")
+
+
+def catdog(folder: Path, *words: str) -> str:
+    """Run a command of the package in ``folder``; return what it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-m", "catdog_pl", *words]
+    return subprocess.run(
+        command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+
+
+def draw(folder: Path, rows: list[list[dict[str, str]]]) -> Image.Image:
+    """Return the pictures in rows, each above its answer, which is green if it is right."""
+    width = COLUMNS * (SIDE + GAP) + GAP
+    sheet = Image.new("RGB", (width, len(rows) * (SIDE + CAPTION + GAP) + GAP), "white")
+    pencil = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=17)
+    for y, row in enumerate(rows):
+        for x, answer in enumerate(row):
+            left, top = GAP + x * (SIDE + GAP), GAP + y * (SIDE + CAPTION + GAP)
+            with Image.open(folder / answer["source"]) as picture:
+                tile = picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+            sheet.paste(tile, (left, top))
+            dog = float(answer["probability"])
+            text = f"{answer['label']} {max(dog, 1 - dog):.0%}"
+            is_right = f"/{answer['label']}/" in answer["source"]
+            place = (left + SIDE // 2, top + SIDE + CAPTION // 2)
+            pencil.text(place, text, fill=RIGHT if is_right else WRONG, font=font, anchor="mm")
+    return sheet
+
+
+if __name__ == "__main__":
+    main()
