@@ -4,6 +4,7 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_fit_save_load_predict(photos: Path, tmp_path: Path) -> None:
     path = photos / "test" / "dog" / "dog.0.jpg"
     image = Image.open(path)
     array = np.asarray(image)
-    inputs = [
+    inputs: list[Any] = [
         path,
         str(path),
         path.read_bytes(),
