@@ -3,9 +3,11 @@
 import inspect
 import re
 import signal
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,8 @@ class CatDogCLI(LightningCLI):
     def __init__(self, stage: str, argv: Sequence[str]) -> None:
         silence()
         keep_memory()
+        if getattr(rank_zero_only, "rank", 0) != 0:  # one of several processes, of which the first one prints
+            sys.stdout = StringIO()
         self.stage = stage
         words = canonical(argv, class_path)
         self.checkpoint_path = self._find_checkpoint(words)
@@ -108,7 +112,7 @@ class CatDogCLI(LightningCLI):
             return [History(), self.epoch_seed, LastCheckpoint()]
         if self.stage == "validate":
             return []
-        # Only a test waits for pandas and scikit-learn, which take as long to import as half of torch.
+        # Only a test waits for pandas.
         from catdog_pl.report.evaluation import Evaluation
 
         return [Evaluation(self.run_folder.path / "test.csv")]

@@ -58,7 +58,7 @@ class CatDogDataModule(LightningDataModule):
 
     def __init__(
         self,
-        root: Path = Path("data"),
+        root: str | Path = "data",
         image_size: int = 150,
         batch_size: int = 50,
         resize: ResizeRule = "nearest",

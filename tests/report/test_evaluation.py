@@ -1,5 +1,6 @@
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -89,6 +90,20 @@ def test_names_of_any_bytes_are_tested_and_escaped(
         line.partition(",")[0] for line in (trained / "test.csv").read_text(encoding="utf-8").splitlines()
     ]
     assert sorted(names[1:4]) == [r"cat/\x1b[31m\r\u202e.jpg", r"cat/caf\udce9.jpg", "cat/cat.2.jpg"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["test", "validate"])
+def test_two_devices_print_once(stage: str, trained: Path, photos: Path) -> None:
+    line = f"-m catdog_pl {stage} --devices 2 --accelerator cpu --root"
+    words = [sys.executable, *line.split(), str(photos)]
+    answer = subprocess.run(words, capture_output=True, text=True)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    lines = answer.stdout.splitlines()
+    counted = {"test": 6, "validate": 8}[stage]
+    assert lines[0].startswith(f"From the checkpoint {trained}")
+    assert lines[1] == f"Found {counted} images belonging to 2 classes."
+    assert len(lines) == len(set(lines)) == {"test": 10, "validate": 4}[stage]
 
 
 @pytest.fixture
