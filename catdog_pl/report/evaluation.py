@@ -14,7 +14,8 @@ from torch import Tensor
 from catdog_pl.data.datamodule import CatDogDataModule
 from catdog_pl.errors import one_line
 from catdog_pl.io.files import atomic_write
-from catdog_pl.report.leaks import leak_warning
+from catdog_pl.report.leaks import leak_warnings
+from catdog_pl.runs import RunFolder
 
 Z = 1.959964
 """Standard deviations on both sides of a normal distribution's mean that hold 95 % of it."""
@@ -67,8 +68,20 @@ class Evaluation(Callback):
         with atomic_write(self.path, advice) as part:
             self.table.to_csv(part, index=False)
         print(f"Predictions written to {one_line(str(self.path))}")
-        if warning := leak_warning(datamodule.files("test"), datamodule.root / "train"):
-            print(f"{'[WARNING]':<10} {warning}", file=sys.stderr)
+        for warning in leak_warnings(datamodule.files("test"), training_folders(self.path, datamodule.root)):
+            print(f"{'[WARNING]':<10} {one_line(warning)}", file=sys.stderr)
+
+
+def training_folders(path: Path, root: Path) -> list[Path]:
+    """Return where the tested model may have found its training photographs.
+
+    Args:
+        path: a file in the folder of the model's run.
+        root: the data folder that is tested.
+    """
+    run = RunFolder.of(path)
+    roots = [root, Path(run.remembered().get("data.root") or root)] if run else [root]
+    return [folder / "train" for folder in roots]
 
 
 def gather(outputs: Sequence[tuple[Tensor, Tensor]], trainer: Trainer) -> dict[int, float]:

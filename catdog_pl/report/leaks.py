@@ -2,23 +2,22 @@
 
 import filecmp
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from catdog_pl.io.files import walk
 
 
-def leak_warning(tested: Sequence[Path], train: Path) -> str | None:
-    """Return one line on the tested photographs that lie in the training folder, too, or None."""
-    found = list(leaks(tested, train))
-    if not found:
-        return None
-    verb = "is" if len(found) == 1 else "are"
-    return (
-        f"{len(found)} of {len(tested)} test photographs {verb} in {train}, too, the first as {found[0]}; "
-        "the accuracy is not that of unseen photographs"
-    )
+def leak_warnings(tested: Sequence[Path], folders: Iterable[Path]) -> Iterator[str]:
+    """Yield one line for each training folder in which tested photographs lie, too."""
+    for train in {folder.resolve(): folder for folder in folders}.values():
+        if found := list(leaks(tested, train)):
+            verb = "is" if len(found) == 1 else "are"
+            yield (
+                f"{len(found)} of {len(tested)} test photographs {verb} in {train}, too, the first as "
+                f"{found[0]}; the accuracy is not that of unseen photographs"
+            )
 
 
 def leaks(tested: Sequence[Path], train: Path) -> Iterator[Path]:

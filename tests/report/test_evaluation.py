@@ -92,6 +92,17 @@ def test_names_of_any_bytes_are_tested_and_escaped(
     assert sorted(names[1:4]) == [r"cat/\x1b[31m\r\u202e.jpg", r"cat/caf\udce9.jpg", "cat/cat.2.jpg"]
 
 
+def test_photographs_of_the_runs_own_training_are_told_in_another_folder(
+    trained: Path, photos: Path, run: Run, capsys: Capture
+) -> None:
+    shutil.copytree(photos / "train", "other/test")
+    capsys.readouterr()
+    assert run("test --root other") == 0
+    assert capsys.readouterr().err.startswith(
+        f"[WARNING]  16 of 16 test photographs are in {photos}/train, too"
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["test", "validate"])
 def test_two_devices_print_once(stage: str, trained: Path, photos: Path) -> None:
