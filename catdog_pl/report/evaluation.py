@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from catdog_pl.data.datamodule import CatDogDataModule
-from catdog_pl.errors import one_line
+from catdog_pl.errors import CatDogError, one_line
 from catdog_pl.io.files import atomic_write
 from catdog_pl.report.leaks import leak_warnings
 from catdog_pl.runs import RunFolder
@@ -56,7 +56,7 @@ class Evaluation(Callback):
         """Bring the devices' answers together, print the report, write the CSV.
 
         Raises:
-            CatDogError: the CSV cannot be written.
+            CatDogError: a probability is NaN, or the CSV cannot be written.
         """
         answers = gather(self._outputs, trainer)
         if not trainer.is_global_zero:
@@ -102,7 +102,15 @@ def evaluation_table(datamodule: CatDogDataModule, answers: dict[int, float]) ->
     Args:
         datamodule: knows the files and the labels of the test folder.
         answers: sample index -> probability of the second class.
+
+    Raises:
+        CatDogError: a probability is NaN, which would count as the first class.
     """
+    if undefined := sum(math.isnan(probability) for probability in answers.values()):
+        raise CatDogError(
+            f"{undefined} of {len(answers)} answers of the model are NaN; test another checkpoint, "
+            "or train with a smaller --learning_rate"
+        )
     files, labels = datamodule.files("test"), datamodule.labels("test")
     names = [one_line(name) for name in datamodule.folders["test"].classes]
     indices = sorted(answers)

@@ -1,3 +1,4 @@
+import math
 import os
 import shutil
 import subprocess
@@ -8,7 +9,9 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from catdog_pl.report.evaluation import crosstab, predicted_labels, report, wilson_interval
+from catdog_pl.data.datamodule import CatDogDataModule
+from catdog_pl.errors import CatDogError
+from catdog_pl.report.evaluation import crosstab, evaluation_table, predicted_labels, report, wilson_interval
 from tests.conftest import Run
 
 Capture = pytest.CaptureFixture[str]
@@ -53,6 +56,17 @@ def test_the_report_names_classes_counts_and_interval() -> None:
         "1 owl      1      2    3",
         "All        4      2    6",
     ]
+
+
+def test_nan_is_an_error_and_no_cat(photos: Path) -> None:
+    datamodule = CatDogDataModule(photos, image_size=8)
+    datamodule.setup("test")
+    answers = dict.fromkeys(range(6), 0.25)
+    assert evaluation_table(datamodule, answers)["predicted"].tolist() == ["cat"] * 6
+    with pytest.raises(
+        CatDogError, match="^1 of 6 answers of the model are NaN; test another checkpoint, or"
+    ):
+        evaluation_table(datamodule, answers | {3: math.nan})
 
 
 def test_exactly_one_half_is_the_first_class() -> None:
