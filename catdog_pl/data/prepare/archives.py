@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, NamedTuple, cast
 
-from catdog_pl.data.prepare.photo import Inspection, Photo, Verdict
+from catdog_pl.data.prepare.photo import PASSED_BY, Inspection, Photo, Verdict, begins_like_photo
 from catdog_pl.errors import ArchiveError, ImageError, one_line
 from catdog_pl.io.files import is_image_name, is_visible_folder
 from catdog_pl.io.source import ImageSource, check_length, read_file
@@ -197,6 +197,14 @@ def _packed_bytes(file: BinaryIO, offset: int, packed_size: int) -> bytes:
     return file.read(packed_size)
 
 
+def _beginning(member: _Member) -> bytes:
+    try:
+        with member.open() as content:
+            return content.read(16)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError):  # it is damaged, whatever it was
+        return b""
+
+
 def _refuse(name: str, reason: str) -> bytes:
     raise ImageError(name, reason)
 
@@ -227,16 +235,23 @@ class _Unpacker:
         if member.fault:
             if is_image or member.fault.verdict is Verdict.UNSAFE:
                 self._list(name, "", member.fault)
-        elif is_image and member.packed:
+        elif is_visible and is_archive_name(member.name):
+            self._unpack_nested(member, name)
+        elif is_image or (is_visible and not path.name.startswith(".")):
+            self._take_photo(archive, member, name, is_image)
+
+    def _take_photo(self, archive: Path, member: _Member, name: str, is_image: bool) -> None:
+        """Take a photograph, or list what is none by its name nor by its content."""
+        if not member.packed:
+            file = self._new_file("")
+            fault = self._write(member, file, None if is_image else begins_like_photo)
+            self._list(name, "" if fault else file.name, fault or Inspection())
+        elif is_image or begins_like_photo(_beginning(member)):
             self._count_bytes(member.packed.size)
             where = archive.name if archive.parent == self.folder else os.path.abspath(archive)
             self._list(name, where, Inspection(), member.packed)
-        elif is_image:
-            file = self._new_file(path.suffix.lower())
-            fault = self._write(member, file)
-            self._list(name, "" if fault else file.name, fault or Inspection())
-        elif is_visible and is_archive_name(member.name):
-            self._unpack_nested(member, name)
+        else:
+            self._list(name, "", PASSED_BY)
 
     def _unpack_nested(self, member: _Member, name: str) -> None:
         if not self.depth:
@@ -252,22 +267,29 @@ class _Unpacker:
     def _list(self, name: str, path: str, found: Inspection, packed: _Packed | None = None) -> None:
         self.table.writerow((name, path, found.verdict, found.reason, *(packed or ())))
 
-    def _write(self, member: _Member, path: Path) -> Inspection | None:
-        """Write a member's content; returns the fault where its data is damaged."""
+    def _write(
+        self, member: _Member, path: Path, is_wanted: Callable[[bytes], bool] | None = None
+    ) -> Inspection | None:
+        """Write a member's content; returns why it was not, where its data is damaged or not wanted."""
         with path.open("wb") as file:
             try:
                 with member.open() as content:
                     while chunk := content.read(_CHUNK):
+                        if is_wanted and file.tell() == 0 and not is_wanted(chunk):
+                            break
                         self._count_bytes(len(chunk))
                         self.free_bytes -= len(chunk)
                         if self.free_bytes < 0:
                             raise self._refusal("unpacks to more than the disk can hold")
                         file.write(chunk)
-                return None
+                    else:
+                        return None
+                fault = PASSED_BY
             except (zipfile.BadZipFile, zlib.error) as error:
                 reason = f"it is damaged in the archive ({one_line(str(error))})"
+                fault = Inspection(Verdict.UNREADABLE, reason)
         path.unlink()
-        return Inspection(Verdict.UNREADABLE, reason)
+        return fault
 
     def _count_bytes(self, size: int) -> None:
         self.bytes -= size
@@ -346,7 +368,7 @@ def _tar_fault(info: tarfile.TarInfo) -> Inspection | None:
 
 
 def _member(name: str, fault: Inspection | None, content: Callable[[], IO[bytes]]) -> _Member:
-    name = name.replace("\\", "/")
+    name = name.replace("\\", "/").removeprefix("./")
     path = PurePosixPath(name)
     leads_out = path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
     return _Member(name, fault or (_ESCAPE if leads_out else None), content)
