@@ -32,7 +32,7 @@ def main() -> None:
         folder = Path(sys.argv[1] if sys.argv[1:] else temporary)
         if not sys.argv[1:]:
             catdog(folder, "prepare", "sample")
-            catdog(folder, "fit", "--config", str(REPOSITORY / "configs" / "sample.yaml"))
+            catdog(folder, "fit", "--config", "sample")
         answers = list(csv.DictReader(io.StringIO(catdog(folder, "predict", "data/test", "--format", "csv"))))
         rows = [[row for row in answers if f"/test/{true}/" in row["source"]] for true in ("cat", "dog")]
         sheet = draw(folder, [row[:COLUMNS] for row in rows])
