@@ -37,7 +37,8 @@ def main() -> None:
         rows = [[row for row in answers if f"/test/{true}/" in row["source"]] for true in ("cat", "dog")]
         sheet = draw(folder, [row[:COLUMNS] for row in rows])
     TARGET.parent.mkdir(exist_ok=True)
-    sheet.quantize(COLOURS, dither=Image.Dither.NONE).save(TARGET, optimize=True)
+    colours = sheet.quantize(COLOURS, Image.Quantize.FASTOCTREE)
+    sheet.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG).save(TARGET, optimize=True)
     print(f"Written {TARGET}, {TARGET.stat().st_size / 1000:.0f} kB")
 
 
