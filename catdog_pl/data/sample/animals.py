@@ -72,8 +72,8 @@ DOG_TAILS = parts("fur line 12,0 -25,-6 -52,-22 -66,-50 | 12,4 -16,-18 -30,-50 -
 CAT = Species([CAT_FRONT], CAT_SIDE, 50, CAT_TAILS, 24, 30, (0.94, 0.95), (0.2, 0.55, 0.92))
 DOG = Species(DOG_FRONTS, DOG_SIDE, 70, DOG_TAILS, 32, 38, (1.06, 1.05), (0.74, 0.78, 0.78))
 
-# What the patterns of coats paint on a face around (0, 0), on a body that reaches from -50 to 50 in x and
-# from 0 to 100 in y, and all along a tail.
+# What each pattern paints on a face around (0, 0), on a body that reaches from -50 to 50 in x and from 0 to
+# 100 in y, and all along a tail.
 MARKS = parts("""
     bib-face      half   0,-90 16,-30 46,90
     stripes-face  areas  0,-50 5,-50 9,-108 0,-108 | 20,-50 26,-50 54,-108 36,-108

@@ -22,7 +22,7 @@ FALLING_LIGHT = Image.linear_gradient("L").point([round(0.3 * v) for v in range(
 OUTLINED = ("fur", "far", "ears", "nose", "tongue", "iris", "feet", "collar")  # roles
 SHADE = {"muzzle": 0.5, "skin": 0.6, "iris": 0.4}  # how strongly light and fur darken a role, 0..1; others: 1
 SHADE |= dict.fromkeys(("nose", "spark", "ink", "furrow", "whisker"), 0)
-NEAR = [0] * 31 + [255] * 225  # all places that a blurred mask reaches by 12 %
+NEAR = [0] * 31 + [255] * 225  # where a mask blurred by 1.3 outlines has 12 %: an outline around its edge
 
 
 def pick(choices: Sequence[Choice], rng: np.random.Generator) -> Choice:

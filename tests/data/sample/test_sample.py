@@ -283,10 +283,10 @@ def test_the_tip_of_a_tail_is_round() -> None:
     animal = Animal(CAT, np.random.default_rng(0))
     pencil = blank(200, 300, x=150, y=200)
     animal.draw_tail(pencil, raised=True)
-    drawn = (np.asarray(pencil.picture) != WHITE).any(axis=2)
-    widths = drawn.sum(axis=1)
-    top = int(drawn.any(axis=1).argmax())
-    assert widths[top] < 0.7 * widths[top + 15]
+    highest = np.argwhere((np.asarray(pencil.picture) != WHITE).any(axis=2))[:, 0].min()
+    end = 200 + CAT.tails[0].lines[True][-1, 1]
+    radius = (CAT.tail + 200 * animal.fluff) / 2
+    assert highest == pytest.approx(end - radius - pencil.line, abs=2)
 
 
 def test_a_mark_stays_on_its_shape_and_ink_surrounds_it() -> None:
@@ -309,10 +309,12 @@ def test_shapes_filled_together_have_one_outline() -> None:
     assert count(joined.picture, BLACK) < count(apart.picture, BLACK)
 
 
-def test_a_moved_pencil_turns_scales_and_mirrors_its_part() -> None:
+def test_a_moved_pencil_turns_and_scales_its_part_and_a_mirrored_one_mirrors_it() -> None:
     pencil = blank(100, 100, scale=10)
     pencil.moved((5, 5), np.pi / 2).draw(flat(oval(2, 0, 0.4, 0.4)), RED)
     assert pencil.picture.getpixel((50, 70)) != WHITE  # right of the part has become below
+    pencil.moved((5, 5), np.pi / 2).draw(flat(oval(0, 4, 0.4, 0.4)), RED)
+    assert pencil.picture.getpixel((10, 50)) != WHITE  # and below has become left
     mirrored = replace(pencil, frame=pencil.frame * (-1, 1, 1))
     mirrored.moved((-5, 5)).draw(flat(oval(3, 0, 0.3, 0.3)), RED)
     assert pencil.picture.getpixel((20, 50)) != WHITE
