@@ -1,5 +1,6 @@
 """The folder of a run, ``checkpoints/<model>/<run>/``, and which run is the newest."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -131,6 +132,6 @@ def existing(path: str) -> Path:
     """
     if is_url(path):
         raise CatDogError(f"Checkpoint {path}: only local files are read; download it first")
-    if not Path(path).is_file():
+    if not os.path.exists(path):  # what is there is judged by its reader
         raise CatDogError(f"Checkpoint {path}: there is no such file; give a path, best or last")
     return Path(path)
