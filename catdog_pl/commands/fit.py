@@ -37,7 +37,8 @@ def validate(argv: Sequence[str]) -> int:
     """Print loss and accuracy on the validation photographs."""
     if cli := build("validate", argv):
         (metrics,) = cli.run()
-        print(f"val_loss: {metrics['val_loss']:.4f} - val_acc: {metrics['val_acc']:.4f}")
+        if cli.trainer.is_global_zero:
+            print(f"val_loss: {metrics['val_loss']:.4f} - val_acc: {metrics['val_acc']:.4f}")
     return 0
 
 
