@@ -104,7 +104,7 @@ def main(argv: Sequence[str]) -> int:
         if not options.output:
             raise UsageError("--format parquet is not for a terminal; give --output FILE")
     if options.output and os.path.lexists(options.output) and not options.overwrite:
-        raise UsageError(f"{options.output} exists; give another --output, or --overwrite")
+        raise UsageError(f"{options.output} exists already; give another --output, or --overwrite")
     keep_memory()
     wait_passively()
     with gc_paused():

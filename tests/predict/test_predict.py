@@ -602,7 +602,7 @@ def test_output_is_not_overwritten_silently(folder: Path, capsys: pytest.Capture
     file = folder / "answers.csv"
     file.write_text("precious", encoding="utf-8")
     assert main(words(folder / "00.png", "--format", "csv", "--output", file)) == 2
-    assert f"{file} exists; give another --output, or --overwrite" in capsys.readouterr().err
+    assert f"{file} exists already; give another --output, or --overwrite" in capsys.readouterr().err
     assert file.read_text(encoding="utf-8") == "precious"
     assert main(words(folder / "00.png", "--format", "csv", "--output", file, "--overwrite")) == 0
     assert file.read_text(encoding="utf-8").startswith("source,probability,label,error\n")
