@@ -285,7 +285,8 @@ def _check_weights(state: object, model: Classifier) -> None:
             raise CheckpointError(f"{key} is {found}, its model needs {tuple(ours.shape)}")
         if theirs.dtype != ours.dtype and not {theirs.dtype, ours.dtype} <= WEIGHT_DTYPES:
             raise CheckpointError(f"{key} is {theirs.dtype}, its model needs {ours.dtype}")
-        if not theirs.isfinite().all():
+        # A finite sum has finite terms, and takes a tenth of the time.
+        if not theirs.sum().isfinite() and not theirs.isfinite().all():
             raise CheckpointError(
                 f"{key} is NaN or infinite, because the training diverged; use a checkpoint of an earlier "
                 "epoch, or fit again with a smaller --learning_rate"
