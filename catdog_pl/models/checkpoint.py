@@ -64,13 +64,19 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return _read(Path(path))[0]
 
 
-def save_checkpoint(model: Classifier, path: Path, optimizer: Optimizer | None = None) -> None:
+def save_checkpoint(
+    model: Classifier,
+    path: Path,
+    optimizer: Optimizer | None = None,
+    origin: dict[str, Any] | None = None,
+) -> None:
     """Write a checkpoint as ``fit`` would before its first epoch.
 
     Args:
         model: its weights, hyper-parameters and ``data_spec`` are written.
         path: the file, which is replaced if it is there.
         optimizer: the state that ``fit --ckpt_path`` starts with; a fresh one by default.
+        origin: where the weights are from and what is not proven of them, as plain values for the note.
 
     Raises:
         CatDogError: the file cannot be written; what was there is untouched.
@@ -86,6 +92,8 @@ def save_checkpoint(model: Classifier, path: Path, optimizer: Optimizer | None =
         "hyper_parameters": dict(model.hparams),
     }
     model.on_save_checkpoint(checkpoint)
+    if origin:
+        checkpoint[NOTE]["origin"] = origin
     with atomic_write(path) as part:
         torch.save(checkpoint, part)
 
