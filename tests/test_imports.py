@@ -133,6 +133,7 @@ def test_help_and_wrong_words_answer_without_torch(words: str) -> None:
     assert answer.returncode == 0, answer.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes break otherwise on Windows")
 def test_a_reader_that_has_enough_gets_no_traceback() -> None:
     process = subprocess.Popen(

@@ -53,6 +53,7 @@ def draw_photos(root: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_import_into_a_new_run_says_what_it_did(model: Model, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["keras", "import", "model.keras"]) == 0
     out = capsys.readouterr().out
@@ -226,6 +227,7 @@ def test_test_and_predict_take_an_import(model: Model, capsys: pytest.CaptureFix
     assert re.search(r"Probability: \[\[0\.\d+\]\]", capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_a_model_trained_here_scores_the_same_in_keras(
     own_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,6 +76,7 @@ def probabilities(model: Classifier, pixels: Any) -> Any:
         return model(tensor(pixels)).sigmoid().numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["basic", "vgg16"])
 def test_keras_gives_the_same_probabilities(
@@ -89,6 +90,7 @@ def test_keras_gives_the_same_probabilities(
     assert all(torch.equal(back[key], value) for key, value in model.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [".keras", ".h5"])
 def test_names_loss_optimizer_and_metrics_are_the_workshops(
     ours: Classifier, large: Classifier, tmp_path: Path, kind: str
@@ -114,6 +116,7 @@ def test_the_parameter_counts_are_the_workshops(tmp_path: Path) -> None:
     assert theirs.count_params() == 4_791_809
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "middle"), [*[("basic", kind) for kind in KINDS], ("vgg16", ".weights.h5")])
 def test_keras_to_here_to_keras_is_bit_equal(tmp_path: Path, middle: str, name: str) -> None:
     keras.utils.set_random_seed(3)
@@ -131,6 +134,7 @@ def test_keras_to_here_to_keras_is_bit_equal(tmp_path: Path, middle: str, name: 
         assert np.array_equal(before, after)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weights", "kind"), [("keras", ".keras"), ("IMAGENET1K_V1", ".h5"), ("IMAGENET1K_FEATURES", ".keras")]
 )
@@ -162,6 +166,7 @@ def test_weights_alone_do_not_tell_the_preprocessing(tmp_path: Path) -> None:
         import_file(tmp_path / "m.weights.h5", image_size=32)
 
 
+@pytest.mark.slow
 def test_training_goes_on_in_keras_where_it_stopped_here(tmp_path: Path) -> None:
     torch.manual_seed(5)
     model, pixels, labels = Basic(46, (8, 8), 16), images(80, 46), np.arange(80) % 2

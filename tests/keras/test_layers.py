@@ -56,6 +56,7 @@ def test_every_row_has_a_case() -> None:
     assert CASES.keys() == LAYERS.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "case"), [(kind, i) for kind in CASES for i in range(len(CASES[kind]))])
 def test_read_and_built_and_written_a_layer_gives_what_keras_gives(kind: str, case: int) -> None:
     keras.utils.set_random_seed(case)

@@ -78,6 +78,7 @@ def assert_same(found: Imported, model: Model) -> None:
     np.testing.assert_allclose(probabilities, model.predict(fed(pixels), verbose=0)[:, 0], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_basic_model_of_every_kind(small: Model, tmp_path: Path, kind: str) -> None:
     size = SIZE if kind == ".weights.h5" else None
@@ -88,6 +89,7 @@ def test_a_basic_model_of_every_kind(small: Model, tmp_path: Path, kind: str) ->
     assert not found.model.training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_functional_vgg16_of_every_kind(large: Model, tmp_path: Path, kind: str) -> None:
     size = 32 if kind == ".weights.h5" else None
@@ -98,6 +100,7 @@ def test_a_functional_vgg16_of_every_kind(large: Model, tmp_path: Path, kind: st
     assert [p.requires_grad for p in found.model.parameters()] == [False] * 26 + [True] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "trainable_from"),
     [(".h5", None), (".keras", "block5_conv1"), (".h5", "block5_conv3"), (".weights.h5", "block5_conv3")],
@@ -124,6 +127,7 @@ def test_a_nested_vgg16_frozen_in_part(
         assert np.array_equal(bias.detach().numpy(), zeros), layer.name
 
 
+@pytest.mark.slow
 def test_a_vgg16_called_inside_a_functional_model(large: Model, tmp_path: Path) -> None:
     base = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
     entrance = keras.Input((32, 32, 3))
@@ -159,6 +163,7 @@ VARIANTS: dict[str, tuple[list[Any], Callable[[Any], list[Any]]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [".keras", ".h5"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_layers_that_act_in_training_alone_are_left_out(
@@ -173,6 +178,7 @@ def test_layers_that_act_in_training_alone_are_left_out(
     assert any(note.endswith(", ".join(left_out)) for note in found.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [".keras", ".h5"])
 @pytest.mark.parametrize("first", ["relu", "pool"])
 def test_separate_activation_layers(small: Model, tmp_path: Path, kind: str, first: str) -> None:
@@ -194,6 +200,7 @@ def test_separate_activation_layers(small: Model, tmp_path: Path, kind: str, fir
     assert_same(import_file(saved(model, tmp_path / f"m{kind}")), small)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [".keras", ".h5"])
 def test_a_rescaling_layer_in_front_takes_pixels(small: Model, tmp_path: Path, kind: str) -> None:
     changed = with_layers(small, [layers.Rescaling(1.0 / 255)], lambda layer: [])
@@ -206,6 +213,7 @@ def test_a_rescaling_layer_in_front_takes_pixels(small: Model, tmp_path: Path, k
     assert not any("Rescaling" in note for note in found.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [".keras", ".h5"])
 def test_other_names_a_functional_form_and_no_input_layer(small: Model, tmp_path: Path, kind: str) -> None:
     entrance = keras.Input((SIZE, SIZE, 3), name="picture")
@@ -226,6 +234,7 @@ def test_other_names_a_functional_form_and_no_input_layer(small: Model, tmp_path
     assert_same(import_file(saved(late, tmp_path / f"s{kind}")), small)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [".keras", ".h5"])
 def test_sequentials_inside_a_sequential(small: Model, tmp_path: Path, kind: str) -> None:
     copies = [layer.__class__.from_config(layer.get_config()) for layer in small.layers]
@@ -245,6 +254,7 @@ def test_more_than_nine_layers_of_a_class_keep_their_order(tmp_path: Path) -> No
     ] == [True] * 24
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [keras.losses.BinaryCrossentropy(from_logits=True)])
 @pytest.mark.parametrize("kind", [".keras", ".h5"])
 def test_a_head_of_logits_with_the_loss_for_it(small: Model, tmp_path: Path, kind: str, loss: Any) -> None:
@@ -255,6 +265,7 @@ def test_a_head_of_logits_with_the_loss_for_it(small: Model, tmp_path: Path, kin
     assert_same(import_file(saved(model, tmp_path / f"m{kind}")), small)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rewrite", [old_files.as_2018, old_files.as_2016])
 def test_files_in_the_words_of_2018_and_2016(
     small: Model, tmp_path: Path, rewrite: Callable[[Path, Path], None]
@@ -283,6 +294,7 @@ def test_names_in_chunks(small: Model, tmp_path: Path) -> None:
     assert_same(import_file(path), small)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "folder", ["_layer_checkpoint_dependencies/", "layers\\", "_layer_checkpoint_dependencies\\"]
 )
@@ -547,6 +559,7 @@ def test_mean_squares_are_carried_over(small: Model, tmp_path: Path) -> None:
             assert np.array_equal(mean.numpy(), theirs.transpose(axes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer",
     [

@@ -230,6 +230,7 @@ class Custom(layers.Layer):  # type: ignore[misc]  # Keras has no type informati
         return {**super().get_config(), "mark": self.mark}
 
 
+@pytest.mark.slow
 def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
 
@@ -267,6 +268,7 @@ def test_what_is_no_keras_file(tmp_path: Path) -> None:
     assert "is a folder" in refusal(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [".keras", ".h5", ".weights.h5"])
 def test_every_truncation_is_refused(files: dict[str, bytes], tmp_path: Path, kind: str) -> None:
     content, path = files[kind], tmp_path / f"m{kind}"
@@ -275,6 +277,7 @@ def test_every_truncation_is_refused(files: dict[str, bytes], tmp_path: Path, ki
         refusal(path, 30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [".keras", ".h5", ".weights.h5"])
 def test_flipped_bits_are_refused_or_harmless(files: dict[str, bytes], tmp_path: Path, kind: str) -> None:
     chance, path = random.Random(2018), tmp_path / f"m{kind}"
@@ -331,6 +334,7 @@ def odd_somewhere(node: Any, chance: random.Random) -> Any:
     return changed
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_one_process")
 def test_odd_configurations_are_refused_or_harmless(files: dict[str, bytes], tmp_path: Path) -> None:
     chance, path, refused = random.Random(2018), tmp_path / "m.h5", 0
@@ -497,6 +501,7 @@ def reconfigure(file: h5py.File, change: Callable[[dict[str, Any]], None]) -> No
     file.attrs["model_config"] = json.dumps(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", HOSTILE, ids=lambda change: change.__name__)
 def test_hostile_hdf5(files: dict[str, bytes], tmp_path: Path, change: Change) -> None:
     path = tmp_path / "m.h5"
@@ -675,6 +680,7 @@ def archive_with(files: dict[str, bytes], path: Path, compression: int, **member
     return path
 
 
+@pytest.mark.slow
 def test_hostile_archives(files: dict[str, bytes], tmp_path: Path) -> None:
     path = tmp_path / "m.keras"
     archive_with(files, path, zipfile.ZIP_DEFLATED, weights=bytes(200 * 2**20))

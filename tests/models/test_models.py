@@ -108,6 +108,7 @@ def layers_and_gradients(blocks: nn.Sequential, pixels: torch.Tensor) -> list[to
     return [output, *torch.autograd.grad((output * weights).sum(), [pixels, *blocks.parameters()])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(32, 32), (35, 30)])
 @pytest.mark.parametrize("kind", ["noise", "one colour"])
 def test_a_block_in_pieces_gives_the_numbers_of_its_layers(
@@ -129,6 +130,7 @@ def test_a_block_in_pieces_gives_the_numbers_of_its_layers(
     assert found[0].is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.slow
 def test_the_gradients_of_a_block_are_those_of_its_numbers() -> None:
     torch.manual_seed(0)
     pixels, weight = torch.rand(5, 2, 7, 8).double(), torch.randn(3, 2, 3, 3).double()

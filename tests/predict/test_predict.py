@@ -209,6 +209,7 @@ def test_a_bad_picture_costs_no_other_its_answer(folder: Path) -> None:
     assert together == [ask([path])[0] for path in paths]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 def test_batches_equal_single_pictures(batch_size: int) -> None:
     torch.manual_seed(0)
@@ -262,6 +263,7 @@ print(count, sizes[1] - sizes[0])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_memory_is_flat_over_ten_thousand_pictures(tmp_path: Path) -> None:
     """A model of our own and pictures of 12 kB once decoded: kept, 8,000 of them were 98 MB."""
@@ -725,6 +727,7 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
     assert "; see python -m catdog_pl predict --help\n" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_whole_way_from_a_checkpoint(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """In a process of its own: the newest run's best is found, and the command line of fit is not loaded."""
     run = tmp_path_factory.mktemp("home") / "checkpoints" / "basic" / "2018-08-01_12-00-00"
@@ -786,6 +789,7 @@ sys.exit(main(["predict", "--format", "csv", *sys.argv[1:]]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals of this kind are POSIX's")
 def test_ctrl_c_does_not_wait_for_downloads(site: Site, folder: Path) -> None:
     command = [

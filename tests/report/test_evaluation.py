@@ -80,6 +80,7 @@ def test_the_csv_holds_every_photograph_in_file_order(trained: Path) -> None:
     assert ((table["probability"] > 0.5) == (table["predicted"] == "dog")).all()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes are Linux's")
 def test_names_of_any_bytes_are_tested_and_escaped(
     trained: Path, photos: Path, run: Run, capsys: Capture

@@ -15,6 +15,8 @@ from catdog_pl.__main__ import main
 from tests.conftest import Run
 from tests.data.prepare.photographs import contents, counts, draw, kaggle
 
+pytestmark = pytest.mark.slow
+
 KILLED = getattr(signal, "SIGKILL", 9)  # Windows has none, and skips these tests
 
 

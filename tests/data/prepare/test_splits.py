@@ -52,6 +52,7 @@ def test_the_position_is_the_same_for_ever() -> None:
     assert position("ab", 2019) != position("ab", 2018)
 
 
+@pytest.mark.slow
 @given(st.text(), st.integers())
 def test_the_position_lies_in_the_unit_interval(sha256: str, seed: int) -> None:
     assert 0 <= position(sha256, seed) < 1

@@ -40,6 +40,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_files_are_named_as_in_the_kaggle_archive(sample: Path) -> None:
     expected = {f"{kind}.{number}.jpg" for kind in ("cat", "dog") for number in range(PER_CLASS)}
     assert {path.name for path in sample.iterdir()} == expected
@@ -153,6 +154,7 @@ def test_a_difference_in_colour_would_be_noticed(sample: Path) -> None:
     assert linear_accuracy(np.array(features)) > 0.65
 
 
+@pytest.mark.slow
 def test_shape_tells_the_kinds_apart(sample: Path) -> None:
     assert linear_accuracy(np.array([edges(picture) for _, picture in pictures(sample)])) > 0.8
 
