@@ -45,7 +45,7 @@ class KerasLayer:
 
     def __str__(self) -> str:
         """For messages."""
-        return f"layer {self.name} ({self.class_name})"
+        return f"layer {self.name[:80]} ({self.class_name[:80]})"
 
 
 def layers_in_order(model: object) -> list[KerasLayer]:

@@ -185,7 +185,10 @@ def compare(chain: Sequence[Link], model: str, arguments: Mapping[str, Any]) -> 
             raise KerasFileError(f"{layer} stands where the {model} model has a {own['class_name']} layer")
         for option, value in own.items():
             if spec[option] != value and option != "name":
-                found = {"units": f"{spec[option]} outputs", "filters": f"{spec[option]} filters"}
+                found = {
+                    "units": f"{shown(spec[option])} outputs",
+                    "filters": f"{shown(spec[option])} filters",
+                }
                 words = found.get(option, f"{option} {shown(spec[option])}")
                 raise KerasFileError(f"{layer} has {words}; the {model} model has {shown(value)}")
     if len(chain) > len(expected):
@@ -197,7 +200,7 @@ def compare(chain: Sequence[Link], model: str, arguments: Mapping[str, Any]) -> 
 
 def shown(value: object) -> str:
     """Return an option's value for a message: ``3 x 3``."""
-    return " x ".join(map(str, value)) if isinstance(value, list) else str(value)[:60]
+    return (" x ".join(map(str, value)) if isinstance(value, list) else str(value))[:60]
 
 
 def from_logits(training: Config) -> bool:
@@ -242,9 +245,13 @@ def image_size(shape: Sequence[object] | None) -> int | None:
         return None
     _, height, width, channels = shape
     if channels != 3:
-        raise KerasFileError(f"its images have {channels!r} channels; the models here take RGB, which has 3")
+        raise KerasFileError(
+            f"its images have {shown(channels)} channels; the models here take RGB, which has 3"
+        )
     if height != width:
-        raise KerasFileError(f"its images are {height!r} x {width!r}; the models here take square ones")
+        raise KerasFileError(
+            f"its images are {shown(height)} x {shown(width)}; the models here take square ones"
+        )
     return height if isinstance(height, int) else None
 
 
