@@ -94,13 +94,11 @@ class Classifier(LightningModule, ABC):
         learning_rate: float,
         optimizer: str,
         optimizer_args: dict[str, Any] | None,
-        class_weight: ClassWeight | None,
+        class_weight: ClassWeight | None = None,
     ) -> None:
         super().__init__()
         if class_weight not in (None, "balanced"):
-            raise UsageError(
-                f"class_weight {class_weight!r} is unknown; valid are balanced, or null for none"
-            )
+            raise UsageError(f"class_weight {class_weight!r} is unknown; valid are balanced and null")
         if optimizer not in OPTIMIZERS:
             raise UsageError(f"optimizer {optimizer!r} is unknown; valid are {', '.join(OPTIMIZERS)}")
         self.learning_rate = learning_rate
@@ -257,10 +255,10 @@ class Classifier(LightningModule, ABC):
         if stage == "fit" and self.class_weight:
             if not hasattr(datamodule, "labels"):
                 raise UsageError(
-                    "class_weight balanced needs the labels of a CatDogDataModule; give one, or set it to null"
+                    "class_weight balanced needs the labels of a CatDogDataModule; fit with one, or without "
+                    "class_weight"
                 )
-            labels = datamodule.labels("train")
-            self.weight_by_label = balanced_weights(labels)
+            self.weight_by_label = balanced_weights(datamodule.labels("train"))
         described = getattr(datamodule, "data_spec", None)
         if described is None:
             return

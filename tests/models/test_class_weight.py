@@ -72,7 +72,7 @@ def test_they_are_an_option_and_go_on_after_a_resume(uneven: Path, run: Run) -> 
 
 
 def test_what_cannot_be_weighted_is_refused() -> None:
-    with pytest.raises(UsageError, match="class_weight 'even' is unknown; valid are balanced, or null"):
+    with pytest.raises(UsageError, match="class_weight 'even' is unknown; valid are balanced and null"):
         Basic(class_weight="even")  # type: ignore[arg-type]
     data = TensorDataset(torch.zeros(2, 3, 32, 32), torch.tensor([0, 1]), torch.arange(2))
     with pytest.raises(UsageError, match="class_weight balanced needs the labels of a CatDogDataModule"):

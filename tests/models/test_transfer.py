@@ -61,7 +61,6 @@ class Toy(TransferClassifier):
             learning_rate=0.1,
             optimizer="SGD",
             optimizer_args=None,
-            class_weight=None,
         )
         self.save_hyperparameters(ignore=["load_weights"])
 

@@ -62,7 +62,7 @@ def mark_leaks(photos: Sequence[Photo]) -> None:
 def layout_faults(root: Path) -> Iterator[str]:
     """Yield what is wrong with the folders themselves."""
     classes = class_folders(root / SPLITS[0])
-    for split in SPLITS:
+    for split in read_receipt(root).get("counts") or SPLITS:
         here = class_folders(root / split)
         if not (root / split).is_dir():
             yield f"{root / split} is missing"
