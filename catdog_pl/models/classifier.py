@@ -18,6 +18,7 @@ from torchmetrics.functional.classification import binary_accuracy
 from catdog_pl import __version__
 from catdog_pl.errors import CatDogError, UsageError
 from catdog_pl.keras.nn import KerasRMSprop
+from catdog_pl.models.schedulers import check_scheduler, schedule
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Pixels (N, 3, S, S) uint8 or float in 0..255, labels (N,) 0 or 1, sample indices (N,)."""
@@ -69,6 +70,8 @@ class Classifier(LightningModule, ABC):
         optimizer: ``keras_rmsprop`` (Keras 3's rule) or the name of a class in ``torch.optim``.
         optimizer_args: further arguments of the optimizer, for example ``{"alpha": 0.9, "eps": 1e-7}``
             with ``RMSprop``, which is the rule of the Keras of 2018.
+        lr_scheduler: name of a class in ``torch.optim.lr_scheduler``; null keeps the learning rate.
+        lr_scheduler_args: its arguments, and ``interval`` (epoch or step), ``frequency`` and ``monitor``.
         class_weight: ``balanced`` weighs the training loss of each photograph by n / (2 * n of its class),
             so that a rare class counts as much as a frequent one. By default all photographs count alike.
 
@@ -94,6 +97,8 @@ class Classifier(LightningModule, ABC):
         learning_rate: float,
         optimizer: str,
         optimizer_args: dict[str, Any] | None,
+        lr_scheduler: str | None = None,
+        lr_scheduler_args: dict[str, Any] | None = None,
         class_weight: ClassWeight | None = None,
     ) -> None:
         super().__init__()
@@ -101,9 +106,12 @@ class Classifier(LightningModule, ABC):
             raise UsageError(f"class_weight {class_weight!r} is unknown; valid are balanced and null")
         if optimizer not in OPTIMIZERS:
             raise UsageError(f"optimizer {optimizer!r} is unknown; valid are {', '.join(OPTIMIZERS)}")
+        check_scheduler(lr_scheduler)
         self.learning_rate = learning_rate
         self.optimizer_class = OPTIMIZERS[optimizer]
         self.optimizer_args = dict(optimizer_args or {})
+        self.lr_scheduler = lr_scheduler
+        self.lr_scheduler_args = dict(lr_scheduler_args or {})
         self.class_weight = class_weight
         self.weight_by_label: tuple[float, float] | None = None
         self.data_spec = DataSpec(image_size=image_size)
@@ -230,8 +238,42 @@ class Classifier(LightningModule, ABC):
         """Return the probabilities of the second class, (N,)."""
         return self(batch[0]).sigmoid()  # type: ignore[no-any-return]
 
-    def configure_optimizers(self) -> Optimizer:
-        """Return the optimizer of the trainable parameters; frozen ones are not in it.
+    def configure_optimizers(self) -> Any:
+        """The optimizer, or Lightning's description of the optimizer and its scheduler.
+
+        Raises:
+            UsageError: they do not take their arguments.
+        """
+        optimizer = self.create_optimizer()
+        if self.lr_scheduler is None:
+            return optimizer
+        return schedule(optimizer, self.lr_scheduler, self.lr_scheduler_args, self.trainer)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        """Step the scheduler.
+
+        Raises:
+            UsageError: it has ended, as ``OneCycleLR`` does after its ``total_steps``.
+        """
+        if metric is not None:  # on_train_epoch_end did it
+            return
+        try:
+            super().lr_scheduler_step(scheduler, metric)
+        except ValueError as error:
+            raise UsageError(
+                f"lr_scheduler {self.lr_scheduler} has ended ({error}); a longer training needs a new run"
+            ) from error
+
+    def on_train_epoch_end(self) -> None:
+        """Step a scheduler that follows a metric; Lightning would do it when the checkpoint is written."""
+        for config in self.trainer.lr_scheduler_configs:
+            is_due = (self.trainer.current_epoch + 1) % config.frequency == 0
+            if config.reduce_on_plateau and is_due and config.monitor in self.trainer.callback_metrics:
+                scheduler: Any = config.scheduler  # whose metric the types call an epoch
+                scheduler.step(self.trainer.callback_metrics[config.monitor])
+
+    def create_optimizer(self) -> Optimizer:
+        """Return the optimizer over the trainable parameters; frozen ones are not in it.
 
         Raises:
             UsageError: the optimizer does not take ``optimizer_args``.
