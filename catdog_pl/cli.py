@@ -1,25 +1,34 @@
 """``fit``, ``validate`` and ``test`` on LightningCLI."""
 
-import inspect
 import re
+import shlex
 import signal
+import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
+from inspect import Parameter, signature
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from catdog_pl.callbacks.checkpoint import AtomicCheckpointIO, LastCheckpoint, ModelCheckpoint
+from catdog_pl.callbacks.checkpoint import (
+    AtomicCheckpointIO,
+    LastCheckpoint,
+    ModelCheckpoint,
+    best_checkpoint,
+)
 from catdog_pl.callbacks.history import History
-from catdog_pl.callbacks.training import EarlyStopping, EpochSeed
+from catdog_pl.callbacks.training import EarlyStopping, EpochSeed, divergence
 from catdog_pl.data.datamodule import CatDogDataModule
 from catdog_pl.devices import check_accelerator
 from catdog_pl.errors import CatDogError, Interrupted, UsageError, disk_line, first_line
@@ -29,7 +38,7 @@ from catdog_pl.models.classifier import NOTE, Classifier
 from catdog_pl.models.registry import class_path, model_class, model_name
 from catdog_pl.process import keep_memory, on_terminal, program, silence
 from catdog_pl.runs import LAST, ROOT, RunFolder, find_checkpoint
-from catdog_pl.short_forms import canonical, option_value, parse_message
+from catdog_pl.short_forms import canonical, missing_package, option_value, parse_message
 
 SEED = 2018
 
@@ -47,14 +56,18 @@ class SaveConfig(SaveConfigCallback):
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write ``config.yaml``, or a numbered one for a run that is resumed."""
-        with atomic_write(RunFolder(Path(trainer.default_root_dir)).new_config()) as part:
+        run = RunFolder(Path(trainer.default_root_dir))
+        with atomic_write(run.new_config()) as part:
             part.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8")
+        for logger in trainer.loggers:  # which hear the model's own parameters from Lightning
+            logger.log_hyperparams(run.remembered())
 
 
 class CatDogCLI(LightningCLI):
     """Parses the arguments of one stage and builds its model, datamodule and trainer.
 
-    A value that is given twice is taken in this order: command line, configuration file, checkpoint, default.
+    A value that is given twice is taken in this order: command line, configuration file, the run of the
+    checkpoint, the checkpoint, default.
 
     Args:
         stage: ``fit``, ``validate`` or ``test``.
@@ -68,12 +81,17 @@ class CatDogCLI(LightningCLI):
     def __init__(self, stage: str, argv: Sequence[str]) -> None:
         silence()
         keep_memory()
+        for logger in (CSVLogger, TensorBoardLogger):
+            make_save_dir_optional(logger)
+        if getattr(rank_zero_only, "rank", 0) != 0:  # one of several processes, of which the first one prints
+            sys.stdout = StringIO()
         self.stage = stage
         words = canonical(argv, class_path)
         self.checkpoint_path = self._find_checkpoint(words)
         self.checkpoint = read_checkpoint(self.checkpoint_path) if self.checkpoint_path else None
         self.run_folder = RunFolder(self.checkpoint_path.parent if self.checkpoint_path else ROOT)
-        self.epoch_seed = EpochSeed()
+        self.remembered = self._remembered()
+        self.history, self.epoch_seed = History(), EpochSeed()
         super().__init__(
             Classifier,
             CatDogDataModule,
@@ -100,21 +118,30 @@ class CatDogCLI(LightningCLI):
         if which is None and self.stage == "fit":
             return None
         model = option_value(words, "model")
-        return find_checkpoint(which or "best", model_name(model) if model else None)
+        root = Path(option_value(words, "trainer.default_root_dir") or ROOT)
+        return find_checkpoint(which or "best", model_name(model) if model else None, root)
+
+    def _remembered(self) -> dict[str, Any]:
+        run = RunFolder.of(self.checkpoint_path) if self.checkpoint_path else None
+        values = run.remembered() if run else {}
+        if self.stage == "fit":
+            return values
+        # How long to train, and on how much, says nothing of a test.
+        return {key: value for key, value in values.items() if re.match(r"data\.|trainer\.precision", key)}
 
     def _callbacks(self) -> list[Callback]:
         """Return the callbacks that are always there; Lightning appends them to the configured ones."""
         if self.stage == "fit":
-            return [History(), self.epoch_seed, LastCheckpoint()]
+            return [self.history, self.epoch_seed, LastCheckpoint()]
         if self.stage == "validate":
             return []
-        # Only a test waits for pandas and scikit-learn, which take as long to import as half of torch.
+        # Only a test waits for pandas.
         from catdog_pl.report.evaluation import Evaluation
 
         return [Evaluation(self.run_folder.path / "test.csv")]
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the callbacks' groups and ``--ckpt_path``; take defaults from the checkpoint."""
+        """Add the callbacks' groups and ``--ckpt_path``; take defaults from the checkpoint and its run."""
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_argument(
@@ -129,6 +156,9 @@ class CatDogCLI(LightningCLI):
         parser.set_defaults({"model": {"class_path": class_path("basic")}})
         if self.checkpoint is not None:
             parser.set_defaults(checkpoint_defaults(self.checkpoint))
+        for key, value in self.remembered.items():
+            with suppress(KeyError):  # an option of another version
+                parser.set_defaults({key: value})
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse the words.
@@ -153,11 +183,27 @@ class CatDogCLI(LightningCLI):
                     f"checkpoint {self.checkpoint_path} holds the model {self.checkpoint[NOTE]['model']}, "
                     f"--model asks for {name}; leave --model out, or give a checkpoint of {name}"
                 )
-            for line in compare(self.checkpoint, self.config.model.init_args.as_dict(), self.checkpoint_path):
-                print(line)
+            lines = compare(self.checkpoint, self.config.model.init_args.as_dict(), self.checkpoint_path)
+            for line in [*lines, *self._compare_run()]:
+                rank_zero_only(print)(line)
         check_accelerator(self.config.trainer.accelerator)
         if self.stage == "fit":
             self.run_folder = self._fit_folder(name)
+
+    def _compare_run(self) -> list[str]:
+        """Return lines that tell which options differ from those of the checkpoint's run.
+
+        Raises:
+            CatDogError: the run's photographs are gone, and no others were given.
+        """
+        lines = []
+        for key, old in self.remembered.items():
+            new = self.config.get(key)
+            if str(new) != str(old):
+                lines.append(f"  {key}: {new} instead of the run's {old}")
+            elif key == "data.root" and not Path(new).is_dir():
+                raise CatDogError(f"{new}: the run's photographs are not there any more; give --root FOLDER")
+        return lines
 
     def _fit_folder(self, model: str) -> RunFolder:
         """Return the folder to train in: that of the run whose last checkpoint is given, or a new one."""
@@ -166,7 +212,13 @@ class CatDogCLI(LightningCLI):
         if resumed and self.checkpoint_path and self.checkpoint_path.name == LAST:
             return resumed
         if self.config.checkpoint.dirpath:
-            return RunFolder.at("--checkpoint.dirpath", self.config.checkpoint.dirpath)
+            folder = RunFolder.at("--checkpoint.dirpath", self.config.checkpoint.dirpath)
+            if (folder.path / LAST).exists():
+                raise CatDogError(
+                    f"--checkpoint.dirpath {folder.path} holds a run already; give another folder, or resume "
+                    f"it with: {program()} fit --ckpt_path {shlex.quote(str(folder.path / LAST))}"
+                )
+            return folder
         root = RunFolder.at("--trainer.default_root_dir", self.config.trainer.default_root_dir)
         # Only one of several processes makes the folder; Lightning tells the others where it is.
         return RunFolder.create(model, root.path) if getattr(rank_zero_only, "rank", 0) == 0 else root
@@ -177,6 +229,11 @@ class CatDogCLI(LightningCLI):
         Raises:
             CatDogError: a value is refused.
         """
+        # Only for now: the saved configuration must not send the logs of another run into this one's folder.
+        loggers = [logger for logger in as_list(self.config.trainer.logger) if isinstance(logger, Namespace)]
+        given = [logger.clone() for logger in loggers]
+        for logger in loggers:
+            write_into(self.run_folder.path, logger.get("init_args", {}))
         try:
             super().instantiate_classes()
         except BaseException as error:
@@ -184,6 +241,9 @@ class CatDogCLI(LightningCLI):
             if isinstance(error, TypeError | ValueError | MisconfigurationException):
                 raise refusal(error) from error
             raise
+        finally:
+            for logger, before in zip(loggers, given, strict=True):
+                logger.update(before)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the run's folder, whole checkpoints, and a progress bar on a terminal."""
@@ -215,7 +275,7 @@ class CatDogCLI(LightningCLI):
         is_alone = self.stage == "fit" and self.trainer.is_global_zero
         try:
             with self.run_folder.lock() if is_alone else nullcontext():
-                return method(
+                result = method(
                     self.model,
                     datamodule=self.datamodule,
                     ckpt_path=self.checkpoint_path,
@@ -232,12 +292,24 @@ class CatDogCLI(LightningCLI):
             if self.stage != "fit" or self.checkpoint_path is None or self.epoch_seed.has_begun:
                 raise
             raise unrestorable(error, self.checkpoint_path) from error
-        except (CatDogError, RuntimeError, OSError, EOFError) as error:
+        except (CatDogError, ImportError, RuntimeError, OSError, EOFError) as error:
             if isinstance(error, UsageError) or (line := failure(error, self.run_folder.path)) is None:
                 raise
             raise CatDogError(f"{line}{self._how_to_resume()}") from error
         finally:
             self.run_folder.remove_if_empty()
+        if is_alone and self.history.rows and (reason := divergence(self.history.rows[-1])):
+            raise CatDogError(self._diverged(reason))
+        return result
+
+    def _diverged(self, reason: str) -> str:
+        good = best_checkpoint(self.trainer) or self.checkpoint_path
+        start = f" --ckpt_path {shlex.quote(str(good))}" if good else ""
+        rate = min(float(self.model.learning_rate), 1e-3) / 10
+        return (
+            f"The training diverged in epoch {self.history.rows[-1]['epoch']}: {reason}. No checkpoint holds "
+            f"that epoch; try a smaller step: {program()} fit{start} --learning_rate {rate:g}"
+        )
 
     def _interrupted(self) -> Interrupted:
         signum = signal.SIGTERM if self.trainer.received_sigterm else signal.SIGINT
@@ -248,7 +320,8 @@ class CatDogCLI(LightningCLI):
         last = self.run_folder.path / LAST
         if self.stage != "fit" or not last.is_file():
             return ""
-        return f"; the epochs before are saved, resume with: {program()} fit --ckpt_path {last}"
+        command = f"{program()} fit --ckpt_path {shlex.quote(str(last))}"
+        return f"; the epochs before are saved, resume with: {command}"
 
 
 def checkpoint_defaults(checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -266,11 +339,29 @@ def known_keys(parser: LightningArgumentParser, error: str) -> list[str]:
     """Return the canonical keys that the parser takes, with those of the model that its error speaks of."""
     keys = list(parser.get_defaults(skip_validation=True).keys(branches=True))
     named = re.search(r"given class_path '([^']+)'", error)
-    if not named:
+    try:
+        own = signature(model_class(model_name(named[1] if named else ""))).parameters
+    except UsageError:  # it speaks of no model
         return keys
-    own = inspect.signature(model_class(model_name(named[1]))).parameters
     others = [key for key in keys if not key.startswith("model.init_args.")]
     return others + [f"model.init_args.{name}" for name in own]
+
+
+def make_save_dir_optional(logger: type[Logger]) -> None:
+    """Let a logger be chosen without its ``save_dir``, which is the run's folder then."""
+    init: Any = logger.__init__
+    if signature(logger).parameters["save_dir"].default is Parameter.empty:
+        init.__defaults__ = (None, *init.__defaults__)
+
+
+def write_into(folder: Path, options: Any) -> None:
+    """Set where a logger writes, if its options leave it open."""
+    if "save_dir" in options and options["save_dir"] in (None, ".", "./mlruns"):
+        options["save_dir"] = str(folder)
+    if "tracking_uri" in options and not options["tracking_uri"]:  # MLflow 3 takes no plain folder any more
+        Path(options["save_dir"]).mkdir(parents=True, exist_ok=True)
+        options["tracking_uri"] = f"sqlite:///{options['save_dir']}/mlflow.db"
+        options["artifact_location"] = options["artifact_location"] or f"{options['save_dir']}/mlruns"
 
 
 def as_list(value: Any) -> list[Any]:
@@ -285,11 +376,17 @@ def refusal(error: Exception) -> CatDogError:
         if isinstance(cause, CatDogError):
             return cause
         cause = cause.__cause__ or cause.__context__
-    return UsageError(first_line(error))
+    text = str(error)
+    return UsageError(parse_message(text, []) if "Does not validate" in text else first_line(error))
 
 
 def unrestorable(error: Exception, path: Path) -> CatDogError:
     """Return what Lightning meant that stumbled over the progress in a checkpoint."""
+    if "contains only the model" in str(error):
+        return CatDogError(
+            f"Checkpoint {path} holds only weights (save_weights_only), with which no training resumes; "
+            f"use the run's {LAST}"
+        )
     return CatDogError(
         f"Checkpoint {path} cannot be resumed: its record of epochs and steps is not as fit writes it "
         f"({type(error).__name__}: {first_line(error)}); use another copy, or start without --ckpt_path"
@@ -310,6 +407,8 @@ def failure(error: Exception, run: Path) -> str | None:
     text = str(error).strip()
     if isinstance(error, CatDogError):
         return text
+    if isinstance(error, ImportError):
+        return missing_package(text)
     # A worker process hands our error over as text behind its traceback: the last line, after its class.
     if text.startswith("Caught ") and (ours := re.match(r"catdog_pl\.[\w.]+: (.*)", text.splitlines()[-1])):
         return ours[1]

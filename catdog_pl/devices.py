@@ -1,5 +1,7 @@
-"""The word after ``--accelerator``: whether this machine has it, and the device that it means."""
+"""Devices: what the word after ``--accelerator`` means here, and which of them compute in bfloat16."""
 
+import platform
+from functools import cache
 from typing import TYPE_CHECKING
 
 from catdog_pl.errors import UsageError
@@ -47,6 +49,26 @@ def find_device(word: str) -> "torch.device":
         kind = {"cuda": "CUDA GPU", "mps": "Apple GPU"}.get(word, "GPU")
         raise UsageError(f"--accelerator {word}: PyTorch finds no {kind} on this machine; use cpu or auto")
     return gpu
+
+
+@cache
+def bfloat16_is_fast(device: "torch.device") -> bool:
+    """Return whether the device has bfloat16 units, so that bfloat16 pays.
+
+    A processor without them is about 130 times slower in bfloat16 than in float32 (measured with AVX2).
+    """
+    import torch
+
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return True
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return True
+    # oneDNN says yes to every processor with AVX-512, and most of those only emulate bfloat16.
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _unknown(word: str, valid: "set[str] | tuple[str, ...]") -> UsageError:

@@ -83,6 +83,8 @@ def silence() -> None:
         r"Checkpoint directory .* exists and is not empty",  # the run's own folder, which holds its config
         r"The '\w+_dataloader' does not have many workers",  # batches are copies from memory
         r"The dirpath has changed from",  # a run that starts from another's checkpoint has a best of its own
+        r"The number of training batches \(\d+\) is smaller",  # ours are logged once an epoch
+        r"Starting from v1.9.0, `tensorboardX` has been removed",  # --trainer.logger true finds what there is
     ):
         warnings.filterwarnings("ignore", message=message)
 

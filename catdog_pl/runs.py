@@ -1,15 +1,19 @@
 """The folder of a run, ``checkpoints/<model>/<run>/``, and which run is the newest."""
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from types import NoneType
+from typing import Any, Self
 
+import yaml
 from filelock import FileLock, Timeout
 
-from catdog_pl.errors import CatDogError, UsageError
+from catdog_pl.errors import CatDogError, UsageError, first_line
 from catdog_pl.io.files import is_url
 
 ROOT = Path("checkpoints")
@@ -17,6 +21,20 @@ BEST = "best.ckpt"
 LAST = "last.ckpt"
 ALIASES = {"best": BEST, "last": LAST}
 """The words that stand for a checkpoint of the newest run."""
+
+
+REMEMBERED = re.compile(
+    r"seed_everything"
+    r"|data\.(?!image_size$|resize$)\w+"  # those two are the checkpoint's
+    r"|early_stopping\.\w+"
+    r"|checkpoint\.(?!dirpath$)\w+"  # a run may have been moved
+    r"|trainer\.(precision|(max|min)_(epochs|steps|time)|gradient_clip_\w+|accumulate_grad_batches"
+    r"|val_check_interval|check_val_every_n_epoch|limit_(train|val)_batches|overfit_batches)"
+).fullmatch
+"""The options that ``validate``, ``test`` and a resumed ``fit`` take from the run: how it was made.
+
+Plain values only, never a class. Where it runs (accelerator, devices) is the user's to say each time.
+"""
 
 
 @dataclass(frozen=True)
@@ -66,6 +84,30 @@ class RunFolder:
         """Return the run that wrote a checkpoint, or None where it lies in no run's folder."""
         return cls(checkpoint.parent) if (checkpoint.parent / "config.yaml").is_file() else None
 
+    def remembered(self) -> dict[str, Any]:
+        """Return how the run was made: the values of `REMEMBERED` in its newest configuration, by key.
+
+        Raises:
+            CatDogError: the configuration cannot be read.
+        """
+        configs = sorted(
+            self.path.glob("config*.yaml"), key=lambda path: (path.stat().st_mtime_ns, path.name)
+        )
+        try:
+            config = yaml.safe_load(configs[-1].read_text(encoding="utf-8")) or {}
+            values = {"seed_everything": config.get("seed_everything")}
+            for group in ("data", "trainer", "early_stopping", "checkpoint"):
+                values |= {f"{group}.{name}": value for name, value in config.get(group, {}).items()}
+        except (AttributeError, OSError, RecursionError, ValueError, yaml.YAMLError) as error:
+            raise CatDogError(
+                f"{configs[-1]} cannot be read ({first_line(error)}), so that it is unknown how the run was "
+                "made; mend it, or copy the checkpoint to another folder"
+            ) from error
+        is_plain = (str, int, float, NoneType)
+        return {
+            key: value for key, value in values.items() if isinstance(value, is_plain) and REMEMBERED(key)
+        }
+
     def new_config(self) -> Path:
         """Return ``config.yaml``, or ``config-2.yaml``, ... after a resume: none is overwritten."""
         path, i = self.path / "config.yaml", 1
@@ -86,9 +128,11 @@ class RunFolder:
         lock = FileLock(self.path / ".lock", timeout=0)
         try:
             with lock:
-                yield
-                with suppress(OSError):  # where filelock does not remove it
-                    Path(lock.lock_file).unlink()
+                try:
+                    yield
+                finally:
+                    with suppress(OSError):  # filelock itself leaves it there on some systems
+                        Path(lock.lock_file).unlink()
         except Timeout as error:
             raise CatDogError(
                 f"Another process trains in {self.path}; wait for its end, or start a new run "
@@ -131,6 +175,6 @@ def existing(path: str) -> Path:
     """
     if is_url(path):
         raise CatDogError(f"Checkpoint {path}: only local files are read; download it first")
-    if not Path(path).is_file():
+    if not os.path.exists(path):  # what is there is judged by its reader
         raise CatDogError(f"Checkpoint {path}: there is no such file; give a path, best or last")
     return Path(path)

@@ -57,6 +57,9 @@ COMMON = (
 SHORT_FORMS = {option.name: option.key for option in COMMON if option.name != option.key}
 """What may be typed -> the key of the parser."""
 
+NAMESAKES = ("EarlyStopping", "ModelCheckpoint")
+"""Callbacks of Lightning's whose plain name is also one of ours."""
+
 OTHER_NAMES = {
     "lr": "learning_rate",
     "epochs": "max_epochs",
@@ -103,6 +106,9 @@ def canonical(argv: Sequence[str], class_path: Callable[[str], str]) -> list[str
     Raises:
         UsageError: a word belongs to no option, or a model name is unknown.
     """
+    for word in argv:
+        if re.search("[\udc80-\udcff]", word):  # how Python keeps bytes that are not UTF-8
+            raise UsageError(f"{word} is not UTF-8, in which configuration files are written; rename it")
     options = [_expand(option, values, class_path) for option, values in grouped(argv)]
     # sorted() is stable: within a rank the order stays, so that the last of two values wins.
     return [word for _, word in sorted(options, key=lambda ranked: ranked[0])]
@@ -132,6 +138,8 @@ def _expand(option: str, values: list[str], class_path: Callable[[str], str]) ->
         raise UsageError(f"{option} takes one value, got {' '.join(values)}; write lists as [a,b]")
     key = {"-h": "help", "-c": "config"}.get(option, option.removeprefix("--"))
     key = SHORT_FORMS.get(key, key)
+    if key.rstrip("+") == "trainer.callbacks" and values and values[0] in NAMESAKES:
+        values = [f"lightning.pytorch.callbacks.{values[0]}"]
     if key == "model" and values:
         values = [class_path(values[0])]
     rank = {"config": 0, "model": 1}.get(key, 2)
@@ -159,11 +167,25 @@ def parse_message(error: str, known: Sequence[str]) -> str:
             return f"--model.{nested[1]} {nested[2]}: not a valid value; see --help"
         own = [key for key in known if key.startswith("model.init_args.")]
         return f"--model.{nested[1]} is no option of this model{nearest(nested[1], own)}; see --help"
+    if problem := re.search(
+        r"Problem with given class_path '(?:[\w.]*\.)?(\w+)': (.*?)(?= - Expected | Given value |$)", text
+    ):
+        return f"{problem[1]}: {missing_package(problem[2]) or problem[2]}"
+    if other := re.match(
+        r"Does not validate.* Errors: - (?!Expected)(.*?) - Expected .*class_path='(?:[\w.]*\.)?(\w+)'", text
+    ):
+        return f"{other[2]}: {other[1]}"
     if union := re.match(r'Parser key "([^"]+)": .*Subtypes: \[(.*?)\] .*Given value: (.*)', text):
         return f"--{union[1]} {union[3]}: not a valid {readable(union[2])}"
     if single := re.match(r'Parser key "([^"]+)": Expected an? (.*?)\. Got value: (.*)', text):
         return f"--{single[1]} {single[3]}: not a valid {readable(single[2])}"
     return text.replace('Parser key "', "--").replace('":', ":")
+
+
+def missing_package(error: str) -> str | None:
+    """Return what Lightning says of a package that is not installed as one line, or None."""
+    hints = re.findall(r"Requirement '([\w-]+)[^']*' not met. HINT: Try running `(pip install [^`]+)`", error)
+    return f"the package {hints[-1][0]} is missing; install it with: {hints[-1][1]}" if hints else None
 
 
 def nearest(key: str, known: Sequence[str]) -> str:
@@ -182,4 +204,4 @@ def nearest(key: str, known: Sequence[str]) -> str:
 def readable(subtypes: str) -> str:
     """Return a union's types in plain words: ``<class 'int'>, <class 'NoneType'>`` -> ``int or null``."""
     names = re.sub(r"<class '([^']+)'>", r"\1", subtypes).replace("NoneType", "null")
-    return " or ".join(part.strip().removeprefix("typing.") for part in names.split(", "))
+    return " or ".join(re.sub(r"[\w.]+\.(?=\w)", "", part.strip()) for part in names.split(", "))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from catdog_pl.devices import check_accelerator, find_device
+from catdog_pl.devices import bfloat16_is_fast, check_accelerator, find_device
 from catdog_pl.errors import UsageError
 
 
@@ -41,3 +41,34 @@ def test_what_only_lightning_knows_is_left_to_it() -> None:
     check_accelerator(object())
     with pytest.raises(UsageError, match="--accelerator tpu: there is no such accelerator"):
         find_device("tpu")
+
+
+@pytest.mark.parametrize(
+    ("machine", "onednn", "avx512_bf16", "amx", "is_fast"),
+    [
+        ("x86_64", False, False, False, False),  # AVX2
+        ("x86_64", True, False, False, False),  # AVX-512 without bfloat16, which oneDNN emulates
+        ("x86_64", True, True, False, True),
+        ("AMD64", True, False, True, True),
+        ("aarch64", False, False, False, False),
+        ("aarch64", True, False, False, True),
+    ],
+)
+def test_processors_that_have_bfloat16(
+    machine: str, onednn: bool, avx512_bf16: bool, amx: bool, is_fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: onednn)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert bfloat16_is_fast.__wrapped__(torch.device("cpu")) is is_fast
+
+
+def test_gpus_that_have_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+    assert not bfloat16_is_fast.__wrapped__(torch.device("cuda"))  # a T4 emulates it
+    assert bfloat16_is_fast.__wrapped__(torch.device("mps"))
+
+
+def test_this_machines_answer_needs_no_new_pytorch() -> None:
+    assert bfloat16_is_fast(torch.device("cpu")) in (True, False)

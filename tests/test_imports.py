@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "data.prepare": {"errors", "process", "io", "data", "data.sample", "data.prepare.config"},
     "data.prepare.config": {"errors", "arguments"},
     "keras": {"errors", "io"},
-    "models": {"errors", "io", "keras"},
+    "models": {"errors", "process", "devices", "io", "keras"},
     "runs": {"errors", "process", "io"},
     "callbacks": {"errors", "process", "io", "runs"},
     "predict": {"errors", "process", "devices", "io", "data", "models", "runs"},

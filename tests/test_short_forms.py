@@ -28,6 +28,11 @@ def test_the_order_of_the_words_does_not_matter() -> None:
     assert canonical(words, class_path) == expected
 
 
+def test_names_that_are_not_utf_8_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"^caf\\udce9 is not UTF-8, .*; rename it$"):
+        canonical(["--root", "caf\udce9"], class_path)
+
+
 def test_of_two_values_the_last_wins_and_files_keep_their_order() -> None:
     typed = ["--seed", "1", "--config", "a", "--seed_everything=2", "--config", "b", "--print_config"]
     words = canonical(typed, class_path)

@@ -1,6 +1,8 @@
 """Which checkpoints a fit keeps, and how they are written."""
 
 import os
+import shutil
+from datetime import timedelta
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -9,14 +11,15 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.callbacks import ModelCheckpoint as LightningModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor
 
-from catdog_pl.callbacks.training import Mode, resolve_mode
+from catdog_pl.callbacks.training import EpochMetrics, Mode, divergence, resolve_mode
 from catdog_pl.io.files import atomic_write
 from catdog_pl.runs import BEST, LAST
 
 
-class ModelCheckpoint(LightningModelCheckpoint):
-    """Lightning's keeper of the best checkpoint, in the run's folder.
+class ModelCheckpoint(EpochMetrics, LightningModelCheckpoint):
+    """Lightning's keeper of the best checkpoint, in the run's folder; an epoch that diverged is never kept.
 
     A run whose folder was moved keeps its best: Lightning forgets the best score where the folder has another
     name, and lets the next epoch replace the best checkpoint, however bad it is. The name stays Lightning's:
@@ -26,7 +29,12 @@ class ModelCheckpoint(LightningModelCheckpoint):
         monitor: train_loss, train_acc, val_loss or val_acc; null keeps the last epoch.
         mode: min, max, or auto: max for an accuracy and min for a loss, as in Keras.
         filename: name of the file, without its ending; may hold metrics as ``{epoch}`` or ``{val_loss:.2f}``.
-        save_on_train_epoch_end: whether to save at the end of an epoch, or after each validation.
+            Where several are kept, ``best`` means ``{epoch}-{step}``. ``best.ckpt`` is the best in any case.
+        save_top_k: how many of the best are kept; -1 keeps all, 0 none.
+        every_n_train_steps: save after so many steps instead of epochs.
+        train_time_interval: save after so much time instead of epochs.
+        save_on_train_epoch_end: whether to save at the end of an epoch, or after each validation; null means
+            the end of an epoch, unless steps or time are given.
         enable_version_counter: whether a file of that name is kept and the new one numbered.
         kwargs: as for Lightning's.
 
@@ -39,15 +47,24 @@ class ModelCheckpoint(LightningModelCheckpoint):
         monitor: str | None = "val_loss",  # without it "best" would mean "last"
         mode: Mode = "auto",
         filename: str | None = Path(BEST).stem,
-        # At the end of the epoch, after its history row: a resumed run then starts at the next epoch.
-        save_on_train_epoch_end: bool = True,
+        save_top_k: int = 1,
+        every_n_train_steps: int | None = None,
+        train_time_interval: timedelta | None = None,
+        save_on_train_epoch_end: bool | None = None,
         enable_version_counter: bool = False,  # each run has its own folder, so best.ckpt is this run's
         **kwargs: Any,
     ) -> None:
+        # At the end of the epoch, after its history row: a resumed run then starts at the next epoch.
+        # With steps or time, what is due at the last step waits for the validation's metrics.
+        if save_on_train_epoch_end is None:
+            save_on_train_epoch_end = not every_n_train_steps and train_time_interval is None
         super().__init__(
             monitor=monitor,
             mode=resolve_mode("checkpoint", monitor, mode),
-            filename=filename,
+            filename=None if filename == Path(BEST).stem and save_top_k not in (0, 1) else filename,
+            save_top_k=save_top_k,
+            every_n_train_steps=every_n_train_steps,
+            train_time_interval=train_time_interval,
             save_on_train_epoch_end=save_on_train_epoch_end,
             enable_version_counter=enable_version_counter,
             **kwargs,
@@ -57,6 +74,16 @@ class ModelCheckpoint(LightningModelCheckpoint):
         """Save into the run's folder, unless another was given."""
         self.dirpath = self.dirpath or trainer.default_root_dir
         super().setup(trainer, pl_module, stage)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the epoch where it has the metric and did not diverge."""
+        metrics = self.epoch_metrics(trainer)
+        if not divergence(metrics) and (self.monitor is None or self.monitor in metrics):
+            super().on_train_epoch_end(trainer, pl_module)
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        """Return whether a value is among the best, which none of a training that diverged is."""
+        return not divergence(trainer.callback_metrics) and super().check_monitor_top_k(trainer, current)
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -68,16 +95,51 @@ class ModelCheckpoint(LightningModelCheckpoint):
             checkpoint["callbacks"][self.state_key] = moved_state(state, folder)
 
 
-class LastCheckpoint(Checkpoint):
-    """Writes ``last.ckpt`` into the run's folder after every epoch.
+class LastCheckpoint(EpochMetrics, Checkpoint):
+    """Writes ``last.ckpt`` into the run's folder after every epoch, and lets ``best.ckpt`` be the best.
 
-    ``save_last`` of the callback that keeps the best would write it only in epochs that were the best.
+    ``save_last`` of the callback that keeps the best would write it only in epochs that were the best. An
+    epoch that diverged is not written: the last good one is what a run can resume from.
     """
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the epoch."""
-        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            trainer.save_checkpoint(Path(trainer.default_root_dir) / LAST)
+        """Save the epoch, and link the best where it has another name."""
+        if trainer.fast_dev_run or divergence(self.epoch_metrics(trainer)):  # type: ignore[attr-defined]
+            return
+        folder = Path(trainer.default_root_dir)
+        trainer.save_checkpoint(folder / LAST)
+        best = best_checkpoint(trainer)
+        if trainer.is_global_zero and best and best.parent.resolve() == folder.resolve():
+            link(best, folder / BEST)
+
+
+def model_checkpoint(trainer: Trainer) -> ModelCheckpoint | None:
+    """Return the trainer's own `ModelCheckpoint`; a user may have added others."""
+    return next(
+        (keeper for keeper in trainer.checkpoint_callbacks if isinstance(keeper, ModelCheckpoint)), None
+    )
+
+
+def best_checkpoint(trainer: Trainer) -> Path | None:
+    """Return the best checkpoint's file, or None."""
+    keeper = model_checkpoint(trainer)
+    path = Path(keeper.best_model_path) if keeper and keeper.best_model_path else None
+    return path if path and path.is_file() else None
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name; it is copied where the file system knows no links.
+
+    Raises:
+        CatDogError: the folder cannot be written.
+    """
+    if target.exists() and source.samefile(target):
+        return
+    with atomic_write(target) as part:
+        try:
+            os.link(source, part)
+        except OSError:
+            shutil.copyfile(source, part)
 
 
 def moved_state(state: dict[str, Any], folder: str) -> dict[str, Any]:

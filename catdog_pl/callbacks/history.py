@@ -1,25 +1,30 @@
 """The history of a fit: a line per epoch as Keras prints it, and ``metrics.csv``."""
 
 import csv
+import shlex
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint as LightningModelCheckpoint
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
-from catdog_pl.callbacks.training import METRICS, EarlyStopping
+from catdog_pl.callbacks.checkpoint import best_checkpoint, model_checkpoint
+from catdog_pl.callbacks.training import METRICS, EpochMetrics, divergence
+from catdog_pl.errors import CatDogError
 from catdog_pl.io.files import atomic_write
 from catdog_pl.process import program
+from catdog_pl.runs import LAST, find_checkpoint
 
 KERAS_NAMES = {"train_loss": "loss", "train_acc": "acc"}
 """What Keras prints for a metric where it differs from ours."""
 
 
-class History(Callback):
+class History(EpochMetrics):
     """One line per finished epoch, as Keras prints it, and the same numbers in the run's ``metrics.csv``.
 
     The rows are part of the checkpoint: a resumed run writes the file anew from them, so that no epoch
@@ -34,7 +39,10 @@ class History(Callback):
         self._epoch_start = self._fit_start = time.perf_counter()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print where the training runs and where its files go."""
+        """Print where the training runs and where its files go.
+
+        ``pl_module.print`` gives a line to the progress bar, which loses it while no bar is drawn.
+        """
         self._fit_start = time.perf_counter()
         device = trainer.strategy.root_device
         name = (
@@ -42,37 +50,35 @@ class History(Callback):
             if device.type == "cuda"
             else f"{torch.get_num_threads()} threads"
         )
-        pl_module.print(
-            f"Training on {trainer.num_devices} x {device.type} ({name}), precision {trainer.precision}"
-        )
-        pl_module.print(f"Files of this run: {trainer.default_root_dir}")
+        if trainer.is_global_zero:
+            devices = f"{trainer.num_devices} x {device.type}"
+            print(f"Training on {devices} ({name}), precision {trainer.precision}")
+            print(f"Files of this run: {trainer.default_root_dir}")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the epoch's clock."""
+        super().on_train_epoch_start(trainer, pl_module)
         self._epoch_start = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the epoch's line and write the file."""
-        metrics = {
-            name: float(trainer.callback_metrics[name])
-            for name in METRICS
-            if name in trainer.callback_metrics
-        }
-        row = {
-            "epoch": trainer.current_epoch + 1,
-            "seconds": time.perf_counter() - self._epoch_start,
-        } | metrics
-        self.rows.append(row)
+        metrics = self.epoch_metrics(trainer)
+        if not metrics:  # the rest of an epoch that was saved after its last step
+            return
+        epoch, seconds = trainer.current_epoch + 1, time.perf_counter() - self._epoch_start
+        row = {"epoch": epoch, "seconds": seconds} | metrics
+        # An epoch that max_steps or max_time cut short is continued by a resume.
+        self.rows = [*(old for old in self.rows if old["epoch"] < epoch), row]
         pl_module.print(epoch_line(row, trainer.max_epochs))
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             write_rows(Path(trainer.default_root_dir) / "metrics.csv", self.rows)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print how long it took, which epoch was best, why it stopped, and what to type next."""
-        minutes = (time.perf_counter() - self._fit_start) / 60
-        pl_module.print(f"It takes {minutes:.2f} min to train the model")
-        for line in closing_lines(self.rows, trainer):
-            pl_module.print(line)
+        if trainer.is_global_zero:
+            minutes = (time.perf_counter() - self._fit_start) / 60
+            print(f"It takes {minutes:.2f} min to train the model")
+            print("\n".join(closing_lines(self.rows, trainer)))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows, for the checkpoint."""
@@ -92,39 +98,70 @@ def epoch_line(row: Mapping[str, float], max_epochs: int | None) -> str:
 
 def closing_lines(rows: list[dict[str, float]], trainer: Trainer) -> list[str]:
     """Return the best epoch, the reason to stop, and the next command."""
-    lines = []
-    scored = [row for row in rows if "val_loss" in row]
-    if scored:
-        best = min(scored, key=lambda row: row["val_loss"])
-        lines.append(
-            f"Best epoch: {best['epoch']} (val_loss {best['val_loss']:.4f}, val_acc {best['val_acc']:.4f})"
-        )
-    lines.append(f"Stopped because {reason_to_stop(trainer)}")
-    if (
-        isinstance(trainer.checkpoint_callback, LightningModelCheckpoint)
-        and trainer.checkpoint_callback.best_model_path
-    ):
-        lines.append(f"Next: {program()} test")
+    lines = [f"Best epoch: {best}"] if (best := best_epoch(rows, trainer)) else []
+    if not any("val_loss" in row for row in rows):
+        lines.append("There was no validation, so that no epoch is known to be the best")
+    lines.append(f"Stopped because {reason_to_stop(trainer, rows)}")
+    if not (rows and divergence(rows[-1])) and (command := next_command(trainer)):
+        lines.append(f"Next: {command}")
     return lines
 
 
-def reason_to_stop(trainer: Trainer) -> str:
+def best_epoch(rows: list[dict[str, float]], trainer: Trainer) -> str | None:
+    """Return the epoch in ``best.ckpt`` as ``3 (val_loss 0.6078, val_acc 0.6805)``, or None."""
+    keeper = model_checkpoint(trainer)
+    if keeper is None or keeper.monitor is None or keeper.best_model_score is None:
+        return None
+    score = float(keeper.best_model_score)
+    for row in rows:
+        if row.get(keeper.monitor) == score:
+            names = [
+                name for name in METRICS if name in row and (name == keeper.monitor or name[:4] == "val_")
+            ]
+            return f"{row['epoch']} ({', '.join(f'{name} {row[name]:.4f}' for name in names)})"
+    return None
+
+
+def next_command(trainer: Trainer) -> str | None:
+    """Return the command that tests the run's best checkpoint, or its last where there is no best."""
+    folder = Path(trainer.default_root_dir)
+    last = folder / LAST
+    checkpoint = best_checkpoint(trainer) or (last if last.is_file() else None)
+    if checkpoint is None:
+        return None
+    if checkpoint.parent.resolve() == folder.resolve():
+        checkpoint = folder / checkpoint.name  # as short as the user's own words
+    with suppress(CatDogError):
+        if find_checkpoint().samefile(checkpoint):  # what a test takes by itself
+            return f"{program()} test"
+    return f"{program()} test --ckpt_path {shlex.quote(str(checkpoint))}"
+
+
+def reason_to_stop(trainer: Trainer, rows: list[dict[str, float]]) -> str:
     """Return why a fit that has ended did not go on."""
-    stopper = trainer.early_stopping_callback
-    if isinstance(stopper, EarlyStopping):
+    if rows and (reason := divergence(rows[-1])):
+        return reason
+    for stopper in trainer.early_stopping_callbacks:
         if stopper.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
-            return f"{stopper.monitor} had not improved for {stopper.patience} epochs"
-        if stopper.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
-            return f"{stopper.monitor} is NaN; a smaller --learning_rate may help{retry(trainer)}"
-        if stopper.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
-            return str(stopper.stopping_reason_message)
-    return f"{trainer.current_epoch} epochs were done (max_epochs)"
+            epochs = "epoch" if stopper.patience == 1 else "epochs"
+            return f"{stopper.monitor} had not improved for {stopper.patience} {epochs}"
+        if stopper.stopping_reason is EarlyStoppingReason.STOPPING_THRESHOLD:
+            return f"{stopper.monitor} reached {stopper.stopping_threshold:g} (stopping_threshold)"
+        if stopper.stopping_reason is EarlyStoppingReason.DIVERGENCE_THRESHOLD:
+            return f"{stopper.monitor} passed {stopper.divergence_threshold:g} (divergence_threshold)"
+    if 0 < trainer.max_steps <= trainer.global_step:
+        return f"{count(trainer.global_step, 'step')} done (max_steps)"
+    if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch:
+        return f"{count(trainer.current_epoch, 'epoch')} done (max_epochs)"
+    timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
+    if any((left := timer.time_remaining()) is not None and left <= 0 for timer in timers):
+        return "its time was over (max_time)"
+    return "a callback asked for it"
 
 
-def retry(trainer: Trainer) -> str:
-    """Return how to continue from the best epoch of a training that went astray."""
-    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-    return f": {program()} fit --ckpt_path {best} --learning_rate RATE" if best else ""
+def count(number: int, noun: str) -> str:
+    """Return ``1 epoch was`` or ``2 epochs were``."""
+    return f"{number} {noun} was" if number == 1 else f"{number} {noun}s were"
 
 
 def write_rows(path: Path, rows: list[dict[str, float]]) -> None:

@@ -1,5 +1,7 @@
-"""How a training runs: the seed of each epoch, and when it stops."""
+"""How a training runs: the metrics of its epoch, the seed of each epoch, and when it stops."""
 
+import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -13,6 +15,42 @@ METRICS = ("train_loss", "train_acc", "val_loss", "val_acc")
 """What the models log once an epoch."""
 
 Mode = Literal["auto", "min", "max"]
+
+
+class EpochMetrics(Callback):
+    """Tells which metrics were measured in the running epoch.
+
+    ``Trainer.callback_metrics`` keeps those of an earlier validation, where not every epoch has one.
+    """
+
+    _was_validated = False
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the last epoch's validation."""
+        self._was_validated = False
+        super().on_train_epoch_start(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that this epoch has a validation."""
+        self._was_validated = not trainer.sanity_checking
+        super().on_validation_end(trainer, pl_module)
+
+    def epoch_metrics(self, trainer: Trainer) -> dict[str, float]:
+        """Return the epoch's metrics by name."""
+        return {
+            name: float(trainer.callback_metrics[name])
+            for name in METRICS
+            if name in trainer.callback_metrics and (self._was_validated or not name.startswith("val_"))
+        }
+
+
+def divergence(metrics: Mapping[str, Any]) -> str | None:
+    """Return what shows that a training diverged, such as ``val_loss is NaN``, or None."""
+    for name in METRICS:
+        value = float(metrics.get(name, 0.0))
+        if not math.isfinite(value):
+            return f"{name} is {'NaN' if math.isnan(value) else 'infinite'}"
+    return None
 
 
 class EpochSeed(Callback):
@@ -36,10 +74,11 @@ class EpochSeed(Callback):
         torch.manual_seed(self.seed + trainer.current_epoch)
 
 
-class EarlyStopping(LightningEarlyStopping):
+class EarlyStopping(EpochMetrics, LightningEarlyStopping):
     """Lightning's early stopping with the workshop's defaults; a resumed run obeys the patience it is given.
 
-    The name stays Lightning's: the state in checkpoints is found by it.
+    Epochs without validation are not counted, and any metric that is not finite stops the training. The name
+    stays Lightning's: the state in checkpoints is found by it.
 
     Args:
         monitor: train_loss, train_acc, val_loss or val_acc.
@@ -67,6 +106,15 @@ class EarlyStopping(LightningEarlyStopping):
             check_on_train_epoch_end=check_on_train_epoch_end,
             **kwargs,
         )
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop where the epoch diverged, or its metric has not improved for too long."""
+        metrics = self.epoch_metrics(trainer)
+        if self.check_finite and divergence(metrics):
+            trainer.should_stop = True
+            self.stopping_reason = EarlyStoppingReason.NON_FINITE_METRIC
+        elif self.monitor in metrics:
+            super().on_train_epoch_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best score and the count of epochs without a better one, but not why it stopped."""

@@ -48,6 +48,15 @@ def atomic_write(target: Path, advice: str = "make room, or choose another place
             part.unlink(missing_ok=True)
 
 
+def file_fault(path: Path) -> str | None:
+    """Return why a path is not that of a file, in words; None where it is."""
+    if os.path.isfile(path):  # unlike pathlib's, it answers for every name, also one that is too long
+        return None
+    if os.path.isdir(path):
+        return "it is a folder"
+    return "it is not a regular file" if os.path.exists(path) else "there is no such file"
+
+
 def write_error(target: object, error: Exception, advice: str) -> CatDogError:
     """Return the one error for a file that cannot be written.
 

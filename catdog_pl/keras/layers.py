@@ -115,7 +115,7 @@ def _rate(value: Any) -> float:
 def _rgb(value: Any) -> list[float]:
     """A number, or one number for each of R, G and B."""
     values = value if isinstance(value, list | tuple) and len(value) == 3 else [value] * 3
-    if not all(isinstance(v, int | float) for v in values):
+    if not all(isinstance(v, int | float) and abs(v) < 1e9 for v in values):
         raise ValueError("a number, or one for each of R, G and B")
     return [float(v) for v in values]
 

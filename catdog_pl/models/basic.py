@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from catdog_pl.errors import UsageError
 from catdog_pl.keras.nn import KerasFlatten, glorot_uniform_
-from catdog_pl.models.classifier import Classifier
+from catdog_pl.models.classifier import Classifier, ClassWeight
 from catdog_pl.models.convolution import ConvBlocks
 
 
@@ -25,6 +25,8 @@ class Basic(Classifier):
         optimizer: ``keras_rmsprop`` (Keras 3's rule) or the name of a class in ``torch.optim``.
         optimizer_args: further arguments of the optimizer, for example ``{"alpha": 0.9, "eps": 1e-7}``
             with ``RMSprop``, which is the rule of the Keras of 2018.
+        class_weight: ``balanced`` weighs the training loss of each photograph by n / (2 * n of its class),
+            so that a rare class counts as much as a frequent one. By default all photographs count alike.
 
     Raises:
         UsageError: the image is too small for that many blocks, or the optimizer is unknown.
@@ -42,8 +44,9 @@ class Basic(Classifier):
         learning_rate: float = 1e-3,
         optimizer: str = "keras_rmsprop",
         optimizer_args: dict[str, Any] | None = None,
+        class_weight: ClassWeight | None = None,
     ) -> None:
-        super().__init__(image_size, learning_rate, optimizer, optimizer_args)
+        super().__init__(image_size, learning_rate, optimizer, optimizer_args, class_weight)
         self.save_hyperparameters()
         side = output_side(image_size, len(filters))
         self.features = ConvBlocks(blocks(filters))

@@ -1,9 +1,16 @@
 """Checkpoints: read without trust, checked against their model, loaded, written, compared."""
 
+import inspect
 import re
+import reprlib
+import shlex
+import sys
+import types
+import typing
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
@@ -13,11 +20,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from catdog_pl.errors import CatDogError, CheckpointError, UsageError, first_line
-from catdog_pl.io.files import atomic_write
+from catdog_pl.io.files import atomic_write, file_fault
 from catdog_pl.models.classifier import FORMAT, NOTE, Classifier, DataSpec
-from catdog_pl.models.registry import checked, model_class
+from catdog_pl.models.registry import model_class
+from catdog_pl.process import program
 
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 LIGHTNING_VERSION = re.compile(r"[2-9]\.\d+\.\d+((a|b|rc|\.dev|\.post)\d+)*(\+\w+)?")
+
+WEIGHT_DTYPES = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
 
 PER_WEIGHT = {"mean_square", "square_avg", "exp_avg", "exp_avg_sq", "momentum_buffer"}
 """Entries of an optimizer's state that have the weight's shape; others, such as Adafactor's, are smaller."""
@@ -53,13 +64,19 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return _read(Path(path))[0]
 
 
-def save_checkpoint(model: Classifier, path: Path, optimizer: Optimizer | None = None) -> None:
+def save_checkpoint(
+    model: Classifier,
+    path: Path,
+    optimizer: Optimizer | None = None,
+    origin: dict[str, Any] | None = None,
+) -> None:
     """Write a checkpoint as ``fit`` would before its first epoch.
 
     Args:
         model: its weights, hyper-parameters and ``data_spec`` are written.
         path: the file, which is replaced if it is there.
         optimizer: the state that ``fit --ckpt_path`` starts with; a fresh one by default.
+        origin: where the weights are from and what is not proven of them, as plain values for the note.
 
     Raises:
         CatDogError: the file cannot be written; what was there is untouched.
@@ -75,6 +92,8 @@ def save_checkpoint(model: Classifier, path: Path, optimizer: Optimizer | None =
         "hyper_parameters": dict(model.hparams),
     }
     model.on_save_checkpoint(checkpoint)
+    if origin:
+        checkpoint[NOTE]["origin"] = origin
     with atomic_write(path) as part:
         torch.save(checkpoint, part)
 
@@ -89,12 +108,13 @@ def data_spec(checkpoint: dict[str, Any]) -> DataSpec:
     """Return what the checkpoint's model was trained on.
 
     Raises:
-        TypeError: a field is missing or unknown.
-        ValueError: there are not two class names.
+        CheckpointError: a field is missing, unknown or not valid.
     """
-    fields = dict(checkpoint[NOTE]["data"])
-    first, second = fields.pop("class_names")
-    return DataSpec(class_names=(str(first), str(second)), **fields)
+    fields = checkpoint[NOTE].get("data")
+    _check_values(DataSpec, fields, "data")
+    if len(fields.get("class_names", ())) != 2:
+        raise CheckpointError("it does not name two classes; use another copy")
+    return DataSpec(**{**fields, "class_names": tuple(fields["class_names"])})
 
 
 def progress(checkpoint: dict[str, Any]) -> str:
@@ -119,12 +139,15 @@ def compare(checkpoint: dict[str, Any], arguments: dict[str, Any], path: Path | 
             mean.
     """
     name = checkpoint[NOTE]["model"]
+    cls = model_class(name)
     lines = [f"From the checkpoint {path}: model {name}, {progress(checkpoint)}"]
-    for key, old in restore_arguments(checkpoint).items():
+    # A checkpoint of an earlier version lacks later arguments, whose defaults are what it was trained with.
+    defaults = {key: parameter.default for key, parameter in inspect.signature(cls).parameters.items()}
+    for key, old in (defaults | restore_arguments(checkpoint)).items():
         new = arguments.get(key)
         if _as_yaml(new) == _as_yaml(old):
             continue
-        if key not in model_class(name).TUNABLE:
+        if key not in cls.TUNABLE:
             raise UsageError(
                 f"{key} is {new}, the checkpoint {path} was trained with {old}; leave it out, or start "
                 "without --ckpt_path"
@@ -140,126 +163,172 @@ def _as_yaml(value: Any) -> Any:
 
 def _read(path: Path) -> tuple[dict[str, Any], Classifier]:
     """Return the checked contents, and the checkpoint's model on the meta device, without its weights."""
-    check_archive(path)
     try:
-        with warnings.catch_warnings(action="ignore"):  # of odd pickles, which the checks below judge
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = _unpickle(path)
+        _check_note(checkpoint)
+        model = _skeleton(checkpoint)
+        _check_weights(checkpoint.get("state_dict"), model)
+        _check_training(checkpoint, [p for p in model.parameters() if p.requires_grad])
+    except CheckpointError as error:
+        raise CheckpointError(f"Checkpoint {path}: {error}") from error
+    return checkpoint, model
+
+
+def _unpickle(path: Path) -> Any:
+    """Return what a file holds, which may be anything that is plain."""
+    _check_archive(path)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of odd pickles, which the other checks judge
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise CheckpointError(
+            "it holds more than plain values and tensors, and loading that could run foreign code; "
+            "give a file written by fit"
+        ) from error
     except Exception as error:  # torch raises half a dozen types for a broken or hostile file
         raise CheckpointError(
-            f"Checkpoint {path} cannot be read: {first_line(error)}; give a file written by fit"
+            f"it cannot be read ({first_line(error)}); give a file written by fit"
         ) from error
-    check_note(checkpoint, path)
+    if not all(_is_stored(tensor) for tensor in _tensors(content)):
+        raise CheckpointError("it holds a tensor with more elements than the file; use another copy")
+    return content
+
+
+def _check_archive(path: Path) -> None:
+    """Verify the checksums, which torch does not, and refuse a file that unpacks to more than its size."""
+    if fault := file_fault(path):
+        raise CheckpointError(f"{fault}; run fit first, or give the path of a file such as best.ckpt")
     try:
-        model = model_class(checkpoint[NOTE]["model"]).skeleton(**restore_arguments(checkpoint))
-    except (TypeError, ValueError, RuntimeError, CatDogError) as error:
-        raise CheckpointError(
-            f"Checkpoint {path} has hyper-parameters that do not fit its model: {first_line(error)}"
-        ) from error
-    check_weights(checkpoint.get("state_dict"), model, path)
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if fault := training_fault(checkpoint, trainable):
-        raise CheckpointError(
-            f"Checkpoint {path} has a training state that fit does not write: {fault}; use another copy"
-        )
-    return dict(checkpoint), model
-
-
-def check_archive(path: Path) -> None:
-    """Verify the checksums, which torch does not, and refuse a file that unpacks to more than its size.
-
-    Raises:
-        CheckpointError: as ``read_checkpoint``.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"Checkpoint {path}: there is no such file; run fit first, or give its path")
-    try:
+        with path.open("rb") as file:
+            names = {"config.json"} if file.read(8) == HDF5_MAGIC else set(ZipFile(path).namelist())
+        if "config.json" in names:
+            command = f"{program()} keras import {shlex.quote(str(path))}"
+            raise CheckpointError(f"it is a Keras file; make a checkpoint of it by: {command}")
         with ZipFile(path) as archive:
             if any(entry.compress_type != ZIP_STORED for entry in archive.infolist()):
-                raise CheckpointError(f"Checkpoint {path} is compressed, which fit never does; it is refused")
+                raise CheckpointError("it is compressed, which fit never does; give a file written by fit")
             damaged = archive.testzip()
     except (BadZipFile, OSError, EOFError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"Checkpoint {path} is not a checkpoint, or cut short ({error})") from error
+        raise CheckpointError(f"it is not a checkpoint, or cut short ({first_line(error)})") from error
     if damaged:
-        raise CheckpointError(f"Checkpoint {path} is damaged at {damaged}; use another copy")
+        raise CheckpointError(f"it is damaged at {damaged}; use another copy")
 
 
-def check_note(checkpoint: object, path: Path) -> None:
+def _check_note(checkpoint: Any) -> None:
     """Check that this project wrote the checkpoint, in a format that this version reads."""
     note = checkpoint.get(NOTE) if isinstance(checkpoint, dict) else None
-    if not isinstance(note, dict) or not isinstance(checkpoint, dict):
-        raise CheckpointError(f"Checkpoint {path} was not written by catdog_pl; give a file written by fit")
+    if not isinstance(note, dict):
+        raise CheckpointError("it was not written by catdog_pl; give a file written by fit")
     if not isinstance(note.get("format"), int) or note["format"] > FORMAT:
         raise CheckpointError(
-            f"Checkpoint {path} has format {note.get('format')!r}, this version reads up to {FORMAT}; "
+            f"it has format {reprlib.repr(note.get('format'))}, this version reads up to {FORMAT}; "
             "update catdog_pl"
         )
+    if not all(isinstance(checkpoint.get(key), int) for key in ("epoch", "global_step")):
+        raise CheckpointError("its epoch and global_step must be whole numbers; use another copy")
+
+
+def _skeleton(checkpoint: dict[str, Any]) -> Classifier:
+    """Return the checkpoint's model on the meta device, built only from values of the right kind."""
     try:
-        checked(note.get("model"))
-        image_size = data_spec(dict(checkpoint)).image_size
-        if image_size != checkpoint["hyper_parameters"]["image_size"]:
-            raise ValueError(f"image_size is both {image_size} and another")
-        if not all(isinstance(checkpoint[key], int) for key in ("epoch", "global_step")):
-            raise TypeError("epoch and global_step must be whole numbers")
-    except UsageError as error:
-        raise CheckpointError(f"Checkpoint {path}: {error}") from error
-    except (TypeError, KeyError, ValueError) as error:
-        raise CheckpointError(f"Checkpoint {path} does not say what it was trained on ({error})") from error
+        cls = model_class(checkpoint[NOTE].get("model"))
+        _check_values(cls.__init__, checkpoint.get("hyper_parameters"), "hyper_parameters")
+        model = cls.skeleton(**restore_arguments(checkpoint))
+    except CheckpointError:
+        raise
+    except (TypeError, ValueError, RuntimeError, CatDogError) as error:
+        raise CheckpointError(f"its hyper-parameters do not fit its model: {first_line(error)}") from error
+    if data_spec(checkpoint).image_size != model.data_spec.image_size:
+        raise CheckpointError("it names two image sizes; use another copy")
+    return model
 
 
-def check_weights(state: object, model: Classifier, path: Path) -> None:
-    """Check that a state dict has the names, shapes and kinds of numbers of the model's own.
+def _check_values(target: Any, values: Any, name: str) -> None:
+    """Check values against the annotations of what takes them.
 
     Args:
-        state: what the file holds.
-        model: may be on the meta device.
-        path: the checkpoint's, for the message.
+        target: a dataclass, or a function.
+        values: a mapping, or whatever the file holds in its place.
+        name: of the mapping.
+    """
+    annotations = typing.get_type_hints(target)
+    if not isinstance(values, Mapping):
+        raise CheckpointError(f"its {name} are missing; use another copy")
+    for key, value in values.items():
+        if key not in annotations or not _is_valid(value, annotations[key]):
+            entry = f"{reprlib.repr(key)}: {reprlib.repr(value)}"
+            raise CheckpointError(f"its {name} hold {entry}, which is not valid; use another copy")
 
-    Raises:
-        CheckpointError: it has not.
+
+def _is_valid(value: object, annotation: Any) -> bool:
+    """Return whether a value is of an annotated type; a list counts as a tuple, a float must be finite."""
+    origin, members = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (types.UnionType, typing.Union):
+        return any(_is_valid(value, member) for member in members)
+    if origin is typing.Literal:
+        return isinstance(value, str) and value in members
+    if origin is tuple:
+        return isinstance(value, tuple | list) and all(_is_valid(item, members[0]) for item in value)
+    if annotation is float:
+        return isinstance(value, float | int) and abs(value) <= sys.float_info.max
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, origin or annotation)
+
+
+def _check_weights(state: object, model: Classifier) -> None:
+    """Check that a state dict has the names, shapes and kinds of numbers of the model's own, and no NaN.
+
+    Integer buffers such as BatchNorm's counter stay integers; weights may be of half precision.
     """
     expected = model.state_dict()
     if not isinstance(state, dict) or state.keys() != expected.keys():
-        raise CheckpointError(f"Checkpoint {path} does not hold the layers of its model; use another copy")
+        raise CheckpointError("it does not hold the layers of its model; use another copy")
     for key, ours in expected.items():
         theirs = state[key]
-        if not isinstance(theirs, Tensor) or theirs.layout != torch.strided or theirs.shape != ours.shape:
+        if not isinstance(theirs, Tensor) or theirs.shape != ours.shape:
             found = tuple(theirs.shape) if isinstance(theirs, Tensor) else type(theirs).__name__
-            raise CheckpointError(f"Checkpoint {path}: {key} is {found}, its model needs {tuple(ours.shape)}")
-        if _kind(theirs.dtype) != _kind(ours.dtype):
-            raise CheckpointError(f"Checkpoint {path}: {key} is {theirs.dtype}, its model needs {ours.dtype}")
+            raise CheckpointError(f"{key} is {found}, its model needs {tuple(ours.shape)}")
+        if theirs.dtype != ours.dtype and not {theirs.dtype, ours.dtype} <= WEIGHT_DTYPES:
+            raise CheckpointError(f"{key} is {theirs.dtype}, its model needs {ours.dtype}")
+        if not theirs.isfinite().all():
+            raise CheckpointError(
+                f"{key} is NaN or infinite, because the training diverged; use a checkpoint of an earlier "
+                "epoch, or fit again with a smaller --learning_rate"
+            )
 
 
-def _kind(dtype: torch.dtype) -> str:
-    """Return ``floating``, ``complex``, ``bool`` or ``integer``: a weight may be half, a counter may not."""
-    if dtype.is_floating_point or dtype.is_complex:
-        return "floating" if dtype.is_floating_point else "complex"
-    return "bool" if dtype is torch.bool else "integer"
-
-
-def training_fault(checkpoint: dict[str, Any], trainable: Sequence[Tensor]) -> str | None:
-    """Return what Lightning and the optimizer would stumble over, since they check nothing; or None.
+def _check_training(checkpoint: dict[str, Any], trainable: Sequence[Tensor]) -> None:
+    """Check what Lightning and the optimizer take over without a check of theirs.
 
     Args:
         checkpoint: the contents of a file.
         trainable: the model's trainable parameters in their order; only their shapes matter.
     """
-    if any(not _is_stored(tensor) for tensor in _tensors(checkpoint)):
-        return "a tensor with more elements than the file holds"
-    if not LIGHTNING_VERSION.fullmatch(str(checkpoint.get("pytorch-lightning_version"))):
-        return "no version of Lightning from 2.0"
-    for key in ("callbacks", "loops"):
-        table = checkpoint.get(key, {})
-        if not isinstance(table, dict):
-            return f"{key} are not a mapping"
-        if not all(isinstance(name, str) and isinstance(state, dict) for name, state in table.items()):
-            return f"{key} of another kind"
-    rows = checkpoint.get("callbacks", {}).get("History", {}).get("rows", [])
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        return "a history without rows"
+    callbacks, loops = checkpoint.get("callbacks", {}), checkpoint.get("loops", {})
     optimizers = checkpoint.get("optimizer_states", [])
-    if not isinstance(optimizers, list) or not all(_fits(state, trainable) for state in optimizers):
-        return "an optimizer of other weights"
-    return None
+    if not LIGHTNING_VERSION.fullmatch(str(checkpoint.get("pytorch-lightning_version"))):
+        fault = "no version of Lightning from 2.0"
+    elif not _is_table(callbacks) or not _is_table(loops):
+        fault = "callbacks or loops of another kind"
+    elif not _is_rows(callbacks.get("History", {}).get("rows", [])):
+        fault = "a history without rows"
+    elif not isinstance(optimizers, list) or not all(_fits(state, trainable) for state in optimizers):
+        fault = "an optimizer of other weights"
+    else:
+        return
+    raise CheckpointError(f"its training state is not as fit writes it ({fault}); use another copy")
+
+
+def _is_table(value: object) -> bool:
+    """Return whether a value is a mapping from names to mappings."""
+    if not isinstance(value, dict):
+        return False
+    return all(isinstance(key, str) and isinstance(row, dict) for key, row in value.items())
+
+
+def _is_rows(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(row, dict) for row in value)
 
 
 def _tensors(value: object) -> Iterator[Tensor]:
@@ -276,7 +345,7 @@ def _tensors(value: object) -> Iterator[Tensor]:
 
 def _is_stored(tensor: Tensor) -> bool:
     """Return whether each element has bytes of its own: a view may repeat one of them a billion times."""
-    if tensor.layout != torch.strided or tensor.is_quantized:
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
         return False
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
@@ -288,8 +357,11 @@ def _fits(optimizer: object, trainable: Sequence[Tensor]) -> bool:
     groups = optimizer.get("param_groups")
     if not isinstance(groups, list) or len(groups) != 1 or not isinstance(groups[0], dict):
         return False
-    if groups[0].get("params") != list(range(len(trainable))):
+    indices = groups[0].get("params")
+    if not isinstance(indices, list) or indices != list(range(len(indices))):
         return False
+    if len(indices) != len(trainable):  # layers were unfrozen in Python; a resume would be told so by PyTorch
+        return True
     return all(
         isinstance(index, int)
         and 0 <= index < len(trainable)

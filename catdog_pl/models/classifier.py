@@ -1,11 +1,11 @@
 """The base of both models: preprocessing, loss, metrics, optimizer, and what a checkpoint notes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import lightning
 import torch
@@ -21,6 +21,8 @@ from catdog_pl.keras.nn import KerasRMSprop
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Pixels (N, 3, S, S) uint8 or float in 0..255, labels (N,) 0 or 1, sample indices (N,)."""
+
+ClassWeight = Literal["balanced"]
 
 NOTE = "catdog_pl"
 """The key under which a checkpoint notes what it is."""
@@ -67,15 +69,17 @@ class Classifier(LightningModule, ABC):
         optimizer: ``keras_rmsprop`` (Keras 3's rule) or the name of a class in ``torch.optim``.
         optimizer_args: further arguments of the optimizer, for example ``{"alpha": 0.9, "eps": 1e-7}``
             with ``RMSprop``, which is the rule of the Keras of 2018.
+        class_weight: ``balanced`` weighs the training loss of each photograph by n / (2 * n of its class),
+            so that a rare class counts as much as a frequent one. By default all photographs count alike.
 
     Raises:
-        UsageError: the optimizer is unknown.
+        UsageError: the optimizer or the class weight is unknown.
     """
 
     name: ClassVar[str]
     """The model's name on the command line and in checkpoints."""
 
-    TUNABLE: ClassVar[frozenset[str]] = frozenset({"learning_rate", "optimizer_args"})
+    TUNABLE: ClassVar[frozenset[str]] = frozenset({"learning_rate", "optimizer_args", "class_weight"})
     """Arguments that may differ from a checkpoint's; the others decide what its weights mean."""
 
     has_backbone: ClassVar[bool] = False
@@ -85,14 +89,23 @@ class Classifier(LightningModule, ABC):
     head: nn.Sequential
 
     def __init__(
-        self, image_size: int, learning_rate: float, optimizer: str, optimizer_args: dict[str, Any] | None
+        self,
+        image_size: int,
+        learning_rate: float,
+        optimizer: str,
+        optimizer_args: dict[str, Any] | None,
+        class_weight: ClassWeight | None = None,
     ) -> None:
         super().__init__()
+        if class_weight not in (None, "balanced"):
+            raise UsageError(f"class_weight {class_weight!r} is unknown; valid are balanced and null")
         if optimizer not in OPTIMIZERS:
             raise UsageError(f"optimizer {optimizer!r} is unknown; valid are {', '.join(OPTIMIZERS)}")
         self.learning_rate = learning_rate
         self.optimizer_class = OPTIMIZERS[optimizer]
         self.optimizer_args = dict(optimizer_args or {})
+        self.class_weight = class_weight
+        self.weight_by_label: tuple[float, float] | None = None
         self.data_spec = DataSpec(image_size=image_size)
 
     @classmethod
@@ -131,7 +144,7 @@ class Classifier(LightningModule, ABC):
 
     def widen(self, pixels: Tensor) -> Tensor:
         """Pixels of any dtype as float32, or float64 for a float64 model: preprocessing is never coarser."""
-        return pixels.to(torch.promote_types(self.weight_dtype, torch.float32))
+        return pixels.to(torch.float64 if self.weight_dtype is torch.float64 else torch.float32)
 
     @property
     def weight_dtype(self) -> torch.dtype:
@@ -171,7 +184,8 @@ class Classifier(LightningModule, ABC):
 
         Both are means over the samples of the epoch, so a short last batch weighs as much as it holds.
         Cross-entropy is taken from the logits without clipping, as Keras 3 does; a probability of
-        exactly 0.5 counts as the first class.
+        exactly 0.5 counts as the first class. As in Keras, class weights count in training alone, and the
+        weighted losses are divided by the number of samples.
 
         Returns:
             The mean loss of the batch, scalar, and the probabilities (N,).
@@ -180,7 +194,10 @@ class Classifier(LightningModule, ABC):
         logits: Tensor = self.head(self.batch_features(batch, batch_idx, stage)).squeeze(1)
         # Under bf16 autocast the logits come as bfloat16, in which a loss has two digits.
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        loss = functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+        weight = None
+        if stage == "train" and self.weight_by_label:
+            weight = torch.where(labels == 0, *self.weight_by_label).to(logits.dtype)
+        loss = functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), weight)
         probabilities = logits.detach().sigmoid()
         accuracy = binary_accuracy(probabilities, labels, threshold=0.5, validate_args=False)
         self.log_dict(
@@ -229,12 +246,20 @@ class Classifier(LightningModule, ABC):
             ) from error
 
     def setup(self, stage: str) -> None:
-        """Take over what the datamodule says of its images.
+        """Take over what the datamodule says of its images, and before a fit count its classes.
 
         Raises:
-            UsageError: the datamodule's image size is not the model's.
+            UsageError: the datamodule's image size is not the model's, or it does not tell its labels.
         """
-        described = getattr(getattr(self.trainer, "datamodule", None), "data_spec", None)
+        datamodule: Any = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and self.class_weight:
+            if not hasattr(datamodule, "labels"):
+                raise UsageError(
+                    "class_weight balanced needs the labels of a CatDogDataModule; fit with one, or without "
+                    "class_weight"
+                )
+            self.weight_by_label = balanced_weights(datamodule.labels("train"))
+        described = getattr(datamodule, "data_spec", None)
         if described is None:
             return
         spec = DataSpec(**described)
@@ -275,6 +300,12 @@ class Classifier(LightningModule, ABC):
                 f"the checkpoint was trained on the classes {', '.join(trained)}, the data folder has "
                 f"{', '.join(self.data_spec.class_names)}; use a folder with the checkpoint's classes"
             )
+
+
+def balanced_weights(labels: Sequence[int]) -> tuple[float, float]:
+    """Return the weights of label 0 and 1, n / (2 * n of the class), as scikit-learn balances classes."""
+    second = sum(labels)
+    return len(labels) / (2 * (len(labels) - second)), len(labels) / (2 * second)
 
 
 @cache

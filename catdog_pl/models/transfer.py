@@ -1,15 +1,20 @@
 """Transfer learning: a frozen backbone under a head that trains."""
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
+from catdog_pl.devices import bfloat16_is_fast
 from catdog_pl.errors import UsageError
 from catdog_pl.models.backbones import Backbone, Normalization
 from catdog_pl.models.classifier import Batch, Classifier
+
+Bfloat16 = bool | Literal["always"]
+"""Whether to compute in bfloat16 where it is fast, or everywhere."""
 
 VIEW_BYTES = 4 * 2**30
 """Limit of the features of cached views: 32 views of the workshop's 4,000 photographs."""
@@ -24,7 +29,8 @@ class TransferClassifier(Classifier):
         backbone: with its weights, or to be given them.
         head: from features to a logit (N, 1), by layer name.
         normalization: what the backbone's weights take; None feeds RGB times 1/255.
-        bf16_backbone: compute the backbone in bfloat16, the head in full precision.
+        bf16_backbone: compute the backbone in bfloat16 where the device has it, or ``always``; the head in
+            full precision.
         cached_views: number of augmented views of each training photograph, whose features are kept; 0
             makes new views in every epoch.
         options: those of ``Classifier``.
@@ -43,16 +49,15 @@ class TransferClassifier(Classifier):
         backbone: Backbone,
         head: "OrderedDict[str, nn.Module]",
         normalization: Normalization | None,
-        bf16_backbone: bool,
+        bf16_backbone: Bfloat16,
         cached_views: int,
         image_size: int,
         **options: Any,
     ) -> None:
         super().__init__(image_size, **options)
         if image_size < backbone.min_size:
-            raise UsageError(
-                f"image_size {image_size} is too small for {self.name}; give {backbone.min_size} or more"
-            )
+            name, least = type(self).__name__, backbone.min_size
+            raise UsageError(f"image_size {image_size} is too small for {name}; give {least} or more")
         if cached_views < 0:
             raise UsageError(f"cached_views is {cached_views}; it must be 0 (off) or more")
         self.normalization = normalization
@@ -76,7 +81,7 @@ class TransferClassifier(Classifier):
 
     def extract(self, pixels: Tensor) -> Tensor:
         """Pixels (N, 3, S, S) in 0..255 -> the backbone's pooled features, in the head's dtype."""
-        if not self.bf16_backbone:
+        if not self.takes_bfloat16(pixels.device):
             return super().extract(pixels)
         with torch.autocast(pixels.device.type, torch.bfloat16):
             features = super().extract(pixels)
@@ -93,13 +98,17 @@ class TransferClassifier(Classifier):
             return self.view_features.samples(keys, lambda: self.extract(pixels))
         return self.extract(pixels)
 
+    def takes_bfloat16(self, device: torch.device) -> bool:
+        """Return whether the backbone is computed in bfloat16 on this device."""
+        return self.bf16_backbone == "always" or (self.bf16_backbone and bfloat16_is_fast(device))
+
     @property
     def is_frozen(self) -> bool:
         """Whether no parameter of the backbone trains."""
         return not any(parameter.requires_grad for parameter in self.features.parameters())
 
     def setup(self, stage: str) -> None:
-        """Forget an earlier run's features, and have the datamodule repeat its views.
+        """Forget an earlier run's features, have the datamodule repeat its views, say what is not done.
 
         Raises:
             UsageError: the datamodule's image size is not the model's, or it cannot repeat the views.
@@ -107,6 +116,14 @@ class TransferClassifier(Classifier):
         super().setup(stage)
         self.validation_features.clear()
         self.view_features.clear()
+        device = self.trainer.strategy.root_device
+        if self.bf16_backbone and not self.takes_bfloat16(device) and self.trainer.is_global_zero:
+            print(
+                f"{'[WARNING]':<10} bf16_backbone: this {device.type.upper()} has no bfloat16 units, and "
+                "emulation is about 100 times slower; float32 is used. To use bfloat16 anyway: "
+                "--model.bf16_backbone always",
+                file=sys.stderr,
+            )
         if stage != "fit" or not self.cached_views:
             return
         datamodule: Any = getattr(self.trainer, "datamodule", None)

@@ -9,7 +9,8 @@ from torch import nn
 from catdog_pl.errors import UsageError
 from catdog_pl.keras.nn import KerasFlatten, glorot_uniform_
 from catdog_pl.models.backbones import Backbone, Normalization, create_backbone
-from catdog_pl.models.transfer import TransferClassifier
+from catdog_pl.models.classifier import ClassWeight
+from catdog_pl.models.transfer import Bfloat16, TransferClassifier
 
 Preprocessing = Literal["workshop", "imagenet"]
 
@@ -34,8 +35,11 @@ class VGG16(TransferClassifier):
         optimizer: ``keras_rmsprop`` (Keras 3's rule) or the name of a class in ``torch.optim``.
         optimizer_args: further arguments of the optimizer, for example ``{"alpha": 0.9, "eps": 1e-7}``
             with ``RMSprop``, which is the rule of the Keras of 2018.
+        class_weight: ``balanced`` weighs the training loss of each photograph by n / (2 * n of its class),
+            so that a rare class counts as much as a frequent one. By default all photographs count alike.
         bf16_backbone: compute the frozen backbone in bfloat16, the head in full precision. Several times
-            faster where the processor or GPU has bfloat16 units; features keep 2 to 3 digits.
+            faster where the processor or GPU has bfloat16 units; features keep 2 to 3 digits. Elsewhere it
+            would be about 100 times slower, and float32 is used; ``always`` insists.
         cached_views: number of augmented views of each training photograph; then they come again, and
             their features are kept instead of computed (33 MB per 1,000 photographs and view). 0 makes new
             views in every epoch, as the workshop did.
@@ -60,7 +64,8 @@ class VGG16(TransferClassifier):
         learning_rate: float = 1e-3,
         optimizer: str = "keras_rmsprop",
         optimizer_args: dict[str, Any] | None = None,
-        bf16_backbone: bool = False,
+        class_weight: ClassWeight | None = None,
+        bf16_backbone: Bfloat16 = False,
         cached_views: int = 0,
         load_weights: bool = True,
     ) -> None:
@@ -83,6 +88,7 @@ class VGG16(TransferClassifier):
             learning_rate=learning_rate,
             optimizer=optimizer,
             optimizer_args=optimizer_args,
+            class_weight=class_weight,
         )
         # load_weights says how to build, not what was built: a checkpoint must not repeat it.
         self.save_hyperparameters(ignore=["load_weights"])

@@ -8,7 +8,7 @@ import pytest
 
 from catdog_pl.callbacks.history import write_rows
 from catdog_pl.errors import CatDogError
-from catdog_pl.io.files import IMAGE_EXTENSIONS, atomic_write, is_image_name, subfolders, walk
+from catdog_pl.io.files import IMAGE_EXTENSIONS, atomic_write, file_fault, is_image_name, subfolders, walk
 
 
 def test_the_old_file_is_seen_until_the_new_one_is_whole(tmp_path: Path) -> None:
@@ -168,6 +168,16 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     failures: list[OSError] = []
     assert list(walk(tmp_path / "none", failures.append)) == []
     assert [failure.filename for failure in failures] == [str(tmp_path / "none")]
+
+
+def test_what_is_no_file_is_told_in_words(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    assert file_fault(tmp_path / "file") is None
+    assert file_fault(tmp_path) == "it is a folder"
+    assert file_fault(tmp_path / "pipe") == "it is not a regular file"
+    for name in ("none", "x" * 5000, "a\0b"):
+        assert file_fault(tmp_path / name) == "there is no such file"
 
 
 def test_other_files_are_told_where_somebody_asks(tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ def test_offline_says_which_file_to_put_where(
 def broken_files(folder: Path) -> dict[str, str]:
     """Files that are not VGG16 weights -> what the message must say."""
     (folder / "text.h5").write_text("no HDF5")
+    (folder / "folder.h5").mkdir()
     (folder / "text.pth").write_text("no zip")
     torch.save(
         {"features.0.weight": torch.zeros(64, 3, 3, 3), "features.0.bias": torch.zeros(64)},
@@ -160,6 +161,7 @@ def broken_files(folder: Path) -> dict[str, str]:
         "foreign.h5": "no layers with a kernel",
         "link.h5": "link",
         "missing.h5": "no such file",
+        "folder.h5": "it is a folder",
         "weights.txt": "is unknown; valid are keras",
     }
 

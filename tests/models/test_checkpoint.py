@@ -1,7 +1,9 @@
 """What a checkpoint holds, and that no file that looks like one does harm."""
 
+import copy
 import io
 import json
+import os
 import pickle
 import struct
 import warnings
@@ -10,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -18,7 +21,7 @@ from lightning.pytorch import Trainer
 from catdog_pl.callbacks.checkpoint import AtomicCheckpointIO
 from catdog_pl.errors import CatDogError, CheckpointError
 from catdog_pl.models import VGG16, Basic, load_checkpoint
-from catdog_pl.models.checkpoint import read_checkpoint
+from catdog_pl.models.checkpoint import read_checkpoint, save_checkpoint
 from catdog_pl.models.classifier import NOTE, Classifier
 from catdog_pl.predict import predict
 from tests.conftest import Run
@@ -132,6 +135,28 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], object]] = {
     "a repeated weight": lambda c: c["state_dict"].update(
         {"head.dense_1.weight": torch.zeros(1).expand(c["state_dict"]["head.dense_1.weight"].shape)}
     ),
+    "a weight that is not there": weight(torch.zeros(1, device="meta")),
+    "a weight of eight bits": weight(torch.zeros(1).to(torch.float8_e5m2)),
+    "an integer weight": weight(torch.zeros(1, dtype=torch.int64)),
+    "a NaN weight": weight(torch.tensor([float("nan")])),
+    "an infinite weight": weight(torch.tensor([float("-inf")])),
+    "learning rate of text": hyper(learning_rate="fast\x1b[31m"),
+    "learning rate of a list": hyper(learning_rate=[0.1]),
+    "learning rate of a mapping": hyper(learning_rate={"a": 1}),
+    "learning rate of a tensor": hyper(learning_rate=torch.zeros(2)),
+    "learning rate of nothing": hyper(learning_rate=None),
+    "learning rate of NaN": hyper(learning_rate=float("nan")),
+    "learning rate beyond all floats": hyper(learning_rate=10**400),
+    "optimizer of a number": hyper(optimizer=3),
+    "optimizer arguments of a list": hyper(optimizer_args=[1]),
+    "filters of text": hyper(filters="32"),
+    "filters of truths": hyper(filters=(True, 4)),
+    "hyper-parameters of text": lambda c: c.update(hyper_parameters="image_size"),
+    "no hyper-parameters": lambda c: c.pop("hyper_parameters"),
+    "a resize rule of a list": lambda c: c[NOTE]["data"].update(resize=["nearest"]),
+    "a class of a number": lambda c: c[NOTE]["data"].update(class_names=["cat", 1]),
+    "classes of text": lambda c: c[NOTE]["data"].update(class_names="ab"),
+    "data of text": lambda c: c[NOTE].update(data="cat"),
     "version of Lightning": lambda c: c.update({"pytorch-lightning_version": "x"}),
     "no version of Lightning": lambda c: c.pop("pytorch-lightning_version"),
     "callbacks of another kind": lambda c: c.update(callbacks=[1]),
@@ -241,6 +266,64 @@ def test_damaged_checkpoints_are_refused_in_one_line(
     assert str(error.value).isprintable()
     refused_everywhere(file, run, capsys)
     assert not Path("executed").exists()
+
+
+def test_each_refusal_says_what_is_wrong_and_what_to_do(checkpoint: dict[str, Any], tmp_path: Path) -> None:
+    def message(change: Callable[[dict[str, Any]], object]) -> str:
+        changed(copy.deepcopy(checkpoint), tmp_path / "x.ckpt", change)
+        with pytest.raises(CheckpointError) as error:
+            load_checkpoint("x.ckpt")
+        return str(error.value)
+
+    assert message(HOSTILE["pickled code"]) == (
+        "Checkpoint x.ckpt: it holds more than plain values and tensors, and loading that could run foreign "
+        "code; give a file written by fit"
+    )
+    assert message(HOSTILE["a NaN weight"]) == (
+        "Checkpoint x.ckpt: head.dense_2.bias is NaN or infinite, because the training diverged; use a "
+        "checkpoint of an earlier epoch, or fit again with a smaller --learning_rate"
+    )
+    assert message(HOSTILE["learning rate of text"]) == (
+        r"Checkpoint x.ckpt: its hyper_parameters hold 'learning_rate': 'fast\x1b[31m', which is not valid; "
+        "use another copy"
+    )
+    assert message(HOSTILE["optimizer of other shapes"]) == (
+        "Checkpoint x.ckpt: its training state is not as fit writes it (an optimizer of other weights); use "
+        "another copy"
+    )
+
+
+def test_what_is_no_checkpoint_is_called_by_its_name(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("folder").mkdir()
+    os.mkfifo("pipe")
+    with h5py.File("my model.h5", "w") as file:
+        file["x"] = 1
+    with zipfile.ZipFile("model.keras", "w") as archive:
+        archive.writestr("config.json", "{}")
+    advice = "run fit first, or give the path of a file such as best.ckpt"
+    keras = "it is a Keras file; make a checkpoint of it by: python -m catdog_pl keras import"
+    for path, reason in {
+        "folder": f"it is a folder; {advice}",
+        "pipe": f"it is not a regular file; {advice}",
+        "model.keras": f"{keras} model.keras",
+        "my model.h5": f"{keras} 'my model.h5'",
+    }.items():
+        for command in ("fit", "test", "predict x.jpg"):
+            assert run(command, "--ckpt_path", path) == 1
+            assert capsys.readouterr().err == f"[ERROR]    Checkpoint {path}: {reason}\n"
+        with pytest.raises(CheckpointError):
+            load_checkpoint(path)
+
+
+def test_layers_that_were_unfrozen_in_python_do_not_keep_a_checkpoint_from_loading() -> None:
+    model = VGG16(image_size=32, weights="none", dense_units=4)
+    model.features.stages()[-1].requires_grad_(True)
+    pixels = torch.zeros(1, 3, 32, 32)
+    model(pixels).sum().backward()
+    optimizer = model.configure_optimizers()
+    optimizer.step()
+    save_checkpoint(model, Path("x.ckpt"), optimizer)
+    assert torch.equal(load_checkpoint("x.ckpt")(pixels), model.eval()(pixels))
 
 
 def test_an_odd_pickle_that_harms_nobody_is_read_without_a_word(checkpoint: object, tmp_path: Path) -> None:

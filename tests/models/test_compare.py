@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from catdog_pl.errors import CheckpointError
+from catdog_pl.errors import CheckpointError, UsageError
 from catdog_pl.models.basic import Basic
 from catdog_pl.models.checkpoint import compare, read_checkpoint, save_checkpoint
 from tests.conftest import Run
@@ -37,3 +37,14 @@ def test_a_count_that_is_none_is_refused(untrained: Path, key: str, value: objec
     torch.save(checkpoint | {key: value}, untrained)
     with pytest.raises(CheckpointError, match="epoch and global_step must be whole numbers"):
         read_checkpoint(untrained)
+
+
+def test_arguments_that_an_old_checkpoint_lacks_have_their_defaults(untrained: Path) -> None:
+    checkpoint = read_checkpoint(untrained)
+    arguments = dict(checkpoint["hyper_parameters"])
+    del checkpoint["hyper_parameters"]["dense_units"], checkpoint["hyper_parameters"]["optimizer_args"]
+    (first, *_) = compare(checkpoint, arguments | {"dense_units": 256}, untrained)
+    lines = compare(checkpoint, arguments | {"dense_units": 256, "optimizer_args": {"rho": 0.5}}, untrained)
+    assert lines == [first, "  optimizer_args: {'rho': 0.5} instead of the checkpoint's None"]
+    with pytest.raises(UsageError, match=r"dense_units is 4, the checkpoint .* was trained with 256"):
+        compare(checkpoint, arguments, untrained)

@@ -12,10 +12,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from catdog_pl.data.datamodule import CatDogDataModule
 from catdog_pl.errors import CheckpointError, UsageError
-from catdog_pl.models import VGG16, Basic, load_checkpoint, registry
+from catdog_pl.models import VGG16, Basic, load_checkpoint, registry, transfer
 from catdog_pl.models.backbones import BACKBONES, Backbone, Normalization, create_backbone
-from catdog_pl.models.transfer import FeatureCache, TransferClassifier
+from catdog_pl.models.transfer import Bfloat16, FeatureCache, TransferClassifier
 
+Capture = pytest.CaptureFixture[str]
 PIXELS = torch.arange(2 * 3 * 32 * 32).remainder(251).to(torch.uint8).view(2, 3, 32, 32)
 
 
@@ -133,7 +134,7 @@ def test_a_counter_of_another_kind_is_refused(value: Tensor) -> None:
 
 
 def test_an_image_too_small_for_the_backbone_is_refused() -> None:
-    with pytest.raises(UsageError, match="image_size 7 is too small for toy; give 8 or more"):
+    with pytest.raises(UsageError, match="image_size 7 is too small for Toy; give 8 or more"):
         Toy(image_size=7)
 
 
@@ -238,7 +239,7 @@ def test_the_feature_cache_knows_samples_in_any_batch() -> None:
 def test_a_bf16_backbone_is_near_the_exact_one_and_the_head_is_in_float32() -> None:
     torch.manual_seed(0)
     exact = VGG16(image_size=32, weights="none").eval()
-    coarse = VGG16(image_size=32, weights="none", bf16_backbone=True).eval()
+    coarse = VGG16(image_size=32, weights="none", bf16_backbone="always").eval()
     coarse.load_state_dict(exact.state_dict())
     pixels = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
     expected, found = exact.extract(pixels), coarse.extract(pixels)
@@ -246,3 +247,52 @@ def test_a_bf16_backbone_is_near_the_exact_one_and_the_head_is_in_float32() -> N
     assert not torch.equal(found, expected)
     assert (found - expected).norm() < 0.02 * expected.norm()
     assert all(parameter.dtype is torch.float32 for parameter in coarse.parameters())
+
+
+@pytest.mark.parametrize("choice", [False, True, "always"])
+@pytest.mark.parametrize("is_fast", [False, True])
+def test_bfloat16_is_used_where_it_is_fast_or_insisted_on(
+    choice: Bfloat16, is_fast: bool, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(transfer, "bfloat16_is_fast", lambda device: is_fast)
+    dtypes: list[torch.dtype] = []
+    model = VGG16(image_size=32, weights="none", dense_units=4, bf16_backbone=choice)
+    model.features.register_forward_hook(lambda *call: dtypes.append(call[2].dtype))
+    trainer(1).fit(model, CatDogDataModule(photos, image_size=32, batch_size=8))
+    in_bfloat16 = choice == "always" or (choice is True and is_fast)
+    assert set(dtypes) == {torch.bfloat16 if in_bfloat16 else torch.float32}
+    warning = "[WARNING]  bf16_backbone: this CPU has no bfloat16 units, and emulation is about"
+    assert capsys.readouterr().err.count(warning) == (choice is True and not is_fast)
+
+
+def test_what_is_unfrozen_trains_and_nothing_of_it_is_kept(photos: Path) -> None:
+    model = VGG16(image_size=32, weights="none", dense_units=4, cached_views=1)
+    model.features.stages()[-1].requires_grad_(True)
+    before = copied(model.features)
+    trainer(2).fit(model, CatDogDataModule(photos, image_size=32, batch_size=8))
+    trained = {f"block5_conv{i}.{name}" for i in (1, 2, 3) for name in ("weight", "bias")}
+    assert moved(model.features, before) == trained
+    assert not model.validation_features._features
+    assert not model.view_features._features
+
+
+@pytest.mark.parametrize("bf16_backbone", [False, "always"])
+def test_a_hook_gets_the_gradients_of_feature_maps(bf16_backbone: Bfloat16) -> None:
+    """As Grad-CAM takes them: of a frozen layer's output, without gradients of its weights."""
+    model = VGG16(image_size=64, weights="none", bf16_backbone=bf16_backbone).eval()
+    maps: list[Tensor] = []
+    layer = model.features.get_submodule("block5_conv3")
+    layer.register_forward_hook(lambda *call: maps.append(call[2].requires_grad_()))
+    pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    model(pixels).sum().backward()
+    assert maps[0].grad is not None
+    assert maps[0].grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in model.features.parameters())
+
+
+def test_gradients_reach_the_pixels() -> None:
+    model = VGG16(image_size=32, weights="none").eval()
+    pixels = PIXELS.float().requires_grad_()
+    model(pixels).sum().backward()
+    assert pixels.grad is not None
+    assert pixels.grad.abs().sum() > 0

@@ -12,19 +12,19 @@ import gzip
 import os
 import shutil
 import stat
-import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, BinaryIO, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
 from catdog_pl.data.prepare.photo import PASSED_BY, Inspection, Photo, Verdict, begins_like_photo
 from catdog_pl.errors import ArchiveError, ImageError, one_line
 from catdog_pl.io.files import is_image_name, is_visible_folder
-from catdog_pl.io.source import ImageSource, check_length, read_file
+from catdog_pl.io.source import ImageSource, read_file
+from catdog_pl.io.zip import METHODS, read_zip_member
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2")
 """File names that are taken for archives."""
@@ -33,11 +33,6 @@ _TABLE = "photographs.csv"
 _CHUNK = 2**20
 # What damaged data makes the standard library raise; RuntimeError is zipfile's word for "encrypted".
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, ValueError, RuntimeError)
-# The compressions of zip members that are read; others need memory as the data ask for it.
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
-# The fixed part of a zip member's own header (PKWARE APPNOTE 4.3.7): its mark, and at its end the lengths of
-# the name and the extra field that lie between it and the data.
-_HEADER = struct.Struct("<4s22xHH")
 # Far above any name or extended header of a real tar; a forged one asks for gigabytes.
 _LARGEST_TAR_READ = 16 * 2**20
 
@@ -69,7 +64,7 @@ class _Packed(NamedTuple):
         offset: of its header, from the beginning of the file.
         packed_size: bytes as they are in the zip.
         size: bytes unpacked.
-        method: one of `_METHODS`.
+        method: one of `METHODS`.
         crc: CRC-32 of the unpacked bytes.
     """
 
@@ -155,46 +150,6 @@ def unpacked(folder: Path, source: str) -> Iterator[Photo]:
             else:
                 unreadable = ImageSource(name, partial(_refuse, name, reason))
                 yield Photo(unreadable, inspection=Inspection(Verdict(verdict), reason))
-
-
-def read_zip_member(path: str, offset: int, packed_size: int, size: int, method: int, crc: int) -> bytes:
-    """Read one member of a zip in place, never more of it than the directory says.
-
-    Args:
-        path: of the zip.
-        offset: where the member's header begins; this and the others as the zip's directory has them.
-        packed_size: bytes in the zip.
-        size: bytes unpacked.
-        method: a compression of `zipfile`.
-        crc: CRC-32 of the unpacked bytes.
-
-    Raises:
-        ImageError: the member is empty, larger than an image file may be, or damaged, or the zip is gone.
-    """
-    check_length(size and max(packed_size, size), path)
-    try:
-        with open(path, "rb") as file:
-            data = _packed_bytes(file, offset, packed_size)
-        if method == zipfile.ZIP_DEFLATED:
-            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
-        elif method == zipfile.ZIP_BZIP2:
-            data = bz2.BZ2Decompressor().decompress(data, size + 1)
-        if len(data) != size or zlib.crc32(data) != crc:
-            raise zipfile.BadZipFile("its checksum is wrong")
-    except (zlib.error, EOFError, struct.error, zipfile.BadZipFile) as error:
-        raise ImageError(path, f"it is damaged in the archive ({error})") from error
-    except OSError as error:  # also bz2's word for damaged data
-        raise ImageError(path, f"it cannot be read in the archive ({error.strerror or error})") from error
-    return data
-
-
-def _packed_bytes(file: BinaryIO, offset: int, packed_size: int) -> bytes:
-    file.seek(offset)
-    mark, name_length, extra_length = _HEADER.unpack(file.read(_HEADER.size))
-    if mark != b"PK\x03\x04":
-        raise zipfile.BadZipFile("its header is not where the directory says")
-    file.seek(name_length + extra_length, os.SEEK_CUR)
-    return file.read(packed_size)
 
 
 def _beginning(member: _Member) -> bytes:
@@ -346,7 +301,7 @@ def _zip_fault(info: zipfile.ZipInfo) -> Inspection | None:
         return _LINK if kind == stat.S_IFLNK else _DEVICE
     if info.flag_bits & 0x1:
         return _ENCRYPTED
-    return None if info.compress_type in _METHODS else _METHOD
+    return None if info.compress_type in METHODS else _METHOD
 
 
 def _tar_members(stream: IO[bytes], most_bytes: int) -> Iterator[_Member]:

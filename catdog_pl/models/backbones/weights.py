@@ -9,6 +9,7 @@ from torch import Tensor, hub
 
 from catdog_pl.errors import DownloadError, WeightsError
 from catdog_pl.io.download import Patience, download
+from catdog_pl.io.files import file_fault
 
 TORCH_SUFFIXES = (".pth", ".pt")
 
@@ -53,10 +54,9 @@ def existing_file(weights: str) -> Path:
     Raises:
         WeightsError: there is none.
     """
-    path = Path(weights)
-    if not path.is_file():
-        raise WeightsError(f"weights {weights}: there is no such file; give its path, keras or none")
-    return path
+    if fault := file_fault(Path(weights)):
+        raise WeightsError(f"weights {weights}: {fault}; give the path of a file, keras or none")
+    return Path(weights)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

@@ -14,7 +14,6 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from catdog_pl.data.prepare import duplicates, inspection
-from catdog_pl.data.prepare.archives import read_zip_member
 from catdog_pl.data.prepare.duplicates import NEAR_BITS, mark_duplicates, near_pairs
 from catdog_pl.data.prepare.inspection import (
     HASH_SIDE,
@@ -26,6 +25,7 @@ from catdog_pl.data.prepare.inspection import (
 from catdog_pl.data.prepare.photo import Inspection, Photo, Verdict
 from catdog_pl.errors import CatDogError, ImageError
 from catdog_pl.io.source import ImageSource, file_source
+from catdog_pl.io.zip import read_zip_member
 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 
