@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import NamedTuple
 
+from catdog_pl.data.layout import SPLIT_SYNONYMS
 from catdog_pl.data.prepare.archives import stem
 from catdog_pl.data.prepare.photo import Photo, Verdict
 from catdog_pl.data.prepare.placement import safe_label
@@ -28,14 +29,9 @@ _PET_FOLDER = re.compile(r"(cat|dog)s?", re.IGNORECASE)
 # Kaggle's own form, cat.123.jpg. Not "cathy.jpg", nor "cat-and-dog.jpg".
 _PET_FILE = re.compile(r"(cat|dog)\.\d+\.[^.]+", re.IGNORECASE)
 _PETS = frozenset({"cat", "dog"})
+_SPLITS = {name: split for split, synonyms in SPLIT_SYNONYMS.items() for name in (split, *synonyms)}
 # "val", "test1", "training_set", "train2017": the spellings of a split's folder.
-_SPLIT_FOLDER = re.compile(
-    r"(train|training|val|valid|validation|dev|test|testing)([ _-]?(set|data|images))?\d*", re.IGNORECASE
-)
-_SPLITS = {
-    "train": "train", "training": "train", "val": "validation", "valid": "validation",
-    "validation": "validation", "dev": "validation", "test": "test", "testing": "test",
-}  # fmt: skip
+_SPLIT_FOLDER = re.compile(rf"({'|'.join(_SPLITS)})([ _-]?(set|data|images))?\d*", re.IGNORECASE)
 # Of the photographs must have a level of folders for it to be that of the classes.
 _MOST = 0.9
 # Folders named in a message.

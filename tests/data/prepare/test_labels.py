@@ -158,7 +158,7 @@ def found_in(root: Path) -> set[tuple[str, str]]:
     return {(name.split("/")[0], re.sub(r"\d+\.jpg", "", name.split("/")[-1])) for name in photos(root)}
 
 
-@pytest.mark.parametrize("held_out", ["val", "valid", "validation", "dev", "Validation", "val_set"])
+@pytest.mark.parametrize("held_out", ["val", "valid", "validation", "dev", "eval", "Validation", "val_set"])
 @pytest.mark.parametrize("test", ["test", "testing"])
 def test_a_split_of_the_source_is_kept(run: Run, capsys: Capture, held_out: str, test: str) -> None:
     split_tree(Path("photos"), ("train", held_out, test))
