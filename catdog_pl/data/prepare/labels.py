@@ -16,6 +16,7 @@ Folders called train, val, test and the like are no classes where ``train`` and 
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
+from itertools import takewhile
 from typing import NamedTuple
 
 from catdog_pl.data.layout import SPLIT_SYNONYMS
@@ -99,15 +100,22 @@ def label_photos(
 
 def _places(photos: Sequence[Photo]) -> list[_Place]:
     paths = [[stem(word) for word in photo.name.split("/")[:-1]] for photo in photos]
-    splits = [next(filter(None, map(_split, path)), None) for path in paths]
-    is_split = _is_split(set(splits))
-    has_several = len({path[0] for path in paths}) > 1
+    sources = {path[0] for path in paths}
+    inner = [path[1:] for path in paths]
+    ends = zip(min(inner, default=[]), max(inner, default=[]), strict=False)
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], ends))  # they tell nothing
+    found = [
+        next(filter(_split, [*path[1 + shared :], *(path[:1] if len(sources) > 1 else [])]), None)
+        for path in paths
+    ]
+    splits = [_split(word) if word else None for word in found]
+    if not _is_split(set(splits)):
+        found = splits = [None] * len(paths)
     places = []
-    for photo, path, split in zip(photos, paths, splits, strict=True):
-        folders = [word for word in path[1:] if word not in ("", ".") and not (is_split and _split(word))]
-        source = path[0] if has_several and not (is_split and _split(path[0])) else None
-        file = photo.name.rpartition("/")[2]
-        places.append(_Place(folders, source, file, path[-1], split if is_split else None))
+    for photo, path, word, split in zip(photos, paths, found, splits, strict=True):
+        folders = [folder for folder in path[1:] if folder not in ("", ".", word)]
+        source = path[0] if len(sources) > 1 and path[0] != word else None
+        places.append(_Place(folders, source, photo.name.rpartition("/")[2], path[-1], split))
     return places
 
 

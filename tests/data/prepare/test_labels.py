@@ -71,6 +71,10 @@ def test_a_collection_without_cats_and_dogs_takes_its_folders_for_classes() -> N
         (("x/apples/photos/1.jpg", "x/pears/images/3.jpg"), ["apples", "pears"]),
         (("x/2019/ants/1.jpg", "x/2020/bees/2.jpg", "x/2021/ants/3.jpg"), ["ants", "bees", "ants"]),
         (("x/valid/1.jpg", "x/invalid/2.jpg"), ["valid", "invalid"]),
+        (
+            ("x/train/valid/1.jpg", "x/train/invalid/2.jpg", "x/test/valid/3.jpg"),
+            ["valid", "invalid", "valid"],
+        ),
         (("x/test/1.jpg", "x/control/2.jpg"), ["test", "control"]),
         (("x/1/cat.0.jpg", "x/1/dog.0.jpg", "x/2/cat.1.jpg", "x/2/dog.1.jpg"), ["cat", "dog"] * 2),
         (("x/train/cat.0.jpg", "x/train/dog.0.jpg", "x/test1/1.jpg"), ["cat", "dog", None]),
@@ -148,8 +152,9 @@ def split_tree(folder: Path, names: tuple[str, ...], count: int = 6) -> Path:
     """``folder/NAME/{cat,dog}/N.jpg``; the first letter of a photograph's name is that of its split."""
     for part, name in enumerate(names):
         for number in range(count):
-            draw(folder / name / "cat" / f"{name}{number}.jpg", 100 * part + number)
-            draw(folder / name / "dog" / f"{name}{number}.jpg", 10_000 + 100 * part + number)
+            stem = name.rpartition("/")[2]
+            draw(folder / name / "cat" / f"{stem}{number}.jpg", 100 * part + number)
+            draw(folder / name / "dog" / f"{stem}{number}.jpg", 10_000 + 100 * part + number)
     return folder
 
 
@@ -185,6 +190,19 @@ def test_a_missing_split_is_taken_from_train_alone(
     assert found_in(Path("data")) == allowed
     assert len(photos(Path("data"))) == 24  # nothing is lost
     assert "is taken from train" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrapper", ["val", "test", "train", "photos/test", "train/training_set"])
+def test_a_split_below_a_folder_of_such_a_name_is_kept_too(run: Run, wrapper: str) -> None:
+    split_tree(Path(wrapper), ("train", "val", "test"))
+    assert run("prepare", wrapper.split("/")[0]) == 0
+    assert found_in(Path("data")) == {("train", "train"), ("validation", "val"), ("test", "test")}
+
+
+def test_a_split_whose_folders_are_named_twice_is_kept(run: Run) -> None:
+    split_tree(Path("photos"), ("training_set/training_set", "test_set/test_set"))
+    assert run("prepare photos") == 0
+    assert {row["split"] for row in manifest(Path("data")) if "test_set" in row["source"]} == {"test"}
 
 
 def test_a_split_in_archives_and_in_sources_is_kept_too(run: Run) -> None:
