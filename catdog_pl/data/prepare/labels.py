@@ -225,4 +225,5 @@ def _leave_out(others: Sequence[tuple[Photo, str]]) -> Iterator[str]:
 def _counted(names: Iterable[str]) -> str:
     counts = Counter(names).most_common()
     shown = [f"{name} ({count})" for name, count in counts[:_SHOWN]]
-    return ", ".join(shown) + (f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else "")
+    more = f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else ""
+    return ", ".join(shown) + more or "none"

@@ -94,6 +94,7 @@ def test_classes_are_where_the_tree_parts_in_two(names: tuple[str, ...], expecte
     ("names", "said"),
     [
         (("x/bird/1.jpg", "x/bird/2.jpg", "x/cat/3.jpg", "x/fox/4.jpg"), r"bird \(2\), cat \(1\), fox \(1\)"),
+        ((), "found are none"),
         (("x/1.jpg",), r"found are x \(1\)"),
         (("x/train/1.jpg", "x/test/2.jpg"), r"train \(1\), test \(1\)"),
         (tuple(f"x/{number}/1.jpg" for number in range(9)), "and 3 more"),
