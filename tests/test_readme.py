@@ -15,6 +15,7 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 MAIN_JOB, TEST_COMMAND = re.findall(r"```bash\n(.*?)\n```", README)[:2]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)  # a minute on an idle machine
 def test_the_main_job_runs_on_the_sample_and_learns(tmp_path: Path) -> None:
     install, *commands = MAIN_JOB.split(" && ")

@@ -41,6 +41,7 @@ def test_a_process_that_fails_ends_the_benchmark(tmp_path: Path) -> None:
         run(["-c", "import sys; print('no data', file=sys.stderr); sys.exit(3)"], tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "message"),
     [
