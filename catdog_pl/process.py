@@ -84,6 +84,7 @@ def silence() -> None:
         r"The '\w+_dataloader' does not have many workers",  # batches are copies from memory
         r"The dirpath has changed from",  # a run that starts from another's checkpoint has a best of its own
         r"The number of training batches \(\d+\) is smaller",  # ours are logged once an epoch
+        r"\s*Unable to serialize instance",  # a callback's default that is an object, left out of config.yaml
         r"Starting from v1.9.0, `tensorboardX` has been removed",  # --trainer.logger true finds what there is
     ):
         warnings.filterwarnings("ignore", message=message)

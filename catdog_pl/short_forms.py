@@ -34,6 +34,8 @@ COMMON = (
     Option("weights", "model.weights", "keras", "of vgg16: keras, IMAGENET1K_V1, none, or a file", FIT),
     Option("preprocessing", "model.preprocessing", "workshop", "of vgg16: workshop, or imagenet", FIT),
     Option("learning_rate", "model.learning_rate", 0.001, "step size of the optimizer", FIT),
+    Option("optimizer", "model.optimizer", "keras_rmsprop", "or a class of torch.optim, such as AdamW", FIT),
+    Option("lr_scheduler", "model.lr_scheduler", None, "such as OneCycleLR or CosineAnnealingLR", FIT),
     Option("max_epochs", "trainer.max_epochs", 25, "epochs at most", FIT),
     Option("patience", "early_stopping.patience", 2, "epochs without a better val_loss before it stops", FIT),
     Option("batch_size", "data.batch_size", 50, "photographs per step and device"),
@@ -138,6 +140,10 @@ def _expand(option: str, values: list[str], class_path: Callable[[str], str]) ->
         raise UsageError(f"{option} takes one value, got {' '.join(values)}; write lists as [a,b]")
     key = {"-h": "help", "-c": "config"}.get(option, option.removeprefix("--"))
     key = SHORT_FORMS.get(key, key)
+    key = re.sub(
+        r"^(optimizer|lr_scheduler)\.(?:init_args\.)?", r"model.\1_args.", key
+    )  # as Lightning has it
+    key = "model.learning_rate" if key == "model.optimizer_args.lr" else key
     if key.rstrip("+") == "trainer.callbacks" and values and values[0] in NAMESAKES:
         values = [f"lightning.pytorch.callbacks.{values[0]}"]
     if key == "model" and values:
@@ -163,6 +169,11 @@ def parse_message(error: str, known: Sequence[str]) -> str:
     if unknown := re.match(r"unrecognized arguments: --([^\s=]+)", text, flags=re.IGNORECASE):
         return f"--{unknown[1]} is no option{nearest(unknown[1], [*SHORT_FORMS, *known])}; see --help"
     if nested := re.search(r"NestedArg\(key='([^']+)', val='([^']*)'\)", text):
+        group = re.match(r'Parser key "(?!model")([^"]+)"', text)
+        if group and f"Option '{nested[1]}' is not accepted" in text:
+            return f"--{group[1]}.{nested[1]} is no option of that class; see --help all"
+        if group:
+            return f"--{group[1]}.{nested[1]} {nested[2]}: not a valid value; see --help all"
         if f"model.init_args.{nested[1]}" in known:
             return f"--model.{nested[1]} {nested[2]}: not a valid value; see --help"
         own = [key for key in known if key.startswith("model.init_args.")]

@@ -90,6 +90,27 @@ def test_wrong_words_are_named(words: str, message: str) -> None:
             "--data.batch_size many: not a valid int",
         ),
         ("... NestedArg(key='dropout', val='x') ...", "--model.dropout x: not a valid value; see --help"),
+        (
+            "Parser key \"trainer.callbacks\": Errors: - Option 'foo' is not accepted "
+            "Given value: NestedArg(key='foo', val='3')",
+            "--trainer.callbacks.foo is no option of that class; see --help all",
+        ),
+        (
+            "Parser key \"trainer.callbacks\": Given value: NestedArg(key='scheduling', val='{1:2}')",
+            "--trainer.callbacks.scheduling {1:2}: not a valid value; see --help all",
+        ),
+        (
+            'Parser key "trainer.logger":\n  Does not validate against any of the Union subtypes\n  Errors:\n'
+            "    - Problem with given class_path 'a.b.WandbLogger':\n"
+            "        Requirement 'wandb>=0.12.10' not met. "
+            "HINT: Try running `pip install -U 'wandb>=0.12.10'`\n    - Expected a <class 'bool'>",
+            "WandbLogger: the package wandb is missing; install it with: pip install -U 'wandb>=0.12.10'",
+        ),
+        (
+            "Does not validate against any of the Union subtypes\nErrors:\n  - The store is closed.\n"
+            "  - Expected a <class 'bool'>\nGiven value: Namespace(class_path='a.b.MLFlowLogger')",
+            "MLFlowLogger: The store is closed.",
+        ),
     ],
 )
 def test_parser_messages_become_one_line(error: str, message: str) -> None:

@@ -86,13 +86,17 @@ class Decoded(NamedTuple):
 
 
 def silence_pillow() -> None:
-    """Hide the warnings of Pillow that nobody can act on; for commands, which own their process.
+    """Hide the messages of Pillow that nobody can act on; for commands, which own their process.
 
     ``DecompressionBombWarning`` comes on top of the refusal by ``MAX_PIXELS``; the other warnings
-    tell of odd metadata, which is not used.
+    tell of odd metadata, which is not used. libtiff prints on standard error what Pillow raises as well.
     """
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+    if os.name == "posix":  # libtiff is among the libraries that Pillow's own one is linked to
+        libraries = ctypes.CDLL(import_module("PIL._imaging").__file__)
+        for setter in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            getattr(libraries, setter, lambda _: None)(None)
 
 
 def decode(content: bytes, name: str, background: Colour | None = None) -> Decoded:

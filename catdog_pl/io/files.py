@@ -70,7 +70,7 @@ def write_error(target: object, error: Exception, advice: str) -> CatDogError:
 
 
 def refuse_existing(target: Path, advice: str = "give another --output, or --overwrite") -> None:
-    """Hold a file that is there against being replaced.
+    """Refuse to replace a file that is there.
 
     Raises:
         CatDogError: the target exists, be it as a broken link.

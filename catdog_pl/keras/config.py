@@ -18,11 +18,8 @@ Config = Mapping[str, Any]
 CONTAINERS = ("Sequential", "Functional", "Model")
 """Classes that hold layers."""
 
-PREPROCESS_INPUT = "preprocess_input"
-"""The class here of what `keras.applications.vgg16.preprocess_input` does inside a model."""
-
 MEAN_BGR = (103.939, 116.779, 123.68)
-"""The ImageNet mean on 0..255 that it subtracts, after it has turned RGB into BGR."""
+"""The ImageNet mean on 0..255 that ``keras.applications.vgg16.preprocess_input`` subtracts from BGR."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class KerasLayer:
 
     def __str__(self) -> str:
         """For messages."""
-        return f"layer {self.name} ({self.class_name})"
+        return f"layer {self.name[:80]} ({self.class_name[:80]})"
 
 
 def layers_in_order(model: object) -> list[KerasLayer]:
@@ -171,9 +168,9 @@ def called_in_training(node: object) -> bool:
 
 
 def with_preprocess_input(entries: list[Config]) -> list[Config]:
-    """Return the entries of a functional model, the operations of ``preprocess_input`` as one entry.
+    """Return the entries of a functional model, the operations of ``preprocess_input`` as one Rescaling.
 
-    They turn RGB into BGR and add the negative mean.
+    They turn RGB into BGR, for which our Rescaling has the option ``bgr``, and add the negative mean.
     """
     named = {name_of(entry): entry for entry in entries}
     for shift in entries:
@@ -182,8 +179,14 @@ def with_preprocess_input(entries: list[Config]) -> list[Config]:
             continue
         source, flip = channel_flip(named.get(sources[0], {}), named)
         if source and all(isclose(-a, b, rel_tol=1e-5) for a, b in zip(MEAN_BGR, mean, strict=True)):
+            config = {"scale": 1.0, "offset": [-value for value in MEAN_BGR], "bgr": True}
             node = [[source, 0, 0, {}]]
-            whole = {"class_name": PREPROCESS_INPUT, "name": name_of(shift), "inbound_nodes": node}
+            whole = {
+                "class_name": "Rescaling",
+                "name": name_of(shift),
+                "config": config,
+                "inbound_nodes": node,
+            }
             return [whole if entry is shift else entry for entry in entries if entry not in flip]
     return entries
 

@@ -186,8 +186,8 @@ LAYERS: dict[str, LayerRow] = {
     "Dropout": LayerRow((), {"rate": Option(_rate)}, lambda spec, shape: nn.Dropout(spec["rate"])),
     "Rescaling": LayerRow(
         (),
-        {"scale": Option(_rgb), "offset": Option(_rgb, 0.0)},
-        lambda spec, shape: KerasRescaling(spec["scale"], spec["offset"]),
+        {"scale": Option(_rgb), "offset": Option(_rgb, 0.0), "bgr": Option(_flag, False)},
+        lambda spec, shape: KerasRescaling(spec["scale"], spec["offset"], spec["bgr"]),
     ),
     "Activation": LayerRow(
         ("ReLU",), {"activation": Option(_activation)}, lambda spec, shape: ACTIVATIONS[spec["activation"]]()

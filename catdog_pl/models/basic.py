@@ -25,6 +25,8 @@ class Basic(Classifier):
         optimizer: ``keras_rmsprop`` (Keras 3's rule) or the name of a class in ``torch.optim``.
         optimizer_args: further arguments of the optimizer, for example ``{"alpha": 0.9, "eps": 1e-7}``
             with ``RMSprop``, which is the rule of the Keras of 2018.
+        lr_scheduler: name of a class in ``torch.optim.lr_scheduler``; null keeps the learning rate.
+        lr_scheduler_args: its arguments, and ``interval`` (epoch or step), ``frequency`` and ``monitor``.
         class_weight: ``balanced`` weighs the training loss of each photograph by n / (2 * n of its class),
             so that a rare class counts as much as a frequent one. By default all photographs count alike.
 
@@ -44,9 +46,19 @@ class Basic(Classifier):
         learning_rate: float = 1e-3,
         optimizer: str = "keras_rmsprop",
         optimizer_args: dict[str, Any] | None = None,
+        lr_scheduler: str | None = None,
+        lr_scheduler_args: dict[str, Any] | None = None,
         class_weight: ClassWeight | None = None,
     ) -> None:
-        super().__init__(image_size, learning_rate, optimizer, optimizer_args, class_weight)
+        super().__init__(
+            image_size,
+            learning_rate,
+            optimizer,
+            optimizer_args,
+            lr_scheduler,
+            lr_scheduler_args,
+            class_weight,
+        )
         self.save_hyperparameters()
         side = output_side(image_size, len(filters))
         self.features = ConvBlocks(blocks(filters))
@@ -67,12 +79,12 @@ class Basic(Classifier):
 
 
 def output_side(image_size: int, n_blocks: int) -> int:
-    """Height and width of the last block's output.
+    """Return height and width of the last block's output.
 
     A valid 3x3 convolution takes 2 pixels off, a 2x2 max-pooling halves and rounds down.
 
     Raises:
-        UsageError: nothing is left, or there is no block.
+        UsageError: no pixel is left, or there is no block.
     """
     side = image_size
     for _ in range(n_blocks):
@@ -88,7 +100,7 @@ def output_side(image_size: int, n_blocks: int) -> int:
 
 
 def blocks(filters: tuple[int, ...]) -> "OrderedDict[str, nn.Module]":
-    """The convolution blocks under the layer names of the workshop's Keras summary.
+    """Return the convolution blocks under the layer names of the workshop's Keras summary.
 
     Pooling comes before the ReLU: both are monotone, so the numbers and gradients are the same, and the
     ReLU runs on a quarter of the pixels.

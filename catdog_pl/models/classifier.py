@@ -1,4 +1,4 @@
-"""The base of both models: preprocessing, loss, metrics, optimizer, and what a checkpoint notes."""
+"""The base of all models: preprocessing, loss, metrics, optimizer, and what a checkpoint notes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -18,6 +18,7 @@ from torchmetrics.functional.classification import binary_accuracy
 from catdog_pl import __version__
 from catdog_pl.errors import CatDogError, UsageError
 from catdog_pl.keras.nn import KerasRMSprop
+from catdog_pl.models.schedulers import check_scheduler, schedule
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Pixels (N, 3, S, S) uint8 or float in 0..255, labels (N,) 0 or 1, sample indices (N,)."""
@@ -69,6 +70,8 @@ class Classifier(LightningModule, ABC):
         optimizer: ``keras_rmsprop`` (Keras 3's rule) or the name of a class in ``torch.optim``.
         optimizer_args: further arguments of the optimizer, for example ``{"alpha": 0.9, "eps": 1e-7}``
             with ``RMSprop``, which is the rule of the Keras of 2018.
+        lr_scheduler: name of a class in ``torch.optim.lr_scheduler``; null keeps the learning rate.
+        lr_scheduler_args: its arguments, and ``interval`` (epoch or step), ``frequency`` and ``monitor``.
         class_weight: ``balanced`` weighs the training loss of each photograph by n / (2 * n of its class),
             so that a rare class counts as much as a frequent one. By default all photographs count alike.
 
@@ -94,6 +97,8 @@ class Classifier(LightningModule, ABC):
         learning_rate: float,
         optimizer: str,
         optimizer_args: dict[str, Any] | None,
+        lr_scheduler: str | None = None,
+        lr_scheduler_args: dict[str, Any] | None = None,
         class_weight: ClassWeight | None = None,
     ) -> None:
         super().__init__()
@@ -101,16 +106,19 @@ class Classifier(LightningModule, ABC):
             raise UsageError(f"class_weight {class_weight!r} is unknown; valid are balanced and null")
         if optimizer not in OPTIMIZERS:
             raise UsageError(f"optimizer {optimizer!r} is unknown; valid are {', '.join(OPTIMIZERS)}")
+        check_scheduler(lr_scheduler)
         self.learning_rate = learning_rate
         self.optimizer_class = OPTIMIZERS[optimizer]
         self.optimizer_args = dict(optimizer_args or {})
+        self.lr_scheduler = lr_scheduler
+        self.lr_scheduler_args = dict(lr_scheduler_args or {})
         self.class_weight = class_weight
         self.weight_by_label: tuple[float, float] | None = None
         self.data_spec = DataSpec(image_size=image_size)
 
     @classmethod
     def skeleton(cls, **arguments: Any) -> Self:
-        """The network without memory for its weights (on the meta device), for its shapes and counts.
+        """Return the network without memory for its weights (on the meta device), for its shapes and counts.
 
         Raises:
             UsageError: an argument is out of its range.
@@ -120,9 +128,9 @@ class Classifier(LightningModule, ABC):
 
     @classmethod
     def rebuild_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments for building a network whose weights come from elsewhere, such as a checkpoint.
+        """Return the arguments for building a network whose weights come from a checkpoint or a Keras file.
 
-        A subclass that reads pretrained weights adds that it shall not.
+        A subclass that reads pretrained weights switches that off.
         """
         return dict(arguments)
 
@@ -143,7 +151,7 @@ class Classifier(LightningModule, ABC):
         return (self.widen(pixels) * (1 / 255)).to(self.weight_dtype)
 
     def widen(self, pixels: Tensor) -> Tensor:
-        """Pixels of any dtype as float32, or float64 for a float64 model: preprocessing is never coarser."""
+        """Return pixels as float32, or float64 for a float64 model: preprocessing is never less precise."""
         return pixels.to(torch.float64 if self.weight_dtype is torch.float64 else torch.float32)
 
     @property
@@ -152,7 +160,7 @@ class Classifier(LightningModule, ABC):
         return next(self.parameters()).dtype
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Logits of the second class.
+        """Return the logits of the second class.
 
         Args:
             pixels: (N, 3, S, S), RGB, 0..255, uint8 or float.
@@ -170,7 +178,7 @@ class Classifier(LightningModule, ABC):
         return features
 
     def batch_features(self, batch: Batch, batch_idx: int, stage: str) -> Tensor:
-        """Features of a batch; a subclass may keep them instead of computing them again.
+        """Return the features of a batch; a subclass may keep them instead of computing them again.
 
         Args:
             batch: as the datamodule gives it.
@@ -180,10 +188,10 @@ class Classifier(LightningModule, ABC):
         return self.extract(batch[0])
 
     def shared_step(self, batch: Batch, batch_idx: int, stage: str) -> tuple[Tensor, Tensor]:
-        """Loss and probabilities of one batch; logs ``{stage}_loss`` and ``{stage}_acc`` per epoch.
+        """Compute loss and probabilities of one batch; log ``{stage}_loss`` and ``{stage}_acc`` per epoch.
 
-        Both are means over the samples of the epoch, so a short last batch weighs as much as it holds.
-        Cross-entropy is taken from the logits without clipping, as Keras 3 does; a probability of
+        Both logged values are means over the samples of the epoch, so a short last batch weighs as much as
+        it holds. Cross-entropy is taken from the logits without clipping, as Keras 3 does; a probability of
         exactly 0.5 counts as the first class. As in Keras, class weights count in training alone, and the
         weighted losses are divided by the number of samples.
 
@@ -210,15 +218,15 @@ class Classifier(LightningModule, ABC):
         return loss, probabilities
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One optimisation step's loss, scalar."""
+        """Return the loss of one optimisation step, scalar."""
         return self.shared_step(batch, batch_idx, "train")[0]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Logs ``val_loss`` and ``val_acc``."""
+        """Log ``val_loss`` and ``val_acc``."""
         self.shared_step(batch, batch_idx, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Logs ``test_loss`` and ``test_acc``.
+        """Log ``test_loss`` and ``test_acc``.
 
         Returns:
             ``indices`` (N,) and ``probabilities`` (N,) of the batch's samples, for the evaluation report.
@@ -227,11 +235,45 @@ class Classifier(LightningModule, ABC):
         return {"indices": batch[2], "probabilities": probabilities}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Probabilities of the second class, (N,)."""
+        """Return the probabilities of the second class, (N,)."""
         return self(batch[0]).sigmoid()  # type: ignore[no-any-return]
 
-    def configure_optimizers(self) -> Optimizer:
-        """The optimizer over the trainable parameters; frozen ones are not in it.
+    def configure_optimizers(self) -> Any:
+        """The optimizer, or Lightning's description of the optimizer and its scheduler.
+
+        Raises:
+            UsageError: they do not take their arguments.
+        """
+        optimizer = self.create_optimizer()
+        if self.lr_scheduler is None:
+            return optimizer
+        return schedule(optimizer, self.lr_scheduler, self.lr_scheduler_args, self.trainer)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        """Step the scheduler.
+
+        Raises:
+            UsageError: it has ended, as ``OneCycleLR`` does after its ``total_steps``.
+        """
+        if metric is not None:  # on_train_epoch_end did it
+            return
+        try:
+            super().lr_scheduler_step(scheduler, metric)
+        except ValueError as error:
+            raise UsageError(
+                f"lr_scheduler {self.lr_scheduler} has ended ({error}); a longer training needs a new run"
+            ) from error
+
+    def on_train_epoch_end(self) -> None:
+        """Step a scheduler that follows a metric; Lightning would do it when the checkpoint is written."""
+        for config in self.trainer.lr_scheduler_configs:
+            is_due = (self.trainer.current_epoch + 1) % config.frequency == 0
+            if config.reduce_on_plateau and is_due and config.monitor in self.trainer.callback_metrics:
+                scheduler: Any = config.scheduler  # whose metric the types call an epoch
+                scheduler.step(self.trainer.callback_metrics[config.monitor])
+
+    def create_optimizer(self) -> Optimizer:
+        """Return the optimizer over the trainable parameters; frozen ones are not in it.
 
         Raises:
             UsageError: the optimizer does not take ``optimizer_args``.
@@ -246,7 +288,7 @@ class Classifier(LightningModule, ABC):
             ) from error
 
     def setup(self, stage: str) -> None:
-        """Take over what the datamodule says of its images, and before a fit count its classes.
+        """Take over the datamodule's ``data_spec``, and before a fit count its classes.
 
         Raises:
             UsageError: the datamodule's image size is not the model's, or it does not tell its labels.
@@ -265,7 +307,7 @@ class Classifier(LightningModule, ABC):
         spec = DataSpec(**described)
         if spec.image_size != self.data_spec.image_size:
             raise UsageError(
-                f"the model takes images of {self.data_spec.image_size} pixels, the datamodule gives "
+                f"The model takes images of {self.data_spec.image_size} pixels, the datamodule gives "
                 f"{spec.image_size}; set both to the same image_size"
             )
         self.data_spec = spec
@@ -289,7 +331,7 @@ class Classifier(LightningModule, ABC):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Hold the checkpoint's class names against the datamodule's.
+        """Check that the checkpoint's class names are the datamodule's.
 
         Raises:
             CatDogError: they differ, so that labels would silently change their meaning.
@@ -297,7 +339,7 @@ class Classifier(LightningModule, ABC):
         trained = tuple(checkpoint[NOTE]["data"]["class_names"])
         if trained != tuple(self.data_spec.class_names):
             raise CatDogError(
-                f"the checkpoint was trained on the classes {', '.join(trained)}, the data folder has "
+                f"The checkpoint was trained on the classes {', '.join(trained)}, the data folder has "
                 f"{', '.join(self.data_spec.class_names)}; use a folder with the checkpoint's classes"
             )
 

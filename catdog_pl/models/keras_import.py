@@ -151,7 +151,7 @@ def optimizer_with(model: Classifier, means: Sequence[Tensor]) -> Optimizer:
         model: with one of the two kinds of RMSprop.
         means: one for each trainable parameter, in PyTorch's shapes.
     """
-    optimizer = model.configure_optimizers()
+    optimizer = model.create_optimizer()
     key = "mean_square" if isinstance(optimizer, KerasRMSprop) else "square_avg"
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for parameter, mean in zip(parameters, means, strict=True):

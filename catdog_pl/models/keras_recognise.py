@@ -8,14 +8,7 @@ from math import isclose, isqrt
 from typing import Any, Literal
 
 from catdog_pl.errors import KerasFileError
-from catdog_pl.keras.config import (
-    CONTAINERS,
-    PREPROCESS_INPUT,
-    Config,
-    KerasLayer,
-    input_shape,
-    layers_in_order,
-)
+from catdog_pl.keras.config import CONTAINERS, MEAN_BGR, Config, KerasLayer, input_shape, layers_in_order
 from catdog_pl.keras.layers import CLASSES, TRAINING_ONLY, Link, read_chain
 from catdog_pl.keras.weights import StoredLayer
 from catdog_pl.models.backbones.vgg16 import BLOCKS, TORCHVISION_NAMES, normalization
@@ -96,12 +89,10 @@ def recognise(config: Config, training: Config, preprocessing: Preprocessing | N
             not tell what is done to pixels, and the user neither.
     """
     layers = layers_in_order(config)
-    front = first_operation(layers)
-    chain = read_chain(layer for layer in layers if layer is not front)
+    chain = read_chain(layers)
     acting = [link for link in chain if link.spec["class_name"] != "Dropout"]
-    inside = PREPROCESS_INPUT if front else None
-    if not front and acting and acting[0].spec["class_name"] == "Rescaling":
-        inside = pretrained(acting.pop(0))
+    rescales = bool(acting) and acting[0].spec["class_name"] == "Rescaling"
+    inside = preprocessing_of(acting.pop(0)) if rescales else None
     if acting and acting[-1].spec.get("activation") == "linear" and from_logits(training):
         acting[-1].spec["activation"] = "sigmoid"  # the loss has it
     weighted = [link for link in acting if link.spec["class_name"] in ("Conv2D", "Dense")]
@@ -123,13 +114,6 @@ def recognise(config: Config, training: Config, preprocessing: Preprocessing | N
     found.notes += [f"left out, because they act only in training: {listed(idle)}"] * bool(idle)
     found.notes += differences(found, layers)
     return found
-
-
-def first_operation(layers: Sequence[KerasLayer]) -> KerasLayer | None:
-    """Return the ``preprocess_input`` in front of the first layer that acts, if there is one."""
-    passive = ("InputLayer", "Dropout", *TRAINING_ONLY)
-    first = next((layer for layer in layers if layer.class_name not in passive), None)
-    return first if first and first.class_name == PREPROCESS_INPUT else None
 
 
 def differences(found: Recognised, layers: Sequence[KerasLayer]) -> list[str]:
@@ -164,8 +148,7 @@ def prepare(found: Recognised, inside: str | None, preprocessing: Preprocessing 
 
     Args:
         found: the model.
-        inside: what the file does itself: ``workshop`` (times 1/255), ``preprocess_input``, or whose weights'
-            preprocessing a Rescaling layer is; None for nothing.
+        inside: what the file does itself, as `preprocessing_of` returns it; None for nothing.
         preprocessing: what the user says is done outside.
 
     Raises:
@@ -184,7 +167,7 @@ def prepare(found: Recognised, inside: str | None, preprocessing: Preprocessing 
         return
     if how is None:
         raise KerasFileError(ASK_PREPROCESSING)
-    outside = inside in (None, PREPROCESS_INPUT)
+    outside = inside in (None, "preprocess_input")
     weights = "none" if how == "workshop" else "keras" if outside else str(inside)
     found.arguments |= {"weights": weights, "preprocessing": how}
     found.flip = not outside and how == "imagenet" and normalization(weights).bgr
@@ -202,7 +185,10 @@ def compare(chain: Sequence[Link], model: str, arguments: Mapping[str, Any]) -> 
             raise KerasFileError(f"{layer} stands where the {model} model has a {own['class_name']} layer")
         for option, value in own.items():
             if spec[option] != value and option != "name":
-                found = {"units": f"{spec[option]} outputs", "filters": f"{spec[option]} filters"}
+                found = {
+                    "units": f"{shown(spec[option])} outputs",
+                    "filters": f"{shown(spec[option])} filters",
+                }
                 words = found.get(option, f"{option} {shown(spec[option])}")
                 raise KerasFileError(f"{layer} has {words}; the {model} model has {shown(value)}")
     if len(chain) > len(expected):
@@ -214,7 +200,7 @@ def compare(chain: Sequence[Link], model: str, arguments: Mapping[str, Any]) -> 
 
 def shown(value: object) -> str:
     """Return an option's value for a message: ``3 x 3``."""
-    return " x ".join(map(str, value)) if isinstance(value, list) else str(value)[:60]
+    return (" x ".join(map(str, value)) if isinstance(value, list) else str(value))[:60]
 
 
 def from_logits(training: Config) -> bool:
@@ -224,19 +210,22 @@ def from_logits(training: Config) -> bool:
     return isinstance(config, dict) and config.get("from_logits") is True
 
 
-def pretrained(front: Link) -> str:
-    """Return ``workshop`` for a Rescaling by 1/255, else the weights whose preprocessing it is.
+def preprocessing_of(front: Link) -> str:
+    """Return ``workshop``, ``preprocess_input``, or the weights that take what a Rescaling layer gives.
 
     Raises:
         KerasFileError: it does something else.
     """
-    scale, offset = front.spec["scale"], front.spec["offset"]
-    candidates: tuple[str, ...] = ("workshop", "keras", *TORCHVISION_NAMES)
-    for weights in candidates:
-        known = ([1 / 255] * 3, [0.0] * 3) if weights == "workshop" else imagenet_rescaling(weights)
-        pairs = zip(scale + offset, known[0] + known[1], strict=True)
+    scale, offset, bgr = front.spec["scale"], front.spec["offset"], front.spec["bgr"]
+    weights: tuple[str, ...] = ("keras", *TORCHVISION_NAMES)
+    known = {name: imagenet_rescaling(name) for name in weights}
+    known["workshop"] = [1 / 255] * 3, [0.0] * 3
+    if bgr:
+        known = {"preprocess_input": ([1.0] * 3, [-value for value in MEAN_BGR])}
+    for name, rescaling in known.items():
+        pairs = zip(scale + offset, rescaling[0] + rescaling[1], strict=True)
         if all(isclose(a, b, rel_tol=1e-5, abs_tol=1e-8) for a, b in pairs):
-            return weights
+            return name
     raise KerasFileError(
         f"{front.layer} multiplies by {scale[0]:g} and adds {offset[0]:g}; "
         "the models here take pixels times 1/255"
@@ -256,9 +245,13 @@ def image_size(shape: Sequence[object] | None) -> int | None:
         return None
     _, height, width, channels = shape
     if channels != 3:
-        raise KerasFileError(f"its images have {channels!r} channels; the models here take RGB, which has 3")
+        raise KerasFileError(
+            f"its images have {shown(channels)} channels; the models here take RGB, which has 3"
+        )
     if height != width:
-        raise KerasFileError(f"its images are {height!r} x {width!r}; the models here take square ones")
+        raise KerasFileError(
+            f"its images are {shown(height)} x {shown(width)}; the models here take square ones"
+        )
     return height if isinstance(height, int) else None
 
 

@@ -35,6 +35,8 @@ class VGG16(TransferClassifier):
         optimizer: ``keras_rmsprop`` (Keras 3's rule) or the name of a class in ``torch.optim``.
         optimizer_args: further arguments of the optimizer, for example ``{"alpha": 0.9, "eps": 1e-7}``
             with ``RMSprop``, which is the rule of the Keras of 2018.
+        lr_scheduler: name of a class in ``torch.optim.lr_scheduler``; null keeps the learning rate.
+        lr_scheduler_args: its arguments, and ``interval`` (epoch or step), ``frequency`` and ``monitor``.
         class_weight: ``balanced`` weighs the training loss of each photograph by n / (2 * n of its class),
             so that a rare class counts as much as a frequent one. By default all photographs count alike.
         bf16_backbone: compute the frozen backbone in bfloat16, the head in full precision. Several times
@@ -64,6 +66,8 @@ class VGG16(TransferClassifier):
         learning_rate: float = 1e-3,
         optimizer: str = "keras_rmsprop",
         optimizer_args: dict[str, Any] | None = None,
+        lr_scheduler: str | None = None,
+        lr_scheduler_args: dict[str, Any] | None = None,
         class_weight: ClassWeight | None = None,
         bf16_backbone: Bfloat16 = False,
         cached_views: int = 0,
@@ -88,6 +92,8 @@ class VGG16(TransferClassifier):
             learning_rate=learning_rate,
             optimizer=optimizer,
             optimizer_args=optimizer_args,
+            lr_scheduler=lr_scheduler,
+            lr_scheduler_args=lr_scheduler_args,
             class_weight=class_weight,
         )
         # load_weights says how to build, not what was built: a checkpoint must not repeat it.

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from catdog_pl.commands.fit import shipped_configs
-from catdog_pl.models.registry import class_path
+from catdog_pl.models.registry import model_name
 from catdog_pl.short_forms import COMMON, Option
 from tests.conftest import Run
 
@@ -57,7 +57,7 @@ def test_the_help_page_says_what_the_parser_holds(stage: str, run: Run, capsys: 
     vgg16 = printed_config(run, capsys, f"{stage} --model vgg16")
     for option in COMMON:
         if option.name == "model":
-            assert config["model"]["class_path"] == class_path(str(option.default))
+            assert model_name(config["model"]["class_path"]) == option.default
             continue
         group, _, name = option.key.rpartition(".")
         homes = (

@@ -122,7 +122,7 @@ def test_a_block_in_pieces_gives_the_numbers_of_its_layers(
         torch.rand(images, 3, *size) if kind == "noise" else torch.rand(images, 3, 1, 1).expand(-1, -1, *size)
     )
     pixels = noise.contiguous(memory_format=torch.channels_last)
-    assert len(convolution.parts(pixels, blocks[0].weight)) == 3  # type: ignore[arg-type]
+    assert len(convolution.chunks(pixels, blocks[0].weight)) == 3  # type: ignore[arg-type]
     found = layers_and_gradients(blocks, pixels)
     expected = layers_and_gradients(nn.Sequential(*blocks), pixels)
     for ours, theirs in zip(found, expected, strict=True):

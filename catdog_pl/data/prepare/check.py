@@ -36,7 +36,8 @@ def quick_check(root: Path, seconds: float = 0.5) -> str | None:
             f"{root} is half exchanged by a prepare that was interrupted; run that prepare again to finish it"
         )
     fault = next(_quick_faults(root, time.monotonic() + seconds), None)
-    return f"{fault}; {program()} prepare --check {shlex.quote(str(root))} tells more" if fault else None
+    advice = f"{program()} prepare --check {shlex.quote(str(root))} tells more"
+    return one_line(f"{fault}; {advice}") if fault else None
 
 
 def photos_of(root: Path) -> list[Photo]:

@@ -16,8 +16,10 @@ Folders called train, val, test and the like are no classes where ``train`` and 
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
+from itertools import takewhile
 from typing import NamedTuple
 
+from catdog_pl.data.layout import SPLIT_SYNONYMS
 from catdog_pl.data.prepare.archives import stem
 from catdog_pl.data.prepare.photo import Photo, Verdict
 from catdog_pl.data.prepare.placement import safe_label
@@ -28,14 +30,9 @@ _PET_FOLDER = re.compile(r"(cat|dog)s?", re.IGNORECASE)
 # Kaggle's own form, cat.123.jpg. Not "cathy.jpg", nor "cat-and-dog.jpg".
 _PET_FILE = re.compile(r"(cat|dog)\.\d+\.[^.]+", re.IGNORECASE)
 _PETS = frozenset({"cat", "dog"})
+_SPLITS = {name: split for split, synonyms in SPLIT_SYNONYMS.items() for name in (split, *synonyms)}
 # "val", "test1", "training_set", "train2017": the spellings of a split's folder.
-_SPLIT_FOLDER = re.compile(
-    r"(train|training|val|valid|validation|dev|test|testing)([ _-]?(set|data|images))?\d*", re.IGNORECASE
-)
-_SPLITS = {
-    "train": "train", "training": "train", "val": "validation", "valid": "validation",
-    "validation": "validation", "dev": "validation", "test": "test", "testing": "test",
-}  # fmt: skip
+_SPLIT_FOLDER = re.compile(rf"({'|'.join(_SPLITS)})([ _-]?(set|data|images))?\d*", re.IGNORECASE)
 # Of the photographs must have a level of folders for it to be that of the classes.
 _MOST = 0.9
 # Folders named in a message.
@@ -103,15 +100,22 @@ def label_photos(
 
 def _places(photos: Sequence[Photo]) -> list[_Place]:
     paths = [[stem(word) for word in photo.name.split("/")[:-1]] for photo in photos]
-    splits = [next(filter(None, map(_split, path)), None) for path in paths]
-    is_split = _is_split(set(splits))
-    has_several = len({path[0] for path in paths}) > 1
+    sources = {path[0] for path in paths}
+    inner = [path[1:] for path in paths]
+    ends = zip(min(inner, default=[]), max(inner, default=[]), strict=False)
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], ends))  # they tell nothing
+    found = [
+        next(filter(_split, [*path[1 + shared :], *(path[:1] if len(sources) > 1 else [])]), None)
+        for path in paths
+    ]
+    splits = [_split(word) if word else None for word in found]
+    if not _is_split(set(splits)):
+        found = splits = [None] * len(paths)
     places = []
-    for photo, path, split in zip(photos, paths, splits, strict=True):
-        folders = [word for word in path[1:] if word not in ("", ".") and not (is_split and _split(word))]
-        source = path[0] if has_several and not (is_split and _split(path[0])) else None
-        file = photo.name.rpartition("/")[2]
-        places.append(_Place(folders, source, file, path[-1], split if is_split else None))
+    for photo, path, word, split in zip(photos, paths, found, splits, strict=True):
+        folders = [folder for folder in path[1:] if folder not in ("", ".", word)]
+        source = path[0] if len(sources) > 1 and path[0] != word else None
+        places.append(_Place(folders, source, photo.name.rpartition("/")[2], path[-1], split))
     return places
 
 
@@ -221,4 +225,5 @@ def _leave_out(others: Sequence[tuple[Photo, str]]) -> Iterator[str]:
 def _counted(names: Iterable[str]) -> str:
     counts = Counter(names).most_common()
     shown = [f"{name} ({count})" for name, count in counts[:_SHOWN]]
-    return ", ".join(shown) + (f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else "")
+    more = f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else ""
+    return ", ".join(shown) + more or "none"

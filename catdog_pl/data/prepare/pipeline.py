@@ -1,6 +1,6 @@
 """``prepare``: raw photographs -> checked and split folders. Each step is a module of this room."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def prepare(config: PrepareConfig) -> None:
     request = _request(config, amounts)
     with Staging(config.root) as staging:
         if staging.finished:
-            print(f"Finished what an interrupted run had ready in {config.root}.")
+            print(f"Finished what an interrupted run had ready in {one_line(str(config.root))}.")
         if not config.overwrite:
             if _is_done(config.root, request):
                 return
@@ -81,8 +81,8 @@ def prepare(config: PrepareConfig) -> None:
         notes += [DATASETS[source].licence for source in config.sources if source in DATASETS]
         _write_results(photos, staging.new, sources, notes, request)
         staging.commit(_RESULT)
-    print("\n".join([*summary(photos, counts(photos), str(config.root)), *notes]))
-    print(f"Listed in {config.root / MANIFEST}, shown in {config.root / REPORT} and {CONTACT_SHEET}.")
+    where = f"Listed in {config.root / MANIFEST}, shown in {config.root / REPORT} and {CONTACT_SHEET}."
+    _print_lines([*summary(photos, counts(photos), str(config.root)), *notes, where])
 
 
 def check(root: Path, jobs: int | None, min_side: int) -> bool:
@@ -107,11 +107,15 @@ def check(root: Path, jobs: int | None, min_side: int) -> bool:
     mark_duplicates(photos)
     mark_leaks(photos)
     faults = [*layout_faults(root), *manifest_faults(root, photos), *photo_faults(photos)]
-    print("\n".join(count_table(counts(photos), str(root))))
-    print("\n".join(faults) if faults else "Nothing is wrong.")
-    if faults:
-        print(f"Faults: {len(faults)}. To be rid of them, prepare the source again with --overwrite.")
+    advice = f"Faults: {len(faults)}. To be rid of them, prepare the source again with --overwrite."
+    end = [*faults, advice] if faults else ["Nothing is wrong."]
+    _print_lines([*count_table(counts(photos), str(root)), *end])
     return not faults
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    """Print lines in which the names of files and folders cannot write to the terminal."""
+    print("\n".join(map(one_line, lines)))
 
 
 def _check_places(sources: Sequence[str], root: Path) -> None:
@@ -159,8 +163,8 @@ def _is_done(root: Path, request: dict[str, Any]) -> bool:
     is_there = all((root / split).is_dir() for split in receipt.get("counts", {}))
     if receipt.get("asked") != request or not is_there or quick_check(root):
         return False
-    print("\n".join(count_table(receipt["counts"], str(root))))
-    print("Prepared before from the same sources: nothing to do.")
+    table = count_table(receipt["counts"], str(root))
+    _print_lines([*table, "Prepared before from the same sources: nothing to do."])
     return True
 
 
@@ -176,7 +180,7 @@ def _refuse_existing(root: Path) -> None:
 def _refuse_faults(photos: Sequence[Photo]) -> None:
     faults = list(photo_faults(photos))
     if faults:
-        print("\n".join(faults))
+        _print_lines(faults)
         raise CatDogError(
             f"--strict: {len(faults)} of {len(photos)} photographs are bad; nothing was prepared"
         )

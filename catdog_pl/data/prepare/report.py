@@ -18,7 +18,7 @@ CONTACT_SHEET = "contact_sheet.png"
 
 MEANINGS: Mapping[Verdict, str] = {
     Verdict.WRONG_EXTENSION: "used, under the ending that its content asks for",
-    Verdict.NEAR_DUPLICATE: "used, in the same split as its original",
+    Verdict.NEAR_DUPLICATE: "kept in the same split as their original",
     Verdict.UNSAFE: "a link, a device, or a path that leads out of the archive",
     Verdict.UNREADABLE: "it cannot be decoded",
     Verdict.EMPTY: "0 bytes",

@@ -71,6 +71,10 @@ def test_a_collection_without_cats_and_dogs_takes_its_folders_for_classes() -> N
         (("x/apples/photos/1.jpg", "x/pears/images/3.jpg"), ["apples", "pears"]),
         (("x/2019/ants/1.jpg", "x/2020/bees/2.jpg", "x/2021/ants/3.jpg"), ["ants", "bees", "ants"]),
         (("x/valid/1.jpg", "x/invalid/2.jpg"), ["valid", "invalid"]),
+        (
+            ("x/train/valid/1.jpg", "x/train/invalid/2.jpg", "x/test/valid/3.jpg"),
+            ["valid", "invalid", "valid"],
+        ),
         (("x/test/1.jpg", "x/control/2.jpg"), ["test", "control"]),
         (("x/1/cat.0.jpg", "x/1/dog.0.jpg", "x/2/cat.1.jpg", "x/2/dog.1.jpg"), ["cat", "dog"] * 2),
         (("x/train/cat.0.jpg", "x/train/dog.0.jpg", "x/test1/1.jpg"), ["cat", "dog", None]),
@@ -90,6 +94,7 @@ def test_classes_are_where_the_tree_parts_in_two(names: tuple[str, ...], expecte
     ("names", "said"),
     [
         (("x/bird/1.jpg", "x/bird/2.jpg", "x/cat/3.jpg", "x/fox/4.jpg"), r"bird \(2\), cat \(1\), fox \(1\)"),
+        ((), "found are none"),
         (("x/1.jpg",), r"found are x \(1\)"),
         (("x/train/1.jpg", "x/test/2.jpg"), r"train \(1\), test \(1\)"),
         (tuple(f"x/{number}/1.jpg" for number in range(9)), "and 3 more"),
@@ -148,8 +153,9 @@ def split_tree(folder: Path, names: tuple[str, ...], count: int = 6) -> Path:
     """``folder/NAME/{cat,dog}/N.jpg``; the first letter of a photograph's name is that of its split."""
     for part, name in enumerate(names):
         for number in range(count):
-            draw(folder / name / "cat" / f"{name}{number}.jpg", 100 * part + number)
-            draw(folder / name / "dog" / f"{name}{number}.jpg", 10_000 + 100 * part + number)
+            stem = name.rpartition("/")[2]
+            draw(folder / name / "cat" / f"{stem}{number}.jpg", 100 * part + number)
+            draw(folder / name / "dog" / f"{stem}{number}.jpg", 10_000 + 100 * part + number)
     return folder
 
 
@@ -158,7 +164,7 @@ def found_in(root: Path) -> set[tuple[str, str]]:
     return {(name.split("/")[0], re.sub(r"\d+\.jpg", "", name.split("/")[-1])) for name in photos(root)}
 
 
-@pytest.mark.parametrize("held_out", ["val", "valid", "validation", "dev", "Validation", "val_set"])
+@pytest.mark.parametrize("held_out", ["val", "valid", "validation", "dev", "eval", "Validation", "val_set"])
 @pytest.mark.parametrize("test", ["test", "testing"])
 def test_a_split_of_the_source_is_kept(run: Run, capsys: Capture, held_out: str, test: str) -> None:
     split_tree(Path("photos"), ("train", held_out, test))
@@ -185,6 +191,19 @@ def test_a_missing_split_is_taken_from_train_alone(
     assert found_in(Path("data")) == allowed
     assert len(photos(Path("data"))) == 24  # nothing is lost
     assert "is taken from train" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrapper", ["val", "test", "train", "photos/test", "train/training_set"])
+def test_a_split_below_a_folder_of_such_a_name_is_kept_too(run: Run, wrapper: str) -> None:
+    split_tree(Path(wrapper), ("train", "val", "test"))
+    assert run("prepare", wrapper.split("/")[0]) == 0
+    assert found_in(Path("data")) == {("train", "train"), ("validation", "val"), ("test", "test")}
+
+
+def test_a_split_whose_folders_are_named_twice_is_kept(run: Run) -> None:
+    split_tree(Path("photos"), ("training_set/training_set", "test_set/test_set"))
+    assert run("prepare photos") == 0
+    assert {row["split"] for row in manifest(Path("data")) if "test_set" in row["source"]} == {"test"}
 
 
 def test_a_split_in_archives_and_in_sources_is_kept_too(run: Run) -> None:

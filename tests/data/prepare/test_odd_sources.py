@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from catdog_pl.data.prepare.check import quick_check
 from tests.conftest import Run
 from tests.data.prepare.photographs import contents, counts, draw, kaggle, manifest, photos, zipped
 from tests.data.prepare.test_labels import both
@@ -164,6 +165,21 @@ def test_control_and_bidi_characters_reach_no_output(run: Run, capsys: Capture) 
         assert all(line.isprintable() for line in text.splitlines())
         assert "\u202e" not in text
     assert all(name.isprintable() for name in contents(Path("data")))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
+def test_a_root_cannot_write_to_the_terminal(run: Run, capsys: Capture) -> None:
+    both(Path("photos"), "cat", "dog")
+    root = "d\x1b[2J\u202e\n"
+    assert run("prepare", "photos", "--root", root) == 0
+    assert run("prepare", "photos", "--root", root) == 0
+    (Path(root) / "train/cat/\x1b[2J.jpg").touch()
+    (Path(root) / "train/\u202efish").mkdir()
+    assert run("prepare", "--check", root) == 1
+    said = capsys.readouterr().out
+    assert all(line.isprintable() for line in said.splitlines())
+    assert "\\u202efish" in said
+    assert str(quick_check(Path(root))).isprintable()
 
 
 @pytest.mark.parametrize("encrypted", ["all", "dogs"])
