@@ -3,6 +3,7 @@
 import re
 import shlex
 import signal
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
 from catdog_pl.callbacks.checkpoint import (
@@ -28,7 +30,7 @@ from catdog_pl.callbacks.checkpoint import (
 from catdog_pl.callbacks.history import History
 from catdog_pl.callbacks.training import EarlyStopping, EpochSeed, divergence
 from catdog_pl.data.datamodule import CatDogDataModule
-from catdog_pl.devices import check_accelerator
+from catdog_pl.devices import ACCELERATORS, bfloat16_is_fast, check_accelerator, find_device
 from catdog_pl.errors import CatDogError, Interrupted, UsageError, disk_line, first_line
 from catdog_pl.io.files import atomic_write
 from catdog_pl.models.checkpoint import compare, data_spec, read_checkpoint, restore_arguments
@@ -56,9 +58,18 @@ class SaveConfig(SaveConfigCallback):
         """Write ``config.yaml``, or a numbered one for a run that is resumed."""
         run = RunFolder(Path(trainer.default_root_dir))
         with atomic_write(run.new_config()) as part:
-            part.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8")
+            part.write_text(self._dump(), encoding="utf-8")
         for logger in trainer.loggers:  # which hear the model's own parameters from Lightning
             logger.log_hyperparams(run.remembered())
+
+    def _dump(self) -> str:
+        """Return the configuration as YAML, without callbacks where an option of theirs cannot be written."""
+        try:
+            return str(self.parser.dump(self.config, skip_none=False))
+        except (TypeError, ValueError):
+            config = self.config.clone()
+            config.trainer.callbacks = None
+            return str(self.parser.dump(config, skip_none=False))
 
 
 class CatDogCLI(LightningCLI):
@@ -99,6 +110,8 @@ class CatDogCLI(LightningCLI):
                 "prog": f"{program()} {stage}",
                 "exit_on_error": False,
                 "allow_abbrev": False,  # --data.batch_siz must not set batch_size
+                "default_env": True,
+                "env_prefix": f"PL_{stage.upper()}_",  # PL_FIT__TRAINER__MAX_EPOCHS, as in Lightning
             },
             subclass_mode_model=True,
             args=words,
@@ -147,6 +160,12 @@ class CatDogCLI(LightningCLI):
             help="Checkpoint to start from: best or last of the newest run, or a path. "
             "fit starts from none by default, validate and test from best.",
         )
+        parser.add_argument(
+            "--force_bf16",
+            type=bool,
+            default=False,
+            help="Compute in bfloat16 also where it is about 100 times slower than float32.",
+        )
         parser.link_arguments("data.image_size", "model.init_args.image_size")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.set_defaults({"model": {"class_path": class_path("basic")}})
@@ -183,8 +202,24 @@ class CatDogCLI(LightningCLI):
             for line in [*lines, *self._compare_run()]:
                 rank_zero_only(print)(line)
         check_accelerator(self.config.trainer.accelerator)
+        self.precision = self._precision()
         if self.stage == "fit":
             self.run_folder = self._fit_folder(name)
+
+    def _precision(self) -> Any:
+        """Return the precision to compute in: bfloat16 becomes float32 where the device has to emulate it."""
+        trainer = self.config.trainer
+        if self.config.force_bf16 or trainer.accelerator not in ACCELERATORS:
+            return trainer.precision
+        device = find_device(trainer.accelerator)
+        if not str(trainer.precision).startswith("bf16") or bfloat16_is_fast(device):
+            return trainer.precision
+        rank_zero_only(print)(
+            f"{'[WARNING]':<10} --precision {trainer.precision}: this {device.type} computes bfloat16 about "
+            "100 times slower than float32, so that float32 is used; --force_bf16 true insists",
+            file=sys.stderr,
+        )
+        return "32-true"
 
     def _compare_run(self) -> list[str]:
         """Return lines that tell which options differ from those of the checkpoint's run.
@@ -234,7 +269,7 @@ class CatDogCLI(LightningCLI):
             super().instantiate_classes()
         except BaseException as error:
             self.run_folder.remove_if_empty()
-            if isinstance(error, TypeError | ValueError | MisconfigurationException):
+            if isinstance(error, ImportError | TypeError | ValueError | MisconfigurationException):
                 raise refusal(error) from error
             raise
         finally:
@@ -245,6 +280,8 @@ class CatDogCLI(LightningCLI):
         """Build the trainer with the run's folder, whole checkpoints, and a progress bar on a terminal."""
         config = self.config_init.trainer
         callbacks, plugins = as_list(config.callbacks), as_list(config.plugins)
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(AtomicCheckpointIO())
         has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
         enable_bar = config.enable_progress_bar
         if enable_bar is None:
@@ -254,8 +291,9 @@ class CatDogCLI(LightningCLI):
         return super().instantiate_trainer(
             default_root_dir=str(self.run_folder.path),
             callbacks=callbacks,
-            plugins=[*plugins, AtomicCheckpointIO()],
+            plugins=plugins,
             enable_progress_bar=enable_bar,
+            precision=self.precision,
             **kwargs,
         )
 
@@ -373,6 +411,8 @@ def refusal(error: Exception) -> CatDogError:
             return cause
         cause = cause.__cause__ or cause.__context__
     text = str(error)
+    if line := missing_package(text) if isinstance(error, ImportError) else None:
+        return UsageError(line)
     return UsageError(parse_message(text, []) if "Does not validate" in text else first_line(error))
 
 
