@@ -448,6 +448,8 @@ def failure(error: Exception, run: Path) -> str | None:
     # A worker process hands our error over as text behind its traceback: the last line, after its class.
     if text.startswith("Caught ") and (ours := re.match(r"catdog_pl\.[\w.]+: (.*)", text.splitlines()[-1])):
         return ours[1]
+    if isinstance(error, getattr(torch.distributed, "DistError", ())) or "/gloo/" in text:
+        return f"another process of this training was lost ({first_line(error)[:120]})"
     if isinstance(error, torch.OutOfMemoryError):
         return f"out of memory ({first_line(error)}); give a smaller --batch_size"
     return first_line(error) if text.startswith("DataLoader worker") else None

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import termios
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -141,6 +140,8 @@ def test_a_bar_without_bars_is_one_line(run: Run, photos: Path, capsys: Capture)
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a terminal")
 def test_a_terminal_shows_every_line_and_a_bar(photos: Path) -> None:
+    import termios
+
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
     command = [sys.executable, "-m", "catdog_pl", "fit", *TINY.split(), "--root", str(photos)]
