@@ -17,6 +17,7 @@ A map of the rooms. Imports run one way, from the top of this list to the bottom
     errors       all errors that a user sees, each one line
     process      the process that a command runs in: its start and end, its memory
     arguments    options that are said once, in a dataclass
+    devices      the word after --accelerator -> a device
     io/          files, folders, downloads
     data/        images, the datamodule, augmentation; prepare/ sorts photographs, sample/ draws some
     keras/       Keras' file formats and rules

@@ -9,7 +9,7 @@ from typing import NamedTuple, NoReturn
 
 from catdog_pl import __version__
 from catdog_pl.errors import CatDogError, UsageError, disk_line
-from catdog_pl.process import exit_fast, gc_paused
+from catdog_pl.process import exit_fast, gc_paused, program
 
 
 class Command(NamedTuple):
@@ -40,9 +40,9 @@ def usage() -> str:
     """The text of ``--help``."""
     rows = "\n".join(f"  {name:<10} {command.summary}" for name, command in COMMANDS.items())
     return (
-        "usage: python -m catdog_pl [-h] [--version] COMMAND ...\n\n"
+        f"usage: {program()} [-h] [--version] COMMAND ...\n\n"
         f"Cats and dogs in PyTorch Lightning. Commands:\n\n{rows}\n\n"
-        "python -m catdog_pl COMMAND --help tells what a command takes."
+        f"{program()} COMMAND --help tells what a command takes."
     )
 
 
@@ -80,13 +80,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def answer(words: Sequence[str]) -> int:
     """Run the command; an error that the user can mend becomes a line on standard error."""
-    if not words or words[0] in ("-h", "--help"):
-        print(usage(), file=sys.stdout if words else sys.stderr)
-        return 0 if words else 2
-    if words[0] == "--version":
-        print(f"catdog_pl {__version__}")
-        return 0
     try:
+        if not words or words[0] in ("-h", "--help"):
+            print(usage(), file=sys.stdout if words else sys.stderr)
+            return 0 if words else 2
+        if words[0] == "--version":
+            print(f"catdog_pl {__version__}")
+            return 0
         return load(words[0])(words[1:])
     except CatDogError as error:
         return print_error(str(error), error.exit_code)

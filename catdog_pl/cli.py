@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from inspect import Parameter, signature
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,8 @@ class CatDogCLI(LightningCLI):
         keep_memory()
         for logger in (CSVLogger, TensorBoardLogger):
             make_save_dir_optional(logger)
+        if getattr(rank_zero_only, "rank", 0) != 0:  # one of several processes, of which the first one prints
+            sys.stdout = StringIO()
         self.stage = stage
         words = canonical(argv, class_path)
         self.checkpoint_path = self._find_checkpoint(words)
@@ -144,7 +147,7 @@ class CatDogCLI(LightningCLI):
             return [self.history, self.epoch_seed, LastCheckpoint()]
         if self.stage == "validate":
             return []
-        # Only a test waits for pandas and scikit-learn, which take as long to import as half of torch.
+        # Only a test waits for pandas.
         from catdog_pl.report.evaluation import Evaluation
 
         return [Evaluation(self.run_folder.path / "test.csv")]

@@ -1,6 +1,6 @@
 """The errors that a user sees: one line each, printed by ``__main__`` without a traceback.
 
-The ground floor of the package: every room may import it, and it imports nothing.
+The ground floor of the package: every room may import it, and it imports nothing::
 
     CatDogError            something named in the message cannot be used; exit code 1
     ├── UsageError         the command line or the configuration is wrong; exit code 2

@@ -108,6 +108,9 @@ def canonical(argv: Sequence[str], class_path: Callable[[str], str]) -> list[str
     Raises:
         UsageError: a word belongs to no option, or a model name is unknown.
     """
+    for word in argv:
+        if re.search("[\udc80-\udcff]", word):  # how Python keeps bytes that are not UTF-8
+            raise UsageError(f"{word} is not UTF-8, in which configuration files are written; rename it")
     options = [_expand(option, values, class_path) for option, values in grouped(argv)]
     # sorted() is stable: within a rank the order stays, so that the last of two values wins.
     return [word for _, word in sorted(options, key=lambda ranked: ranked[0])]

@@ -32,12 +32,13 @@ def main() -> None:
         folder = Path(sys.argv[1] if sys.argv[1:] else temporary)
         if not sys.argv[1:]:
             catdog(folder, "prepare", "sample")
-            catdog(folder, "fit", "--config", str(REPOSITORY / "configs" / "sample.yaml"))
+            catdog(folder, "fit", "--config", "sample")
         answers = list(csv.DictReader(io.StringIO(catdog(folder, "predict", "data/test", "--format", "csv"))))
         rows = [[row for row in answers if f"/test/{true}/" in row["source"]] for true in ("cat", "dog")]
         sheet = draw(folder, [row[:COLUMNS] for row in rows])
     TARGET.parent.mkdir(exist_ok=True)
-    sheet.quantize(COLOURS, dither=Image.Dither.NONE).save(TARGET, optimize=True)
+    colours = sheet.quantize(COLOURS, Image.Quantize.FASTOCTREE)
+    sheet.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG).save(TARGET, optimize=True)
     print(f"Written {TARGET}, {TARGET.stat().st_size / 1000:.0f} kB")
 
 

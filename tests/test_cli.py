@@ -121,6 +121,7 @@ def test_logged_values_are_means_over_the_samples(photos: Path, run: Run) -> Non
     assert row["val_acc"] == pytest.approx(((logits > 0) == labels).float().mean().item())
 
 
+@pytest.mark.slow
 def test_validate_and_test_take_the_newest_runs_best(photos: Path, run: Run, capsys: Capture) -> None:
     assert run(f"fit {VGG} --max_epochs 1", "--root", photos) == 0
     capsys.readouterr()
@@ -137,6 +138,7 @@ def test_validate_and_test_take_the_newest_runs_best(photos: Path, run: Run, cap
     assert out[-1] == f"Predictions written to {find_checkpoint().parent / 'test.csv'}"
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_bit_equal_to_an_uninterrupted_one(photos: Path, run: Run) -> None:
     for folder, stops in (("whole", [4]), ("parts", [2, 4])):
         for i, epochs in enumerate(stops):
@@ -171,6 +173,7 @@ def test_a_run_of_version_0_1_0_resumes(photos: Path, run: Run, capsys: Capture)
     load_checkpoint(Path(folder) / "last.ckpt")
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_seed_are_equal_and_of_two_seeds_are_not(photos: Path, run: Run) -> None:
     losses = []
     for seed in (1, 1, 2):
@@ -180,6 +183,7 @@ def test_two_runs_of_one_seed_are_equal_and_of_two_seeds_are_not(photos: Path, r
     assert not torch.equal(losses[0], losses[2])
 
 
+@pytest.mark.slow
 def test_the_frozen_backbone_is_bit_identical_after_a_fit_and_the_head_moved(photos: Path, run: Run) -> None:
     assert run(f"fit {VGG} --max_epochs 1", "--root", photos) == 0
     before, after = state(find_checkpoint("last"))["state_dict"], None
@@ -189,6 +193,7 @@ def test_the_frozen_backbone_is_bit_identical_after_a_fit_and_the_head_moved(pho
         assert torch.equal(value, after[key]) == key.startswith("features."), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("progress", ["epoch_progress", "epoch_loop.batch_progress"])
 def test_a_record_of_epochs_that_fit_did_not_write_is_one_line(
     progress: str, photos: Path, run: Run, capsys: Capture
@@ -205,6 +210,7 @@ def test_a_record_of_epochs_that_fit_did_not_write_is_one_line(
     assert f"Checkpoint {last} cannot be resumed: its record of epochs and steps" in error
 
 
+@pytest.mark.slow
 def test_cached_views_give_the_numbers_of_views_that_come_again(
     photos: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,6 +236,7 @@ def test_cached_views_give_the_numbers_of_views_that_come_again(
     assert not torch.allclose(again["head.dense_1.weight"], other["head.dense_1.weight"])
 
 
+@pytest.mark.slow
 def test_last_is_the_last_epoch_even_when_it_was_not_the_best(photos: Path, run: Run) -> None:
     # A learning rate that changes nothing: later epochs tie with the first, and a tie is no improvement.
     assert run(f"fit {TINY} --max_epochs 3 --patience 9 --learning_rate 1e-30", "--root", photos) == 0
@@ -237,6 +244,7 @@ def test_last_is_the_last_epoch_even_when_it_was_not_the_best(photos: Path, run:
     assert state(find_checkpoint("best"))["epoch"] == 0
 
 
+@pytest.mark.slow
 def test_early_stopping_names_its_reason(photos: Path, run: Run, capsys: Capture) -> None:
     # A learning rate that cannot lower the loss: the second epoch is no better than the first.
     assert run(f"fit {TINY} --patience 1 --learning_rate 1e-30", "--root", photos) == 0
@@ -245,6 +253,7 @@ def test_early_stopping_names_its_reason(photos: Path, run: Run, capsys: Capture
     assert "Stopped because val_loss had not improved for 1 epochs" in out
 
 
+@pytest.mark.slow
 def test_a_changed_learning_rate_is_obeyed_and_announced(photos: Path, run: Run, capsys: Capture) -> None:
     assert run(f"fit {TINY} --max_epochs 1", "--root", photos) == 0
     capsys.readouterr()
@@ -256,6 +265,7 @@ def test_a_changed_learning_rate_is_obeyed_and_announced(photos: Path, run: Run,
     assert state(find_checkpoint("last"))["optimizer_states"][0]["param_groups"][0]["lr"] == 0.0625
 
 
+@pytest.mark.slow
 def test_the_file_beats_the_checkpoint(photos: Path, run: Run, capsys: Capture) -> None:
     assert run(f"fit {TINY} --max_epochs 1 --learning_rate 0.002", "--root", photos) == 0
     Path("a.yaml").write_text("model: {init_args: {learning_rate: 0.004}}")
@@ -272,6 +282,7 @@ def basic(photos: Path, run: Run, capsys: Capture) -> Path:
     return find_checkpoint()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -294,6 +305,7 @@ def test_what_does_not_fit_the_checkpoint_is_refused(
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_other_classes_than_the_checkpoints_are_refused(
     basic: Path, photos: Path, tmp_path: Path, run: Run, capsys: Capture
 ) -> None:
@@ -345,6 +357,7 @@ def test_no_gpu_is_one_line(run: Run, capsys: Capture) -> None:
     assert "PyTorch finds no GPU on this machine; use cpu or auto" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_profiler_that_is_asked_for_is_heard(
     photos: Path, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -355,6 +368,7 @@ def test_a_profiler_that_is_asked_for_is_heard(
     assert "run_training_batch" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_fit_says_how_to_go_on(signum: int, code: int, photos: Path) -> None:
@@ -374,6 +388,7 @@ def test_a_stopped_fit_says_how_to_go_on(signum: int, code: int, photos: Path) -
     load_checkpoint(last)
 
 
+@pytest.mark.slow
 def test_two_devices_count_every_test_photograph_once(tmp_path: Path) -> None:
     # 5 + 5 photographs on 2 processes with batches of 4: an evened-out shard would repeat some.
     data = draw_layout(tmp_path / "data", {"train": 6, "validation": 3, "test": 5})

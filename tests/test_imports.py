@@ -133,10 +133,12 @@ def test_help_and_wrong_words_answer_without_torch(words: str) -> None:
     assert answer.returncode == 0, answer.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes break otherwise on Windows")
-def test_a_reader_that_has_enough_gets_no_traceback() -> None:
+@pytest.mark.parametrize("word", ["summary", "--help", "--version"])
+def test_a_reader_that_has_enough_gets_no_traceback(word: str) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "catdog_pl", "summary"],
+        [sys.executable, "-u", "-m", "catdog_pl", word],  # unbuffered: it is the printing that fails
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

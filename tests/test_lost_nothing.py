@@ -17,6 +17,8 @@ from catdog_pl.models import load_checkpoint
 from catdog_pl.runs import find_checkpoint
 from tests.conftest import Run, draw_layout
 
+pytestmark = pytest.mark.slow
+
 MOMENTS = int(os.environ.get("CATDOG_KILLS", "4"))
 """How many times a fit is killed; CATDOG_KILLS=100 for the long run."""
 

@@ -15,7 +15,10 @@ from benchmarks.parity.referee import basic, fed, images, one_thread, randomise_
 from catdog_pl.callbacks.training import EarlyStopping
 from catdog_pl.models import Basic
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning"),
+]
 """Keras' own, and Lightning's on models of one layer; nothing to act on here."""
 
 

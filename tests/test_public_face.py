@@ -4,10 +4,13 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning import Trainer
+from PIL import Image
 
 import catdog_pl
 from catdog_pl import VGG16, Basic, CatDogDataModule, Prediction, load_checkpoint, predict
@@ -71,8 +74,20 @@ def test_fit_save_load_predict(photos: Path, tmp_path: Path) -> None:
     assert 0 <= metrics["val_acc"] <= 1
 
     path = photos / "test" / "dog" / "dog.0.jpg"
-    answers = list(predict([path, str(path), path.read_bytes(), "missing.jpg"], model=loaded))
+    image = Image.open(path)
+    array = np.asarray(image)
+    inputs: list[Any] = [
+        path,
+        str(path),
+        path.read_bytes(),
+        image,
+        array,
+        torch.from_numpy(array.copy()).permute(2, 0, 1),
+    ]
+    answers = list(predict([*inputs, "missing.jpg"], loaded))
     assert all(isinstance(answer, Prediction) for answer in answers)
-    assert [answer.label is None for answer in answers] == [False, False, False, True]
-    assert len({answer.probability for answer in answers[:3]}) == 1
+    assert [answer.label is None for answer in answers] == [False] * len(inputs) + [True]
+    assert [answer.probability for answer in answers[:-1]] == [answers[0].probability] * len(inputs)
     assert answers[0].source == str(path)
+    (alone,) = predict(image, tmp_path / "basic.ckpt", accelerator="cpu")
+    assert alone.label == answers[0].label

@@ -2,21 +2,22 @@
 
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import COUNTS
+
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 MAIN_JOB, TEST_COMMAND = re.findall(r"```bash\n(.*?)\n```", README)[:2]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)  # a minute on an idle machine
 def test_the_main_job_runs_on_the_sample_and_learns(tmp_path: Path) -> None:
-    shutil.copytree(REPOSITORY / "configs", tmp_path / "configs")
     install, *commands = MAIN_JOB.split(" && ")
     assert install == "pip install ."
     out = ""
@@ -30,6 +31,16 @@ def test_the_main_job_runs_on_the_sample_and_learns(tmp_path: Path) -> None:
     assert accuracy is not None
     assert float(accuracy[1]) >= 0.9
     assert "Class: dog" in out
+
+
+def test_the_example_in_python_runs(
+    photos: Path, own_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own_folder / "data").symlink_to(photos)
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(compile(example, "README.md", "exec"), {})
+    answers = re.findall(r"^data/test/dog/dog\.\d\.jpg (?:cat|dog) [\d.e-]+$", capsys.readouterr().out, re.M)
+    assert len(answers) == COUNTS["test"]
 
 
 def test_the_test_command_is_the_one_that_ci_runs() -> None:

@@ -28,6 +28,11 @@ def test_the_order_of_the_words_does_not_matter() -> None:
     assert canonical(words, class_path) == expected
 
 
+def test_names_that_are_not_utf_8_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"^caf\\udce9 is not UTF-8, .*; rename it$"):
+        canonical(["--root", "caf\udce9"], class_path)
+
+
 def test_of_two_values_the_last_wins_and_files_keep_their_order() -> None:
     typed = ["--seed", "1", "--config", "a", "--seed_everything=2", "--config", "b", "--print_config"]
     words = canonical(typed, class_path)
@@ -96,9 +101,9 @@ def test_wrong_words_are_named(words: str, message: str) -> None:
         ),
         (
             'Parser key "trainer.logger":\n  Does not validate against any of the Union subtypes\n  Errors:\n'
-            "    - Problem with given class_path 'a.b.WandbLogger':\n        "
-            "Requirement 'wandb>=0.12.10' not met. HINT: "
-            "Try running `pip install -U 'wandb>=0.12.10'`\n    - Expected a <class 'bool'>",
+            "    - Problem with given class_path 'a.b.WandbLogger':\n"
+            "        Requirement 'wandb>=0.12.10' not met. "
+            "HINT: Try running `pip install -U 'wandb>=0.12.10'`\n    - Expected a <class 'bool'>",
             "WandbLogger: the package wandb is missing; install it with: pip install -U 'wandb>=0.12.10'",
         ),
         (

@@ -1,5 +1,6 @@
 """``fit``, ``validate`` and ``test``: the Trainer's three stages."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,7 +82,8 @@ def with_shipped_config(option: str, values: list[str]) -> list[str]:
         return [option, *values]
     shipped = {path.stem: path for path in shipped_configs()}
     if values[0] in shipped:
-        print(f"{'[INFO]':<10} Configuration: {shipped[values[0]]}", file=sys.stderr)
+        if "LOCAL_RANK" not in os.environ:  # set where Lightning starts this process beside a first one
+            print(f"{'[INFO]':<10} Configuration: {shipped[values[0]]}", file=sys.stderr)
         return [option, str(shipped[values[0]])]
     if Path(values[0]).exists():
         return [option, *values]

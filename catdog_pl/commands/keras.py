@@ -1,6 +1,7 @@
 """``keras import`` and ``keras export``: weights exchanged with Keras, both ways."""
 
 import argparse
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,12 @@ def parser() -> argparse.ArgumentParser:
         *spellings("image_size"),
         type=int,
         help="side of the images in pixels, where the file does not tell it",
+    )
+    reading.add_argument(
+        "--preprocessing",
+        choices=("workshop", "imagenet"),
+        help="what is done to pixels before the model, where the file does not tell it: workshop multiplies "
+        "by 1/255, imagenet calls keras.applications.vgg16.preprocess_input",
     )
     reading.add_argument(
         *spellings("class_names"),
@@ -83,12 +90,14 @@ def run_import(arguments: argparse.Namespace) -> Iterator[str]:
         from catdog_pl.models.checkpoint import save_checkpoint
         from catdog_pl.models.keras_import import import_file
 
-    found = import_file(arguments.file, arguments.image_size, tuple(arguments.class_names))
+    class_names = tuple(arguments.class_names)
+    found = import_file(arguments.file, arguments.image_size, class_names, arguments.preprocessing)
     target = arguments.output or runs.RunFolder.create(found.model.name).path / runs.BEST
-    save_checkpoint(found.model, target, found.optimizer)
+    origin = {"file": str(arguments.file), "kind": found.source, "notes": found.notes}
+    save_checkpoint(found.model, target, found.optimizer, origin)
     yield from report(found)
     yield f"{'Written':<11} {target}"
-    which = f" --ckpt_path {target}" if arguments.output else ""
+    which = f" --ckpt_path {shlex.quote(str(target))}" if arguments.output else ""
     yield f"{'Next':<11} {program()} test{which}"
 
 

@@ -14,7 +14,18 @@ from catdog_pl.devices import ACCELERATORS
 from catdog_pl.errors import UsageError
 from catdog_pl.io.files import write_error
 from catdog_pl.io.source import WebOptions, is_single
-from catdog_pl.predict.formats import OUTPUT_FORMATS, SINGLE, error_line, write
+from catdog_pl.predict.formats import (
+    FORMAT_NAMES,
+    OUTPUT_FORMATS,
+    PARQUET,
+    SINGLE,
+    TEXT,
+    check_parquet,
+    error_line,
+    format_of,
+    write,
+    write_parquet,
+)
 from catdog_pl.process import gc_paused, keep_memory, wait_passively
 
 if TYPE_CHECKING:
@@ -23,7 +34,7 @@ if TYPE_CHECKING:
 EPILOG = """\
 exit codes: 0 every picture was answered, 1 some could not be read, 2 wrong usage, 130 interrupted.
 Answers are written as they come: what an interrupted run leaves is complete up to there, as CSV and JSON
-Lines whatever ended it; a JSON array is closed by Ctrl-C, but not by a killed process.
+Lines whatever ended it; JSON and Parquet are closed by Ctrl-C, but not by a killed process.
 EXIF orientation is ignored, of an animation the first frame counts, transparent pixels become white."""
 
 
@@ -34,7 +45,9 @@ class PredictOptions:
     ckpt_path: str = option(
         "best", "best or last of the newest run, or a file (default: %(default)s)", metavar="PATH"
     )
-    format: str = option("text", "of the answers (default: %(default)s)", choices=OUTPUT_FORMATS)
+    format: str | None = option(
+        None, "of the answers (default: what FILE's ending says, else text)", choices=FORMAT_NAMES
+    )
     output: Path | None = option(None, "write there instead of standard output", metavar="FILE")  # noqa: RUF009
     overwrite: bool = option(False, "replace FILE when it exists")
     accelerator: str = option(
@@ -61,7 +74,11 @@ def parser() -> ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="file, folder, http(s) or data URL, - for standard input"
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="file, folder, zip, http(s) or data URL, pattern such as 'photos/*.jpg', "
+        "@names.txt with a name a line, - for standard input",
     )
     add_options(parser, PredictOptions)
     return parser
@@ -79,9 +96,15 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         CatDogError: the checkpoint, the accelerator or the output cannot be used.
     """
-    options = parser().parse_args(argv)
+    # Pictures may stand on both sides of an option, but argparse cannot do this and "--" at once.
+    options = parser().parse_args(argv) if "--" in argv else parser().parse_intermixed_args(argv)
+    form = options.format or (format_of(options.output) if options.output else TEXT)
+    if form == PARQUET:
+        check_parquet()
+        if not options.output:
+            raise UsageError("--format parquet is not for a terminal; give --output FILE")
     if options.output and os.path.lexists(options.output) and not options.overwrite:
-        raise UsageError(f"{options.output} exists; give another --output, or --overwrite")
+        raise UsageError(f"{options.output} exists already; give another --output, or --overwrite")
     keep_memory()
     wait_passively()
     with gc_paused():
@@ -96,11 +119,13 @@ def main(argv: Sequence[str]) -> int:
         public_only=options.public_only,
         seconds=options.timeout,
     )
-    if options.output or options.format != "text":  # as text on standard output, errors are seen anyway
+    if options.output or form != TEXT:  # as text on standard output, errors are seen anyway
         predictions = _with_errors_shown(predictions)
-    is_plain = options.format == "text" and is_single(options.sources)
+    is_plain = form == TEXT and is_single(options.sources)
     with _output(options.output, options.overwrite) as file:
-        return int(write(predictions, SINGLE if is_plain else OUTPUT_FORMATS[options.format], file) > 0)
+        if form == PARQUET:
+            return int(write_parquet(predictions, file.buffer) > 0)
+        return int(write(predictions, SINGLE if is_plain else OUTPUT_FORMATS[form], file) > 0)
 
 
 def _with_errors_shown(predictions: "Iterable[Prediction]") -> "Iterator[Prediction]":

@@ -58,5 +58,5 @@ def main(argv: Sequence[str]) -> int:
             " disk, or give another --root"
         ) from error
     root = "" if config.root == Path("data") else f" --root {shlex.quote(str(config.root))}"
-    print(f"Next: {program()} fit --model basic{root}")
+    print(one_line(f"Next: {program()} fit --model basic{root}"))
     return 0

@@ -28,10 +28,15 @@ STAGES: dict[str, tuple[Split, ...]] = {
 class CatDogDataModule(LightningDataModule):
     """The folders ``root/{train,validation,test}/<class>/``, as the workshop's generators read them.
 
-    Each photograph is decoded and resized once and kept as bytes, on the GPU where that has room. A batch is
-    pixels (N, 3, S, S) in 0..255, labels (N,) and sample indices (N,); training pixels come augmented as
-    float32, the others as uint8. Training is shuffled, validation and test come in file order, and the short
-    last batch is kept.
+    Any two class folders will do; the labels 0 and 1 are their names in plain string order. Each photograph
+    is decoded and resized once and kept as bytes, on the GPU where that has room. A batch is pixels
+    (N, 3, S, S) in 0..255, labels (N,) and sample indices (N,); training pixels come augmented as float32,
+    the others as uint8. Training is shuffled, validation and test come in file order, and the short last
+    batch is kept.
+
+    Example:
+        >>> data = CatDogDataModule("data", batch_size=32, rotation=0)
+        >>> lightning.Trainer(max_epochs=5).fit(Basic(), datamodule=data)
 
     Args:
         root: folder that holds the train, validation and test folders.
@@ -58,7 +63,7 @@ class CatDogDataModule(LightningDataModule):
 
     def __init__(
         self,
-        root: Path = Path("data"),
+        root: str | Path = "data",
         image_size: int = 150,
         batch_size: int = 50,
         resize: ResizeRule = "nearest",

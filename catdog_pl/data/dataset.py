@@ -25,7 +25,9 @@ Batch = tuple[Tensor, Tensor, Tensor]
 class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has no type information
     """A torchvision ``ImageFolder`` that gives whole batches of resized uint8 pixels.
 
-    Files come in the order of Keras' ``flow_from_directory`` and are found by the rule of ``io.files.walk``.
+    Files come in the order of Keras' ``flow_from_directory`` and are found by the rule of ``io.files.walk``:
+    hidden and system folders are passed by. A single sample, ``dataset[0]``, is torchvision's: the image as
+    it is on disk, and its label.
 
     Args:
         root: folder with one folder per class.

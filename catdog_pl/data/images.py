@@ -7,15 +7,22 @@ The rules, for training, test and prediction alike:
 - Grey of more than 8 bits is scaled to 0..255; Pillow's own ``convert`` clips it to nearly white.
 - Transparency is dropped, as in Keras, or composited on a background colour where one is given.
 - Size is judged from the header, before a pixel is decoded.
+- However many threads decode, they need 1 GiB together, or what a single larger picture needs: the largest
+  allowed one 0.4 GiB as a usual JPEG, up to 1.4 GiB as a WebP.
 
 Whatever a file holds, the answer is an image or one ``ImageError``. Reading files is in ``io.source``.
 """
 
+import ctypes
+import os
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
+from threading import Condition
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -40,6 +47,8 @@ Colour = tuple[int, int, int]
 ResizeRule = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 RESIZE_RULES: tuple[ResizeRule, ...] = get_args(ResizeRule)
 
+_MEMORY = 2**30
+_BAND = 2**22  # pixels that are converted at once where a conversion needs several copies
 _RESAMPLING = {rule: Image.Resampling[rule.upper()] for rule in RESIZE_RULES}
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _NOT_IMAGES = {
@@ -77,13 +86,17 @@ class Decoded(NamedTuple):
 
 
 def silence_pillow() -> None:
-    """Hide the warnings of Pillow that nobody can act on; for commands, which own their process.
+    """Hide the messages of Pillow that nobody can act on; for commands, which own their process.
 
     ``DecompressionBombWarning`` comes on top of the refusal by ``MAX_PIXELS``; the other warnings
-    tell of odd metadata, which is not used.
+    tell of odd metadata, which is not used. libtiff prints on standard error what Pillow raises as well.
     """
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+    if os.name == "posix":  # libtiff is among the libraries that Pillow's own one is linked to
+        libraries = ctypes.CDLL(import_module("PIL._imaging").__file__)
+        for setter in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            getattr(libraries, setter, lambda _: None)(None)
 
 
 def decode(content: bytes, name: str, background: Colour | None = None) -> Decoded:
@@ -98,13 +111,50 @@ def decode(content: bytes, name: str, background: Colour | None = None) -> Decod
     Raises:
         ImageError: the content is empty, too large, damaged, or not an image.
     """
+    return _load(_open(content, name), content, name, background)
+
+
+def decode_pixels(
+    content: bytes, name: str, size: int, rule: ResizeRule, background: Colour | None = None
+) -> npt.NDArray[np.uint8]:
+    """Decode and resize the content of one image file; several threads share the memory limit.
+
+    Args:
+        content: as for `decode`.
+        name: as for `decode`.
+        size: side of the square in pixels.
+        rule: Pillow's filter.
+        background: as for `decode`.
+
+    Returns:
+        uint8, shape (size, size, 3), writable.
+
+    Raises:
+        ImageError: as by `decode`.
+    """
+    image = _open(content, name)
+    with _BUDGET.hold(len(content) + image.width * image.height * _bytes_per_pixel(image)):
+        try:
+            return resize(_load(image, content, name, background).image, size, rule)
+        finally:
+            del image  # before others may take its memory
+
+
+def _open(content: bytes, name: str) -> Image.Image:
+    """Open an image of an allowed size by its header."""
     check_length(len(content), name)
     _check_icon(content, name)
     image = _identify(content, name)
     _check_size(image.size, name)
+    return image
+
+
+def _load(image: Image.Image, content: bytes, name: str, background: Colour | None) -> Decoded:
+    """Decode the pixels."""
     header = (image.format or "", image.mode, image.size)
     try:
         image.load()
+        vars(image).pop("_decoder", None)  # WebP's holds two more copies of the picture
         return Decoded(_to_rgb(image, background), *header, _is_animated(image))
     except MemoryError as error:
         raise ImageError(name, "there is not enough memory to decode it") from error
@@ -143,7 +193,48 @@ def load_pixels(path: Path, size: int, rule: ResizeRule) -> npt.NDArray[np.uint8
     Raises:
         ImageError: the file cannot be read, is too large, or is not an image.
     """
-    return resize(decode(read_file(str(path)), str(path)).image, size, rule)
+    return decode_pixels(read_file(str(path)), str(path), size, rule)
+
+
+class _Budget:
+    """Bytes that several threads share; who needs more than all of them waits until it is alone."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = 0
+        self._changed = Condition()
+
+    @contextmanager
+    def hold(self, amount: int) -> Iterator[None]:
+        """Hold an amount while the block runs, as soon as it is free."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._used or self._used + amount <= self._limit)
+            self._used += amount
+        # glibc keeps what one thread has freed for the same thread; for little, asking it would take longer.
+        trim = _malloc_trim if amount >= self._limit // 8 else None
+        try:
+            if trim:
+                trim(0)
+            yield
+        finally:
+            if trim:
+                trim(0)
+            with self._changed:
+                self._used -= amount
+                self._changed.notify_all()
+
+
+_malloc_trim = getattr(ctypes.CDLL(None) if os.name == "posix" else None, "malloc_trim", None)
+_BUDGET = _Budget(_MEMORY)
+if hasattr(os, "register_at_fork"):  # threads that hold some of it stay behind in the parent process
+    os.register_at_fork(after_in_child=lambda: _BUDGET.__init__(_MEMORY))  # type: ignore[misc]
+
+
+def _bytes_per_pixel(image: Image.Image) -> int:
+    """Return what decoding takes, as measured with Pillow 13; a picture in memory has 4 bytes a pixel."""
+    if image.format in ("JPEG", "MPO"):
+        return 11 if image.info.get("progressive") else 4 if image.mode == "RGB" else 8
+    return {"WEBP": 16, "HEIF": 16, "AVIF": 12}.get(image.format or "", 8)
 
 
 def _identify(content: bytes, name: str) -> Image.Image:
@@ -241,10 +332,19 @@ def _to_rgb(image: Image.Image, background: Colour | None = None) -> Image.Image
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_8_bit(image)
     if background is not None and image.has_transparency_data:
-        canvas = Image.new("RGBA", image.size, (*background, 255))
-        return Image.alpha_composite(canvas, image.convert("RGBA")).convert("RGB")
+        return _composite(image, background)
     image.info.pop("transparency", None)  # Pillow would warn that it is lost; that is the rule here
     return image.convert("RGB")
+
+
+def _composite(image: Image.Image, background: Colour) -> Image.Image:
+    """Put a colour behind a picture with transparency."""
+    result = Image.new("RGB", image.size)
+    for box in _bands(image):
+        band = image.crop(box).convert("RGBA")
+        canvas = Image.new("RGBA", band.size, (*background, 255))
+        result.paste(Image.alpha_composite(canvas, band).convert("RGB"), box)
+    return result
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
@@ -254,9 +354,24 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     65,535 for floats; the brightest pixel where even that is exceeded. So a dark 16-bit photograph
     stays dark, and 65,535 becomes 255 exactly. What is not a finite number counts as black.
     """
-    values = np.asarray(image).astype(np.float32)
-    values[~np.isfinite(values)] = 0.0
-    peak = float(values.max())
+    peak = max(float(_finite(image, box).max()) for box in _bands(image))
     whites = (1.0, 255.0, 65_535.0) if image.mode == "F" else (65_535.0,)
     white = next((white for white in whites if peak <= white), peak)
-    return Image.fromarray(np.rint(values.clip(0.0) * (255.0 / white)).astype(np.uint8))
+    result = Image.new("L", image.size)
+    for box in _bands(image):
+        values = np.rint(_finite(image, box).clip(0.0) * (255.0 / white))
+        result.paste(Image.fromarray(values.astype(np.uint8)), box)
+    return result
+
+
+def _finite(image: Image.Image, box: tuple[int, int, int, int]) -> npt.NDArray[np.float32]:
+    values = np.asarray(image.crop(box)).astype(np.float32)
+    values[~np.isfinite(values)] = 0.0
+    return values
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+    """Yield boxes of whole rows, of which each has few pixels."""
+    rows = max(1, _BAND // image.width)
+    for top in range(0, image.height, rows):
+        yield 0, top, image.width, min(top + rows, image.height)

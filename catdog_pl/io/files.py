@@ -70,7 +70,7 @@ def write_error(target: object, error: Exception, advice: str) -> CatDogError:
 
 
 def refuse_existing(target: Path, advice: str = "give another --output, or --overwrite") -> None:
-    """Hold a file that is there against being replaced.
+    """Refuse to replace a file that is there.
 
     Raises:
         CatDogError: the target exists, be it as a broken link.
@@ -97,7 +97,11 @@ def is_visible_folder(name: str) -> bool:
     return not name.startswith(".") and name not in SYSTEM_FOLDERS
 
 
-def walk(folder: str | Path, on_error: Callable[[OSError], None]) -> Iterator[tuple[str, list[str]]]:
+def walk(
+    folder: str | Path,
+    on_error: Callable[[OSError], None],
+    on_other: Callable[[str], None] | None = None,
+) -> Iterator[tuple[str, list[str]]]:
     """Yield every folder from ``folder`` down with the names of its images, both in plain string order.
 
     The one rule by which fit, prepare, check and predict find photographs. Hidden and system folders are
@@ -108,6 +112,7 @@ def walk(folder: str | Path, on_error: Callable[[OSError], None]) -> Iterator[tu
     Args:
         folder: where to start; may itself be a link.
         on_error: called for each folder that cannot be read.
+        on_other: called with the path of each visible file that is not an image by its name.
     """
     seen = {str(parent) for parent in Path(os.path.realpath(folder)).parents}  # a link to one leads around
     waiting = [os.fspath(folder)]
@@ -130,6 +135,8 @@ def walk(folder: str | Path, on_error: Callable[[OSError], None]) -> Iterator[tu
                 folders += [entry] if is_visible_folder(entry.name) else []
             elif is_image_name(entry.name):
                 names.append(entry.name)
+            elif on_other and not entry.name.startswith("."):
+                on_other(entry.path)
         yield path, names
         waiting += [entry.path for entry in reversed(folders) if not (names and entry.is_symlink())]
 

@@ -1,14 +1,17 @@
 """What a user names as an input, and the pictures behind it, each with a way to read its bytes."""
 
+import codecs
+import glob
 import os
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from catdog_pl.errors import ImageError, ImageFault
-from catdog_pl.io.files import is_url, walk
+from catdog_pl.io.files import SYSTEM_FOLDERS, is_url, walk
 
 if TYPE_CHECKING:
     import torch
@@ -58,8 +61,9 @@ def expand(inputs: "Iterable[Input]", web: WebOptions) -> Iterator[ImageSource]:
     """Find the pictures behind the inputs, in their order, as they are asked for.
 
     Args:
-        inputs: any file that is named is tried; of a folder, the images that ``walk`` finds, each folder's
-            own before those of the folders in it.
+        inputs: any file that is named is tried; of a folder or zip, the images that ``walk`` would find, of a
+            folder its own before those of the folders in it. A pattern such as ``photos/**/*.jpg`` and
+            ``@names.txt``, a file with a name a line, count as such where no file has that name.
         web: how URLs are fetched.
 
     Raises:
@@ -70,14 +74,8 @@ def expand(inputs: "Iterable[Input]", web: WebOptions) -> Iterator[ImageSource]:
             from catdog_pl.io.memory import memory_source  # which imports this module
 
             yield memory_source(given)
-        elif given == STDIN:
-            yield ImageSource(STDIN, read_stdin)
-        elif is_url(name := os.fspath(given)):
-            yield _web_source(name, web)
-        elif os.path.isdir(name):
-            yield from _in_folder(name)
         else:
-            yield file_source(name)
+            yield from _named(os.fspath(given), web)
 
 
 def is_one(inputs: object) -> bool:
@@ -90,12 +88,17 @@ def is_one(inputs: object) -> bool:
 
 def is_single(names: Sequence[str]) -> bool:
     """Return whether the names are one picture by their very form, so that its answer needs no name."""
-    return len(names) == 1 and not os.path.isdir(names[0])
+    return len(names) == 1 and _kind(names[0]) in ("stdin", "url", "file")
 
 
 def file_source(path: str) -> ImageSource:
     """Return the source of a file that was named."""
     return ImageSource(path, partial(read_file, path))
+
+
+def refused_source(name: str, reason: str, kind: ImageFault = "unreadable") -> ImageSource:
+    """Return a source that cannot be read, so that it gets its line among the answers."""
+    return ImageSource(name, partial(_refuse, name, reason, kind))
 
 
 def read_file(path: str, limit: int = MAX_BYTES) -> bytes:
@@ -138,6 +141,68 @@ def check_length(count: int, name: str, limit: int = MAX_BYTES) -> None:
         raise ImageError(name, f"{count:,} bytes are more than {limit:,}, the limit", "too large")
 
 
+def _kind(name: str) -> str:
+    """Return what a name is meant as."""
+    if name == STDIN:
+        return "stdin"
+    if is_url(name):
+        return "url"
+    if os.path.isdir(name):
+        return "folder"
+    if os.path.lexists(name):
+        return "zip" if name.lower().endswith(".zip") else "file"
+    return "list" if name.startswith("@") else "pattern" if glob.has_magic(name) else "file"
+
+
+def _named(name: str, web: WebOptions) -> Iterator[ImageSource]:
+    match _kind(name):
+        case "stdin":
+            yield ImageSource(STDIN, read_stdin)
+        case "url":
+            yield _web_source(name, web)
+        case "folder":
+            yield from _in_folder(name)
+        case "zip":
+            from catdog_pl.io.zip import zip_sources  # which imports this module
+
+            yield from zip_sources(name)
+        case "list":
+            yield from _in_list(name, web)
+        case "pattern":
+            yield from _in_pattern(name)
+        case _:
+            yield file_source(name)
+
+
+def _in_pattern(pattern: str) -> Iterator[ImageSource]:
+    system = SYSTEM_FOLDERS.difference(Path(pattern).parts)
+    found = [
+        path
+        for path in sorted(glob.iglob(pattern, recursive=True))
+        if not system.intersection(Path(path).parts) and not ("**" in pattern and os.path.isdir(path))
+    ]
+    for path in found:
+        yield from _in_folder(path) if os.path.isdir(path) else [file_source(path)]
+    if not found:
+        yield refused_source(pattern, "no file matches this pattern", "missing")
+
+
+def _in_list(name: str, web: WebOptions) -> Iterator[ImageSource]:
+    """Find the pictures that a file names, one a line; a list in a list is not read."""
+    try:
+        with open(name[1:], "rb") as lines:
+            for line in lines:
+                word = os.fsdecode(line.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n"))
+                if word.startswith("@"):
+                    yield file_source(word)
+                elif word:
+                    yield from _named(word, web)
+    except (OSError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        kind: ImageFault = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
+        yield refused_source(name, f"the list of names cannot be read: {reason}", kind)
+
+
 def _web_source(url: str, web: WebOptions) -> ImageSource:
     from catdog_pl.io.http import fetch, mask  # requests takes 0.1 s to import, and files need none of it
 
@@ -153,12 +218,10 @@ def _in_folder(folder: str) -> Iterator[ImageSource]:
             yield file_source(os.path.join(parent, name))
     for failure in failures:
         is_empty = False
-        path = str(failure.filename)
-        yield ImageSource(path, partial(_refuse, path, f"the folder cannot be read: {failure.strerror}"))
+        yield refused_source(str(failure.filename), f"the folder cannot be read: {failure.strerror}")
     if is_empty:
-        reason = "there are no images in this folder"
-        yield ImageSource(folder, partial(_refuse, folder, reason, "missing"))
+        yield refused_source(folder, "there are no images in this folder", "missing")
 
 
-def _refuse(name: str, reason: str, kind: ImageFault = "unreadable") -> bytes:
+def _refuse(name: str, reason: str, kind: ImageFault) -> bytes:
     raise ImageError(name, reason, kind)

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isclose
 from typing import Any
 
 from catdog_pl.errors import KerasFileError
@@ -16,6 +17,9 @@ Config = Mapping[str, Any]
 
 CONTAINERS = ("Sequential", "Functional", "Model")
 """Classes that hold layers."""
+
+MEAN_BGR = (103.939, 116.779, 123.68)
+"""The ImageNet mean on 0..255 that ``keras.applications.vgg16.preprocess_input`` subtracts from BGR."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class KerasLayer:
         top: the position of the layer, or of the nested model it belongs to, at the top level. The legacy
             layout has one group for each position with weights.
         path: where the newer layout has its arrays: ``layers/functional/layers/conv2d_3``.
+        training: whether it was called with ``training=True`` and acts as in training for ever.
     """
 
     class_name: str
@@ -36,10 +41,11 @@ class KerasLayer:
     config: Config
     top: int = 0
     path: str = ""
+    training: bool = False
 
     def __str__(self) -> str:
         """For messages."""
-        return f"layer {self.name} ({self.class_name})"
+        return f"layer {self.name[:80]} ({self.class_name[:80]})"
 
 
 def layers_in_order(model: object) -> list[KerasLayer]:
@@ -54,22 +60,24 @@ def layers_in_order(model: object) -> list[KerasLayer]:
     return list(opened(model, "layers"))
 
 
-def opened(model: Config, path: str, top: int | None = None) -> Iterator[KerasLayer]:
+def opened(model: Config, path: str, top: int | None = None, training: bool = False) -> Iterator[KerasLayer]:
     """Yield the layers of a model, depth first.
 
     Args:
         model: the model's own entry.
         path: where the newer layout has its layers.
         top: the position of a nested model at the top level.
+        training: whether it was called with ``training=True``.
     """
     entries = entries_of(model) if model["class_name"] == "Sequential" else chain(model)
     folders = numbered(entry["class_name"] for entry in entries)
     for i, (entry, folder) in enumerate(zip(entries, folders, strict=True)):
         position, here = (i if top is None else top), f"{path}/{folder}"
+        always = training or called_in_training(entry.get("inbound_nodes"))
         if entry["class_name"] in CONTAINERS:
-            yield from opened(entry, f"{here}/layers", position)
+            yield from opened(entry, f"{here}/layers", position, always)
         else:
-            yield KerasLayer(class_of(entry), name_of(entry), arguments(entry), position, here)
+            yield KerasLayer(class_of(entry), name_of(entry), arguments(entry), position, here, always)
 
 
 def entries_of(model: Config) -> list[Config]:
@@ -115,7 +123,7 @@ def chain(model: Config) -> list[Config]:
     Raises:
         KerasFileError: a layer takes more than one input, or the layers branch.
     """
-    entries = entries_of(model)
+    entries = with_preprocess_input(entries_of(model))
     after: dict[str | None, Config] = {}
     for entry in entries:
         sources = set(inputs(entry.get("inbound_nodes")))
@@ -150,6 +158,66 @@ def inputs(node: object) -> Iterator[str]:
         else:
             for part in node:
                 yield from inputs(part)
+
+
+def called_in_training(node: object) -> bool:
+    """Whether a call in ``inbound_nodes`` has ``training=True``."""
+    if isinstance(node, dict):
+        return node.get("training") is True or any(map(called_in_training, node.values()))
+    return isinstance(node, list) and any(map(called_in_training, node))
+
+
+def with_preprocess_input(entries: list[Config]) -> list[Config]:
+    """Return the entries of a functional model, the operations of ``preprocess_input`` as one Rescaling.
+
+    They turn RGB into BGR, for which our Rescaling has the option ``bgr``, and add the negative mean.
+    """
+    named = {name_of(entry): entry for entry in entries}
+    for shift in entries:
+        sources, mean = list(inputs(shift.get("inbound_nodes"))), constants(shift.get("inbound_nodes"))
+        if shift["class_name"] not in ("Add", "TFOpLambda") or len(sources) != 1 or len(mean) != 3:
+            continue
+        source, flip = channel_flip(named.get(sources[0], {}), named)
+        if source and all(isclose(-a, b, rel_tol=1e-5) for a, b in zip(MEAN_BGR, mean, strict=True)):
+            config = {"scale": 1.0, "offset": [-value for value in MEAN_BGR], "bgr": True}
+            node = [[source, 0, 0, {}]]
+            whole = {
+                "class_name": "Rescaling",
+                "name": name_of(shift),
+                "config": config,
+                "inbound_nodes": node,
+            }
+            return [whole if entry is shift else entry for entry in entries if entry not in flip]
+    return entries
+
+
+def channel_flip(entry: Config, named: Mapping[str, Config]) -> tuple[str | None, list[Config]]:
+    """Return what an entry turns from RGB into BGR, None for nothing, and the entries that take part.
+
+    Keras 3 takes the channels one by one and stacks them; earlier versions take a slice with the step -1.
+    """
+    stacks = entry.get("class_name") == "Stack" and arguments(entry).get("axis") in (-1, 3)
+    nodes = entry.get("inbound_nodes")
+    picks = [named.get(name, {}) for name in inputs(nodes)] if stacks else [entry]
+    sources = {name for pick in picks for name in inputs(pick.get("inbound_nodes"))}
+    order = [constants(pick.get("inbound_nodes")) for pick in picks]
+    takes = all(pick.get("class_name") in ("GetItem", "SlicingOpLambda") for pick in picks)
+    if not takes or len(sources) != 1 or order != ([[2], [1], [0]] if stacks else [[-1]]):
+        return None, []
+    return sources.pop(), [entry, *picks]
+
+
+def constants(node: object) -> list[float]:
+    """Return the numbers among the arguments of a call in ``inbound_nodes``."""
+    if isinstance(node, dict):
+        tensor = node.get("class_name") == "__keras_tensor__"
+        return [] if tensor else [n for value in node.values() for n in constants(value)]
+    if isinstance(node, list):
+        call = len(node) >= 3 and isinstance(node[0], str) and isinstance(node[1], int)
+        return [n for value in (node[3:] if call else node) for n in constants(value)]
+    if isinstance(node, int | float) and not isinstance(node, bool) and abs(node) < 1e9:
+        return [node]
+    return []
 
 
 def numbered(class_names: Iterable[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """A Keras file of any kind, told by its content and not by its name, opened for reading."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ def open_keras(path: Path) -> Iterator[KerasFile]:
     Raises:
         KerasFileError: there is no such file, or it is damaged, foreign or hostile.
     """
+    refuse_tensorflow(path)
     if path.is_dir():
         raise KerasFileError(f"{path} is a folder; give a file saved as .keras or .h5")
     if not path.is_file():
@@ -60,6 +62,27 @@ def open_keras(path: Path) -> Iterator[KerasFile]:
         yield file
 
 
+def refuse_tensorflow(path: Path) -> None:
+    """Name TensorFlow's own formats, with the lines of Keras that convert them.
+
+    Raises:
+        KerasFileError: it is one of them.
+    """
+    folder = path.parent if path.name in ("saved_model.pb", "keras_metadata.pb") else path
+    prefix = re.sub(r"\.(index|data-\d+-of-\d+)$", "", str(path))
+    if (folder / "saved_model.pb").is_file():
+        lines = f"import tf_keras; model = tf_keras.models.load_model({str(folder)!r})"
+        found = f"a TensorFlow SavedModel; convert it with Keras 2: {lines}"
+    elif Path(f"{prefix}.index").is_file():
+        lines = f"model = build_model(); model.load_weights({prefix!r})"
+        found = (
+            f"a TensorFlow checkpoint; convert it with Keras 2 and your code that builds the model: {lines}"
+        )
+    else:
+        return
+    raise KerasFileError(f"{path} is {found}; model.save('model.h5')")
+
+
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[KerasFile]:
     """Open a file that is HDF5 itself."""
@@ -67,7 +90,7 @@ def open_hdf5(path: Path) -> Iterator[KerasFile]:
         config, training = text(weights, "model_config"), text(weights, "training_config")
         root = legacy_root(weights)
         version = text(weights if root is None else root, "keras_version") or ""
-        kind = "a whole model (HDF5)" if config else "weights alone (HDF5)"
+        kind = "a whole model (HDF5)" if config else "weights only (HDF5)"
         model = parsed(config) if config else None
         yield KerasFile(kind, printable(version), model, parsed(training) if training else {}, weights)
 
@@ -77,6 +100,8 @@ def open_archive(path: Path) -> Iterator[KerasFile]:
     """Open a ``.keras`` archive; its members are read by name into memory, none is unpacked to disk."""
     try:
         with ZipFile(path) as archive:
+            if any(name.endswith("data.pkl") for name in archive.namelist()):
+                raise KerasFileError("it is a checkpoint of PyTorch, no Keras file; keras export writes one")
             config = parsed(member(archive, "config.json", MAX_CONFIG))
             metadata = parsed(member(archive, "metadata.json", MAX_CONFIG))
             content = member(archive, "model.weights.h5", MAX_WEIGHTS)

@@ -36,6 +36,13 @@ tree."""
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 """The first bytes of every HDF5 file that Keras writes."""
 
+FOREIGN: dict[str, Callable[[bytes], bool]] = {
+    "a pickle, ": lambda start: start[:1] == b"\x80",
+    "a TensorFlow Lite model, ": lambda start: start[4:8] == b"TFL3",
+    "JSON, which holds no weights, ": lambda start: start[:1] == b"{",
+}
+"""Other files that people give, by their first 8 bytes."""
+
 MAX_TEXT = 2**24
 """Bytes of one attribute; the configuration of VGG16 has 30,000."""
 
@@ -81,8 +88,9 @@ def check_signature(source: Path | bytes, name: str) -> None:
     except OSError as error:
         raise KerasFileError(f"{name} cannot be read ({error.strerror or error})") from error
     if start != SIGNATURE:
+        found = next((kind for kind, is_kind in FOREIGN.items() if is_kind(start)), "")
         raise KerasFileError(
-            f"{name} is neither HDF5 nor a .keras archive, or damaged; give a file that Keras saved"
+            f"{name} is {found}neither HDF5 nor a .keras archive, or damaged; give a file that Keras saved"
         )
 
 
@@ -209,13 +217,17 @@ def read_array(data: h5py.Dataset, shape: tuple[int, ...]) -> Array:
     """Return the values of an array, which must have this shape, as float32.
 
     Raises:
-        KerasFileError: it has another shape, or holds no floating-point numbers.
+        KerasFileError: it has another shape, or holds no floating-point numbers, or NaN or infinite ones.
     """
     if data.shape != shape:
         raise KerasFileError(f"{data.name} has the shape {data.shape}, expected is {shape}")
     if data.dtype.kind != "f":
         raise KerasFileError(f"{data.name} holds {data.dtype}, expected are floating-point numbers")
-    return np.asarray(data[()], dtype=np.float32)
+    with np.errstate(over="ignore"):  # of float64, which is refused as infinite
+        values = np.asarray(data[()], dtype=np.float32)
+    if not np.isfinite(values).all():
+        raise KerasFileError(f"{data.name} holds NaN or infinite numbers; use a file saved before they arose")
+    return values
 
 
 def has_names(group: h5py.Group, attribute: str) -> bool:

@@ -115,7 +115,7 @@ def _rate(value: Any) -> float:
 def _rgb(value: Any) -> list[float]:
     """A number, or one number for each of R, G and B."""
     values = value if isinstance(value, list | tuple) and len(value) == 3 else [value] * 3
-    if not all(isinstance(v, int | float) for v in values):
+    if not all(isinstance(v, int | float) and abs(v) < 1e9 for v in values):
         raise ValueError("a number, or one for each of R, G and B")
     return [float(v) for v in values]
 
@@ -186,8 +186,8 @@ LAYERS: dict[str, LayerRow] = {
     "Dropout": LayerRow((), {"rate": Option(_rate)}, lambda spec, shape: nn.Dropout(spec["rate"])),
     "Rescaling": LayerRow(
         (),
-        {"scale": Option(_rgb), "offset": Option(_rgb, 0.0)},
-        lambda spec, shape: KerasRescaling(spec["scale"], spec["offset"]),
+        {"scale": Option(_rgb), "offset": Option(_rgb, 0.0), "bgr": Option(_flag, False)},
+        lambda spec, shape: KerasRescaling(spec["scale"], spec["offset"], spec["bgr"]),
     ),
     "Activation": LayerRow(
         ("ReLU",), {"activation": Option(_activation)}, lambda spec, shape: ACTIVATIONS[spec["activation"]]()

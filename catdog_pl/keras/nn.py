@@ -34,16 +34,16 @@ class KerasFlatten(nn.Module):
 
 
 class KerasRescaling(nn.Module):
-    """``pixels * scale + offset``, one number of each for every channel."""
+    """``pixels * scale + offset``, one number of each for every channel; ``bgr`` turns RGB into BGR first."""
 
-    def __init__(self, scale: Sequence[float], offset: Sequence[float]) -> None:
+    def __init__(self, scale: Sequence[float], offset: Sequence[float], bgr: bool = False) -> None:
         super().__init__()
-        self.scale, self.offset = tuple(scale), tuple(offset)
+        self.scale, self.offset, self.bgr = tuple(scale), tuple(offset), bgr
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the same shape."""
         scale, offset = (x.new_tensor(values).view(-1, 1, 1) for values in (self.scale, self.offset))
-        return x * scale + offset
+        return (x.flip(1) if self.bgr else x) * scale + offset
 
 
 class KerasRMSprop(Optimizer):

@@ -78,14 +78,15 @@ def read_mean_squares(file: h5py.File, parameters: Sequence[nn.Parameter]) -> li
         file: in either layout.
         parameters: the trainable ones, in the order of their layers.
     """
+    shapes = [keras_shape(parameter) for parameter in parameters]
     try:
         arrays = [data for data in optimizer_arrays(file) if data.ndim]  # scalars count and hold the rate
+        if [data.shape for data in arrays] != shapes:
+            return []
+        means = [from_keras(read_array(data, shape)) for data, shape in zip(arrays, shapes, strict=True)]
     except KerasFileError:
-        return []  # an optimizer with other variables, which is not needed to use the model
-    shapes = [keras_shape(parameter) for parameter in parameters]
-    if [data.shape for data in arrays] != shapes:
-        return []
-    return [from_keras(read_array(data, shape)) for data, shape in zip(arrays, shapes, strict=True)]
+        return []  # an optimizer with other variables, or NaN; it is not needed to use the model
+    return means if all(bool((mean >= 0).all()) for mean in means) else []
 
 
 class RMSpropState(NamedTuple):

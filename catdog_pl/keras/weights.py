@@ -206,21 +206,26 @@ def owner(weight: str) -> str:
 def numbered_layers(file: h5py.File) -> list[StoredLayer]:
     """Return the layers of the newer layout, in no particular order.
 
-    Keras 2.12 wrote ``_layer_checkpoint_dependencies`` for ``layers``, and on Windows backslashes.
-
     Raises:
         KerasFileError: the file is not in this layout.
     """
     layers = []
     for path, group in groups(file):
-        path = path.replace("\\", "/").replace("_layer_checkpoint_dependencies", "layers")
-        folder, _, last = path.rpartition("/")
+        folder, _, last = plain_path(path).rpartition("/")
         if last == "vars" and folder.startswith("layers/"):
             name = printable(text(group, "name") or folder)
             layers += paired(folder, [(name, array_at(group, key)) for key in sorted(group)])
     if not layers:
         raise KerasFileError("it has no layers with a kernel and a bias; give a file that Keras saved")
     return layers
+
+
+def plain_path(path: str) -> str:
+    """Return a path of the newer layout as Keras 3 writes it.
+
+    Keras 2.12 wrote ``_layer_checkpoint_dependencies`` for ``layers``, and on Windows backslashes.
+    """
+    return path.replace("\\", "/").replace("_layer_checkpoint_dependencies", "layers")
 
 
 def paired(group: str, arrays: list[tuple[str, h5py.Dataset]]) -> list[StoredLayer]:
@@ -242,11 +247,19 @@ def paired(group: str, arrays: list[tuple[str, h5py.Dataset]]) -> list[StoredLay
     return [StoredLayer(group, name, kernel, bias) for (name, kernel), (_, bias) in pairs]
 
 
-def has_rescaling(file: h5py.File) -> bool:
-    """Whether a file without a configuration has a Rescaling layer, going by the names that Keras gives."""
+def layer_names(file: h5py.File) -> tuple[list[str], bool]:
+    """Return what the file calls its layers, with weights or without, and whether these are their own names.
+
+    The legacy layout has their own names in their order. The newer one has their classes, ``re_lu_2``, in no
+    particular order.
+    """
     root = legacy_root(file)
-    found = [path for path, _ in groups(file)] if root is None else names(root, "layer_names")
-    return any(name.rpartition("/")[2].startswith("rescaling") for name in found)
+    if root is not None:
+        return names(root, "layer_names"), True
+    folders = [path for path, _ in groups(file) if plain_path(path).endswith("/vars")]
+    return [
+        plain_path(path).split("/")[-2] for path in folders if plain_path(path).startswith("layers/")
+    ], False
 
 
 def path_order(path: str) -> list[tuple[str, int]]:

@@ -79,12 +79,12 @@ class Basic(Classifier):
 
 
 def output_side(image_size: int, n_blocks: int) -> int:
-    """Height and width of the last block's output.
+    """Return height and width of the last block's output.
 
     A valid 3x3 convolution takes 2 pixels off, a 2x2 max-pooling halves and rounds down.
 
     Raises:
-        UsageError: nothing is left, or there is no block.
+        UsageError: no pixel is left, or there is no block.
     """
     side = image_size
     for _ in range(n_blocks):
@@ -100,7 +100,7 @@ def output_side(image_size: int, n_blocks: int) -> int:
 
 
 def blocks(filters: tuple[int, ...]) -> "OrderedDict[str, nn.Module]":
-    """The convolution blocks under the layer names of the workshop's Keras summary.
+    """Return the convolution blocks under the layer names of the workshop's Keras summary.
 
     Pooling comes before the ReLU: both are monotone, so the numbers and gradients are the same, and the
     ReLU runs on a quarter of the pixels.

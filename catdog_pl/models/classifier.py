@@ -1,4 +1,4 @@
-"""The base of both models: preprocessing, loss, metrics, optimizer, and what a checkpoint notes."""
+"""The base of all models: preprocessing, loss, metrics, optimizer, and what a checkpoint notes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -118,7 +118,7 @@ class Classifier(LightningModule, ABC):
 
     @classmethod
     def skeleton(cls, **arguments: Any) -> Self:
-        """The network without memory for its weights (on the meta device), for its shapes and counts.
+        """Return the network without memory for its weights (on the meta device), for its shapes and counts.
 
         Raises:
             UsageError: an argument is out of its range.
@@ -128,9 +128,9 @@ class Classifier(LightningModule, ABC):
 
     @classmethod
     def rebuild_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments for building a network whose weights come from elsewhere, such as a checkpoint.
+        """Return the arguments for building a network whose weights come from a checkpoint or a Keras file.
 
-        A subclass that reads pretrained weights adds that it shall not.
+        A subclass that reads pretrained weights switches that off.
         """
         return dict(arguments)
 
@@ -151,7 +151,7 @@ class Classifier(LightningModule, ABC):
         return (self.widen(pixels) * (1 / 255)).to(self.weight_dtype)
 
     def widen(self, pixels: Tensor) -> Tensor:
-        """Pixels of any dtype as float32, or float64 for a float64 model: preprocessing is never coarser."""
+        """Return pixels as float32, or float64 for a float64 model: preprocessing is never less precise."""
         return pixels.to(torch.float64 if self.weight_dtype is torch.float64 else torch.float32)
 
     @property
@@ -160,7 +160,7 @@ class Classifier(LightningModule, ABC):
         return next(self.parameters()).dtype
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Logits of the second class.
+        """Return the logits of the second class.
 
         Args:
             pixels: (N, 3, S, S), RGB, 0..255, uint8 or float.
@@ -178,7 +178,7 @@ class Classifier(LightningModule, ABC):
         return features
 
     def batch_features(self, batch: Batch, batch_idx: int, stage: str) -> Tensor:
-        """Features of a batch; a subclass may keep them instead of computing them again.
+        """Return the features of a batch; a subclass may keep them instead of computing them again.
 
         Args:
             batch: as the datamodule gives it.
@@ -188,10 +188,10 @@ class Classifier(LightningModule, ABC):
         return self.extract(batch[0])
 
     def shared_step(self, batch: Batch, batch_idx: int, stage: str) -> tuple[Tensor, Tensor]:
-        """Loss and probabilities of one batch; logs ``{stage}_loss`` and ``{stage}_acc`` per epoch.
+        """Compute loss and probabilities of one batch; log ``{stage}_loss`` and ``{stage}_acc`` per epoch.
 
-        Both are means over the samples of the epoch, so a short last batch weighs as much as it holds.
-        Cross-entropy is taken from the logits without clipping, as Keras 3 does; a probability of
+        Both logged values are means over the samples of the epoch, so a short last batch weighs as much as
+        it holds. Cross-entropy is taken from the logits without clipping, as Keras 3 does; a probability of
         exactly 0.5 counts as the first class. As in Keras, class weights count in training alone, and the
         weighted losses are divided by the number of samples.
 
@@ -218,15 +218,15 @@ class Classifier(LightningModule, ABC):
         return loss, probabilities
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One optimisation step's loss, scalar."""
+        """Return the loss of one optimisation step, scalar."""
         return self.shared_step(batch, batch_idx, "train")[0]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Logs ``val_loss`` and ``val_acc``."""
+        """Log ``val_loss`` and ``val_acc``."""
         self.shared_step(batch, batch_idx, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Logs ``test_loss`` and ``test_acc``.
+        """Log ``test_loss`` and ``test_acc``.
 
         Returns:
             ``indices`` (N,) and ``probabilities`` (N,) of the batch's samples, for the evaluation report.
@@ -235,7 +235,7 @@ class Classifier(LightningModule, ABC):
         return {"indices": batch[2], "probabilities": probabilities}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Probabilities of the second class, (N,)."""
+        """Return the probabilities of the second class, (N,)."""
         return self(batch[0]).sigmoid()  # type: ignore[no-any-return]
 
     def configure_optimizers(self) -> Any:
@@ -288,7 +288,7 @@ class Classifier(LightningModule, ABC):
             ) from error
 
     def setup(self, stage: str) -> None:
-        """Take over what the datamodule says of its images, and before a fit count its classes.
+        """Take over the datamodule's ``data_spec``, and before a fit count its classes.
 
         Raises:
             UsageError: the datamodule's image size is not the model's, or it does not tell its labels.
@@ -307,7 +307,7 @@ class Classifier(LightningModule, ABC):
         spec = DataSpec(**described)
         if spec.image_size != self.data_spec.image_size:
             raise UsageError(
-                f"the model takes images of {self.data_spec.image_size} pixels, the datamodule gives "
+                f"The model takes images of {self.data_spec.image_size} pixels, the datamodule gives "
                 f"{spec.image_size}; set both to the same image_size"
             )
         self.data_spec = spec
@@ -331,7 +331,7 @@ class Classifier(LightningModule, ABC):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Hold the checkpoint's class names against the datamodule's.
+        """Check that the checkpoint's class names are the datamodule's.
 
         Raises:
             CatDogError: they differ, so that labels would silently change their meaning.
@@ -339,7 +339,7 @@ class Classifier(LightningModule, ABC):
         trained = tuple(checkpoint[NOTE]["data"]["class_names"])
         if trained != tuple(self.data_spec.class_names):
             raise CatDogError(
-                f"the checkpoint was trained on the classes {', '.join(trained)}, the data folder has "
+                f"The checkpoint was trained on the classes {', '.join(trained)}, the data folder has "
                 f"{', '.join(self.data_spec.class_names)}; use a folder with the checkpoint's classes"
             )
 

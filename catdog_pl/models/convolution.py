@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 CACHE_BYTES = 12 * 2**20
-"""Of a convolution's output that is worked on at a time; on 2 cores, 6 to 22 MB differ by 2 %."""
+"""Bytes of a convolution's output that are computed at a time; on 2 cores, 6 to 22 MB differ by 2 %."""
 
 
 class ConvBlocks(nn.Sequential):
@@ -41,7 +41,7 @@ class TrainingBlock(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """The block's output.
+        """Compute the block's output.
 
         Args:
             ctx: keeps what the backward pass needs.
@@ -55,10 +55,10 @@ class TrainingBlock(torch.autograd.Function):
         sides = [(side - 2) // 2 for side in x.shape[2:]]
         output = x.new_empty((len(x), *sides, len(weight))).permute(0, 3, 1, 2)  # channels_last in memory
         winners = torch.empty_like(output, dtype=torch.int64)
-        for part in parts(x, weight):
-            convolved = torch.conv2d(x[part], weight)
+        for chunk in chunks(x, weight):
+            convolved = torch.conv2d(x[chunk], weight)
             torch.ops.aten.max_pool2d_with_indices.out(
-                convolved, [2, 2], [2, 2], out=output[part], indices=winners[part]
+                convolved, [2, 2], [2, 2], out=output[chunk], indices=winners[chunk]
             )
         output.add_(bias.view(-1, 1, 1)).relu_()
         ctx.save_for_backward(x, weight, output, winners)
@@ -67,31 +67,34 @@ class TrainingBlock(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
-        """The gradients of x, weight and bias from that of the output."""
+        """Return the gradients of x, weight and bias from that of the output."""
         x, weight, output, winners = ctx.saved_tensors
         gradient = torch.ops.aten.threshold_backward(gradient, output, 0)
         x_gradient = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         weight_gradient = torch.zeros_like(weight)
         sides = [side - 2 for side in x.shape[2:]]
-        for part in parts(x, weight):
-            images = x[part]
+        for chunk in chunks(x, weight):
+            images = x[chunk]
             # Of the convolution's output, the pooling's gradient needs the shape alone.
             convolved = x.new_empty((len(images), *sides, len(weight))).permute(0, 3, 1, 2)
             spread = torch.ops.aten.max_pool2d_with_indices_backward(
-                gradient[part], convolved, [2, 2], [2, 2], [0, 0], [1, 1], False, winners[part]
+                gradient[chunk], convolved, [2, 2], [2, 2], [0, 0], [1, 1], False, winners[chunk]
             )
-            wanted = [x_gradient is not None, True, False]
+            output_mask = [x_gradient is not None, True, False]
             for_x, for_weight, _ = torch.ops.aten.convolution_backward(
-                spread, images, weight, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, wanted
+                spread, images, weight, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, output_mask
             )
             weight_gradient += for_weight
             if x_gradient is not None:
-                x_gradient[part] = for_x
+                x_gradient[chunk] = for_x
         return x_gradient, weight_gradient, gradient.sum((0, 2, 3))
 
 
-def parts(x: Tensor, weight: Tensor) -> list[slice]:
-    """So many images at a time that their convolution stays in the cache, and every core has two of them."""
+def chunks(x: Tensor, weight: Tensor) -> list[slice]:
+    """Return slices of the batch, each so small that its convolution stays in the processor's cache.
+
+    Each has at least two images for every thread.
+    """
     nbytes = len(weight) * (x.shape[2] - 2) * (x.shape[3] - 2) * x.element_size()
     count = max(CACHE_BYTES // nbytes, 2 * torch.get_num_threads())
     return [slice(start, start + count) for start in range(0, len(x), count)]
@@ -121,12 +124,12 @@ class ConvReLU(nn.Conv2d):
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
-    """The dtype in which a convolution of ``x`` computes on the CPU, under autocast or not."""
+    """Return the dtype in which a convolution of ``x`` computes on the CPU, under autocast or not."""
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
 
 
 def fuses(dtype: torch.dtype) -> bool:
-    """Whether oneDNN computes in this dtype on this processor; it knows neither gradients nor float64."""
+    """Return whether oneDNN computes in this dtype on this processor; it has no gradients and no float64."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     if dtype is torch.bfloat16:

@@ -1,19 +1,27 @@
-"""Predictions as text, JSON, JSON Lines or CSV, written one by one as they come."""
+"""Predictions as text, JSON, JSON Lines, CSV or Parquet, written as they come.
+
+In all of them a name stays on its line and cannot steer the terminal: control, escape and bidirectional
+characters and bytes that are not text are written as escapes.
+"""
 
 import csv
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib import import_module
 from io import StringIO
-from typing import TYPE_CHECKING, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
-from catdog_pl.errors import one_line
+from catdog_pl.errors import UsageError, one_line
 
 if TYPE_CHECKING:
     from catdog_pl.predict.predictor import Prediction
 
 COLUMNS = ("source", "probability", "label", "error")
 """The fields of a prediction that are written."""
+
+_ROW_GROUP = 10_000  # predictions that a Parquet file takes at once
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,7 @@ def answer(prediction: "Prediction") -> str:
     import numpy as np  # not for --help
 
     probability = np.array([[prediction.probability]], dtype=np.float32)
-    return f"Probability: {probability}\nClass: {prediction.label}\n"
+    return f"Probability: {probability}\nClass: {one_line(prediction.label or '')}\n"
 
 
 def named_answer(prediction: "Prediction") -> str:
@@ -57,14 +65,16 @@ def named_answer(prediction: "Prediction") -> str:
 
 def json_object(prediction: "Prediction") -> str:
     """Return a prediction as a JSON object on one line, in ASCII."""
-    return json.dumps({name: _encodable(getattr(prediction, name)) for name in COLUMNS})
+    values = {name: _encodable(getattr(prediction, name)) for name in COLUMNS}
+    return json.dumps(values).replace("\x7f", r"\u007f")  # the only control character that JSON leaves alone
 
 
 def csv_row(prediction: "Prediction") -> str:
     """Return a prediction as a row; what is None stays empty."""
     row = StringIO()
-    values = (_encodable(getattr(prediction, name)) for name in COLUMNS)
-    csv.writer(row, lineterminator="\n").writerow(values)
+    values = (getattr(prediction, name) for name in COLUMNS)
+    escaped = [one_line(value) if isinstance(value, str) else value for value in values]
+    csv.writer(row, lineterminator="\n").writerow(escaped)
     return row.getvalue()
 
 
@@ -77,6 +87,16 @@ OUTPUT_FORMATS = {
     "jsonl": OutputFormat(lambda prediction: json_object(prediction) + "\n"),
     "csv": OutputFormat(csv_row, head=",".join(COLUMNS) + "\n"),
 }
+
+
+TEXT, PARQUET = "text", "parquet"
+FORMAT_NAMES = (*OUTPUT_FORMATS, PARQUET)
+
+
+def format_of(file: Path) -> str:
+    """Return the format that the ending of a file's name means."""
+    ending = file.suffix.lower().removeprefix(".")
+    return {"ndjson": "jsonl"}.get(ending, ending if ending in FORMAT_NAMES else TEXT)
 
 
 def write(predictions: "Iterable[Prediction]", form: OutputFormat, file: TextIO) -> int:
@@ -97,6 +117,46 @@ def write(predictions: "Iterable[Prediction]", form: OutputFormat, file: TextIO)
         file.write(form.tail)
         file.flush()
     return errors
+
+
+def write_parquet(predictions: "Iterable[Prediction]", file: BinaryIO) -> int:
+    """Write the predictions as a Parquet file, which Ctrl-C leaves valid, but not a kill.
+
+    Returns:
+        How many of them are errors.
+
+    Raises:
+        UsageError: pyarrow is not installed.
+    """
+    arrow, parquet = check_parquet()
+    kinds = {name: arrow.float32() if name == "probability" else arrow.string() for name in COLUMNS}
+    schema = arrow.schema(list(kinds.items()))
+    errors = 0
+    with parquet.ParquetWriter(file, schema) as writer:
+        rows: list[dict[str, object]] = []
+        try:
+            for prediction in predictions:
+                rows.append({name: _encodable(getattr(prediction, name)) for name in COLUMNS})
+                errors += prediction.error is not None
+                if len(rows) == _ROW_GROUP:
+                    writer.write_table(arrow.Table.from_pylist(rows, schema))
+                    rows = []
+        finally:
+            writer.write_table(arrow.Table.from_pylist(rows, schema))
+    return errors
+
+
+def check_parquet() -> tuple[Any, Any]:
+    """Return the modules ``pyarrow`` and ``pyarrow.parquet``.
+
+    Raises:
+        UsageError: they are not installed.
+    """
+    try:
+        return import_module("pyarrow"), import_module("pyarrow.parquet")
+    except ImportError as error:
+        message = "Parquet needs pyarrow, which is not installed: pip install 'catdog_pl[parquet]'"
+        raise UsageError(message) from error
 
 
 def _encodable(value: str | float | None) -> str | float | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from catdog_pl.data.images import decode, resize, resize_rule
+from catdog_pl.data.images import decode_pixels, resize_rule
 from catdog_pl.devices import find_device
 from catdog_pl.errors import CatDogError, DownloadError, ImageError, ImageFault
 from catdog_pl.io.source import ImageSource, WebOptions, expand, is_one
@@ -31,7 +31,7 @@ PATIENCE = 0.5
 """Seconds after which the answers at hand are given, although the batch is not full yet."""
 
 WORKERS = min(8, 2 * (os.cpu_count() or 1))
-"""Threads that decode or download, which is waiting. Each may hold ``MAX_PIXELS``, 0.4 GB."""
+"""Threads that decode or download, which is waiting."""
 
 WHITE = (255, 255, 255)
 """What is put behind transparent pixels: most pictures that have some were made for a white page."""
@@ -57,11 +57,19 @@ class Prediction:
 
 
 class ModelInput(NamedTuple):
-    """One picture as a model takes it: its pixels, uint8 (S, S, 3), or the error because there are none."""
+    """One picture as a model takes it.
+
+    Attributes:
+        name: as of its source.
+        pixels: uint8, shape (S, S, 3); None where there is an error.
+        error: why there are no pixels; as text, because an exception's traceback would keep the picture.
+        fault: the same as one of a few words.
+    """
 
     name: str
     pixels: npt.NDArray[np.uint8] | None
-    error: ImageError | DownloadError | None = None
+    error: str | None = None
+    fault: ImageFault | None = None
 
 
 class Engine(Protocol):
@@ -144,12 +152,11 @@ class Predictor:
 
     def read(self, source: ImageSource) -> ModelInput:
         """Read, decode and resize one picture; what is wrong with it is in the answer."""
-        rule = resize_rule(self.engine.spec.predict_resize)
+        size, rule = self.engine.spec.image_size, resize_rule(self.engine.spec.predict_resize)
         try:
-            image = decode(source.read(), source.name, WHITE).image
-            return ModelInput(source.name, resize(image, self.engine.spec.image_size, rule))
+            return ModelInput(source.name, decode_pixels(source.read(), source.name, size, rule, WHITE))
         except (ImageError, DownloadError) as error:
-            return ModelInput(source.name, None, error)
+            return ModelInput(source.name, None, error.reason, error.kind)
 
     def answer(self, batch: Sequence[ModelInput]) -> list[Prediction]:
         """Return one prediction for each picture of a batch.
@@ -157,13 +164,13 @@ class Predictor:
         Raises:
             CatDogError: the engine has not enough memory for it.
         """
-        pixels = [picture.pixels for picture in batch if picture.pixels is not None]
-        probabilities = iter(self.engine.probabilities(np.stack(pixels)) if pixels else ())
+        stack = [picture.pixels for picture in batch if picture.pixels is not None]
+        probabilities = iter(self.engine.probabilities(np.stack(stack)) if stack else ())
         return [
-            Prediction(name, error=error.reason, fault=error.kind)
-            if error
+            Prediction(name, error=error, fault=fault)
+            if pixels is None
             else self._prediction(name, next(probabilities))
-            for name, _, error in batch
+            for name, pixels, error, fault in batch
         ]
 
     def _prediction(self, name: str, probability: np.float32) -> Prediction:

@@ -1,6 +1,7 @@
 """The workshop's test report: accuracy, crosstab, and a CSV with one line per photograph."""
 
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from catdog_pl.data.datamodule import CatDogDataModule
-from catdog_pl.errors import one_line
+from catdog_pl.errors import CatDogError, one_line
 from catdog_pl.io.files import atomic_write
+from catdog_pl.report.leaks import leak_warnings
+from catdog_pl.runs import RunFolder
 
 Z = 1.959964
 """Standard deviations on both sides of a normal distribution's mean that hold 95 % of it."""
@@ -53,7 +56,7 @@ class Evaluation(Callback):
         """Bring the devices' answers together, print the report, write the CSV.
 
         Raises:
-            CatDogError: the CSV cannot be written.
+            CatDogError: a probability is NaN, or the CSV cannot be written.
         """
         answers = gather(self._outputs, trainer)
         if not trainer.is_global_zero:
@@ -65,6 +68,20 @@ class Evaluation(Callback):
         with atomic_write(self.path, advice) as part:
             self.table.to_csv(part, index=False)
         print(f"Predictions written to {one_line(str(self.path))}")
+        for warning in leak_warnings(datamodule.files("test"), training_folders(self.path, datamodule.root)):
+            print(f"{'[WARNING]':<10} {one_line(warning)}", file=sys.stderr)
+
+
+def training_folders(path: Path, root: Path) -> list[Path]:
+    """Return where the tested model may have found its training photographs.
+
+    Args:
+        path: a file in the folder of the model's run.
+        root: the data folder that is tested.
+    """
+    run = RunFolder.of(path)
+    roots = [root, Path(run.remembered().get("data.root") or root)] if run else [root]
+    return [folder / "train" for folder in roots]
 
 
 def gather(outputs: Sequence[tuple[Tensor, Tensor]], trainer: Trainer) -> dict[int, float]:
@@ -85,7 +102,15 @@ def evaluation_table(datamodule: CatDogDataModule, answers: dict[int, float]) ->
     Args:
         datamodule: knows the files and the labels of the test folder.
         answers: sample index -> probability of the second class.
+
+    Raises:
+        CatDogError: a probability is NaN, which would count as the first class.
     """
+    if undefined := sum(math.isnan(probability) for probability in answers.values()):
+        raise CatDogError(
+            f"{undefined} of {len(answers)} answers of the model are NaN; test another checkpoint, "
+            "or train with a smaller --learning_rate"
+        )
     files, labels = datamodule.files("test"), datamodule.labels("test")
     names = [one_line(name) for name in datamodule.folders["test"].classes]
     indices = sorted(answers)

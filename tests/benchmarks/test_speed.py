@@ -28,6 +28,7 @@ def test_a_process_is_timed_with_its_epochs(tmp_path: Path) -> None:
     assert done.megabytes > 50
 
 
+@pytest.mark.slow
 def test_a_measuring_process_prints_its_figures(photos: Path, tmp_path: Path) -> None:
     program = """print('["a, b", "s", 0.5]\\n["c", "GB/s", 2]')"""
     assert list(figures(["-c", program], tmp_path)) == [("a, b", "s", 0.5), ("c", "GB/s", 2)]
@@ -41,6 +42,7 @@ def test_a_process_that_fails_ends_the_benchmark(tmp_path: Path) -> None:
         run(["-c", "import sys; print('no data', file=sys.stderr); sys.exit(3)"], tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "message"),
     [

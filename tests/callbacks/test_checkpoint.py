@@ -31,6 +31,7 @@ def two_epochs(photos: Path, run: Run) -> Path:
     return find_checkpoint("last").parent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["the folder", "the user", "the parent"])
 def test_a_moved_run_keeps_its_best(
     what: str, two_epochs: Path, photos: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -58,6 +59,7 @@ def test_a_moved_run_keeps_its_best(
     assert {state[f"{which}_model_path"] for which in ("best", "kth_best")} == {str(folder / "best.ckpt")}
 
 
+@pytest.mark.slow
 def test_a_moved_run_still_finds_a_better_one(
     two_epochs: Path, photos: Path, run: Run, tmp_path: Path
 ) -> None:
@@ -70,6 +72,7 @@ def test_a_moved_run_still_finds_a_better_one(
     assert {path.name for path in folder.glob("*.ckpt")} == {"best.ckpt", "last.ckpt"}
 
 
+@pytest.mark.slow
 def test_a_best_that_stayed_behind_is_no_best(
     two_epochs: Path, photos: Path, run: Run, tmp_path: Path
 ) -> None:
@@ -80,6 +83,7 @@ def test_a_best_that_stayed_behind_is_no_best(
     assert torch.load(folder / "best.ckpt", weights_only=True)["epoch"] == 2 + losses[2:].argmin()
 
 
+@pytest.mark.slow
 def test_a_new_run_has_a_best_of_its_own(two_epochs: Path, photos: Path, run: Run) -> None:
     old = (two_epochs / "best.ckpt").read_bytes()
     assert run(f"fit {TINY} --ckpt_path best {WORSE}", "--root", photos) == 0
@@ -89,6 +93,7 @@ def test_a_new_run_has_a_best_of_its_own(two_epochs: Path, photos: Path, run: Ru
     assert list(best_state(new)["best_k_models"]) == [str(new)]
 
 
+@pytest.mark.slow
 def test_anothers_best_in_the_folder_is_replaced(two_epochs: Path, photos: Path, run: Run) -> None:
     Path("full").mkdir()
     shutil.copy(two_epochs / "best.ckpt", "full")

@@ -1,6 +1,7 @@
 """``keras import`` and ``keras export`` as typed, and what test, predict and fit make of the checkpoint."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +15,12 @@ from lightning.pytorch import Trainer
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from benchmarks.parity.referee import Model, basic, fed, images, tensor
+from benchmarks.parity.referee import Model, basic, fed, images, tensor, vgg16
 from benchmarks.parity.training import QUIET, Listed, batches
 from catdog_pl.__main__ import main
 from catdog_pl.keras.nn import KerasRMSprop
-from catdog_pl.models.checkpoint import load_checkpoint, read_checkpoint
+from catdog_pl.models import Basic
+from catdog_pl.models.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from catdog_pl.models.classifier import Batch
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -51,6 +53,7 @@ def draw_photos(root: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_import_into_a_new_run_says_what_it_did(model: Model, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["keras", "import", "model.keras"]) == 0
     out = capsys.readouterr().out
@@ -78,6 +81,75 @@ def test_import_to_a_path(model: Model, capsys: pytest.CaptureFixture[str]) -> N
     assert load_checkpoint(Path("a/b.ckpt")).data_spec.class_names == ("cat", "dog")
 
 
+def test_classes_in_the_other_order_are_tested_in_the_order_of_their_folders(
+    model: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw_photos(Path("data"))
+    for layer in model.layers:  # every layer gives a mean, so that the bright dogs are above the last bias
+        if layer.weights:
+            kernel, bias = layer.get_weights()
+            layer.set_weights([np.full_like(kernel, kernel.shape[-1] / kernel.size), np.zeros_like(bias)])
+    model.layers[-1].bias.assign([-0.545])
+    model.save("model.keras")
+    answers = []
+    for names in (["cat", "dog"], ["dog", "cat"]):
+        words = ["--class-names", *names, "--output", "m.ckpt", "--overwrite"]
+        assert main(["keras", "import", "model.keras", *words]) == 0
+        assert load_checkpoint(Path("m.ckpt")).data_spec.class_names == ("cat", "dog")
+        assert main(["test", "--ckpt_path", "m.ckpt", "--accelerator", "cpu", "--num_workers", "0"]) == 0
+        answers.append(float(re.search(r"[Aa]ccuracy\D*([\d.]+)", capsys.readouterr().out)[1]))  # type: ignore[index]
+    assert sum(answers) == pytest.approx(1, abs=1e-3)
+    assert answers[0] > 0.8
+
+
+def test_what_the_file_does_not_prove_is_in_the_checkpoints_note(
+    model: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model.save_weights("w.weights.h5")
+    assert main(["keras", "import", "w.weights.h5", "--image-size", str(SIZE), "--output", "m.ckpt"]) == 0
+    origin = read_checkpoint(Path("m.ckpt"))["catdog_pl"]["origin"]
+    assert origin["file"] == "w.weights.h5"
+    assert origin["kind"] == "weights only (HDF5)"
+    said = capsys.readouterr().out
+    assert all(f"Note        {note}\n" in said for note in origin["notes"])
+    assert any("padding, strides and activations are not in it" in note for note in origin["notes"])
+
+
+def test_preprocessing_is_a_word_of_two(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vgg16(32, 4).save("vgg16.keras")
+    assert main(["keras", "import", "vgg16.keras"]) == 1
+    assert "Pass --preprocessing workshop if they are multiplied by 1/255" in capsys.readouterr().err
+    assert main(["keras", "import", "vgg16.keras", "--preprocessing", "imagenet"]) == 0
+    assert "preprocessing imagenet" in capsys.readouterr().out
+    assert main(["keras", "import", "vgg16.keras", "--preprocessing", "raw"]) == 2
+
+
+def test_the_printed_command_works_with_a_path_that_needs_quotes(
+    model: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["keras", "import", "model.keras", "--output", "a b/it's.ckpt"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Next")]
+    assert shlex.split(line)[-1] == str(Path("a b/it's.ckpt"))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_not_exported(
+    own_folder: Path, capsys: pytest.CaptureFixture[str], value: float
+) -> None:
+    ours = Basic(SIZE, (4,), 4)
+    with torch.no_grad():
+        ours.get_parameter("head.dense_2.weight")[0, 1] = value
+    save_checkpoint(ours, Path("m.ckpt"))
+    assert main(["keras", "export", "m.ckpt", "--output", "m.keras"]) == 1
+    assert "head.dense_2.weight is NaN or infinite" in capsys.readouterr().err
+    assert not Path("m.keras").exists()
+
+
+def test_a_keras_file_is_not_exported(model: Model, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keras", "export", "model.keras", "--output", "m.h5"]) == 1
+    assert "keras import model.keras" in capsys.readouterr().err
+
+
 def test_export_of_a_path_and_of_the_newest_run(model: Model, capsys: pytest.CaptureFixture[str]) -> None:
     main(["keras", "import", "model.keras"])
     (checkpoint,) = Path("checkpoints").glob("basic/*/best.ckpt")
@@ -97,7 +169,7 @@ def test_export_of_a_path_and_of_the_newest_run(model: Model, capsys: pytest.Cap
         (["import", "note.txt"], 1, "note.txt is neither HDF5 nor a .keras archive"),
         (["export", "best", "--output", "m.h5"], 1, "No trained model found in checkpoints"),
         (["export", "none.ckpt", "--output", "m.h5"], 1, "Checkpoint none.ckpt: there is no such file"),
-        (["export", "note.txt", "--output", "m.h5"], 1, "checkpoint note.txt is not a checkpoint"),
+        (["export", "note.txt", "--output", "m.h5"], 1, "Checkpoint note.txt: it is not a checkpoint"),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -155,6 +227,7 @@ def test_test_and_predict_take_an_import(model: Model, capsys: pytest.CaptureFix
     assert re.search(r"Probability: \[\[0\.\d+\]\]", capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_a_model_trained_here_scores_the_same_in_keras(
     own_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

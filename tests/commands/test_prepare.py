@@ -41,7 +41,7 @@ def test_every_named_source_is_in_the_help() -> None:
 def test_either_spelling_is_obeyed(option: str, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     kaggle(Path("photos"), 5)  # of 64 x 48
     assert run(f"prepare photos {option}") == 1
-    assert "good ones" in capsys.readouterr().err
+    assert "none of 5 photographs of class cat can be used (5 too small)" in capsys.readouterr().err
 
 
 def test_sizes_and_fractions_together_are_refused() -> None:

@@ -124,6 +124,12 @@ def test_a_class_folder_may_be_a_link(data: Path) -> None:
     assert len(folder) == 16
 
 
+def test_a_single_sample_is_torchvisions(photos: Path) -> None:
+    image, label = CachedImageFolder(photos / "train", 16)[-1]
+    assert image.tobytes() == Image.open(photos / "train" / "dog" / "dog.7.jpg").convert("RGB").tobytes()
+    assert label == 1
+
+
 def spoil_empty(data: Path) -> str:
     shutil.rmtree(data / "train" / "dog")
     (data / "train" / "dog").mkdir()

@@ -107,6 +107,7 @@ def test_the_photographs_are_moved_once(module: CatDogDataModule) -> None:
     assert module.folders["train"].pixels is pixels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"num_workers": 2}, {"cache_gib": 0}, {}], ids=str)
 def test_the_photographs_stay_where_the_device_cannot_take_them(
     options: dict[str, Any], photos: Path, monkeypatch: pytest.MonkeyPatch

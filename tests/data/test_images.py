@@ -1,8 +1,13 @@
 """Any bytes become an RGB image or one ImageError; what becomes of each mode of Pillow."""
 
+import os
 import pickle
+import signal
 import struct
+import subprocess
 import sys
+import time
+import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -21,6 +26,7 @@ from catdog_pl.data.images import (
     MAX_SIDE,
     RESIZE_RULES,
     decode,
+    decode_pixels,
     load_pixels,
     resize,
 )
@@ -487,3 +493,102 @@ def test_threads_decode_alike(tmp_path: Path) -> None:
 def test_pillows_settings_stay_as_they_are() -> None:
     assert Image.MAX_IMAGE_PIXELS == 89_478_485
     assert ImageFile.LOAD_TRUNCATED_IMAGES is False
+
+
+# Memory
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "I", "F", *MARKED])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_bands_change_no_pixel(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = encoded(photo().convert("L").convert(mode), "TIFF") if mode in ("I", "F") else in_mode(mode)
+    whole = array(rgb(content, background=(0, 128, 255)))
+    for pixels in (1, 37 * 5, 37 * 22, 37 * 23):
+        monkeypatch.setattr(images, "_BAND", pixels)
+        np.testing.assert_array_equal(array(rgb(content, background=(0, 128, 255))), whole)
+
+
+def test_pixels_are_those_of_decoding_and_resizing() -> None:
+    content = in_mode("RGBA")
+    expected = resize(rgb(content, background=WHITE), 15, "lanczos")
+    np.testing.assert_array_equal(decode_pixels(content, "x", 15, "lanczos", WHITE), expected)
+    with pytest.raises(ImageError, match="it is empty"):
+        decode_pixels(b"", "x", 15, "lanczos")
+
+
+@pytest.mark.timeout(20)
+def test_threads_share_the_memory() -> None:
+    budget = images._Budget(100)
+    together: list[int] = []
+    most: list[int] = []
+
+    def use(amount: int) -> None:
+        with budget.hold(amount):
+            together.append(amount)
+            most.append(sum(together))
+            time.sleep(0.002)
+            together.remove(amount)
+
+    amounts = [30, 40, 250, 100, 1, 60] * 10
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(use, amounts))
+    assert len(most) == 60
+    assert max(total for total in most if total != 250) <= 100
+    assert most.count(250) == 10, "who needs more than all has it alone, and is not refused"
+
+
+def test_what_fails_gives_its_memory_back() -> None:
+    budget = images._Budget(100)
+    with pytest.raises(ZeroDivisionError), budget.hold(100):
+        1 / 0  # noqa: B018
+    with budget.hold(100):
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no forks")
+@pytest.mark.timeout(20)
+def test_a_forked_process_has_memory_of_its_own() -> None:
+    """A thread that was decoding during the fork does not exist in the child, and would never let go."""
+    with images._BUDGET.hold(2**40), warnings.catch_warnings(action="ignore"):
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)
+            try:
+                decode_pixels(in_mode("RGB"), "x", 15, "nearest")
+                os._exit(7)
+            finally:
+                os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+SEVERAL_LARGE = """
+import sys
+from types import SimpleNamespace
+import numpy as np
+from catdog_pl.data.images import load_pixels
+from catdog_pl.process import keep_memory
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+def peak():
+    text = Path("/proc/self/status").read_text()
+    return int(text.partition("VmHWM:")[2].split()[0]) * 1024
+keep_memory()
+before = peak()
+with ThreadPoolExecutor(8) as pool:
+    list(pool.map(lambda path: load_pixels(Path(path), 32, "nearest"), sys.argv[1:]))
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.timeout(180)
+def test_eight_large_pictures_stay_below_the_limit(tmp_path: Path) -> None:
+    """25 megapixels of 4 bytes in 8 threads, each converted to as many: 1.6 GB without the limit."""
+    grey = Image.linear_gradient("L").resize((5000, 5000))
+    Image.merge("CMYK", (grey, grey, grey, grey)).save(tmp_path / "x.tif", compression="tiff_lzw")
+    result = subprocess.run(
+        [sys.executable, "-c", SEVERAL_LARGE, *[str(tmp_path / "x.tif")] * 8],
+        capture_output=True, text=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) < 1.1 * 2**30

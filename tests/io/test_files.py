@@ -178,3 +178,17 @@ def test_what_is_no_file_is_told_in_words(tmp_path: Path) -> None:
     assert file_fault(tmp_path / "pipe") == "it is not a regular file"
     for name in ("none", "x" * 5000, "a\0b"):
         assert file_fault(tmp_path / name) == "there is no such file"
+
+
+def test_other_files_are_told_where_somebody_asks(tmp_path: Path) -> None:
+    for name in ("a/1.jpg", "a/1.jpg_large", "a/.hidden", "a/@eaDir/2.txt", "b/notes", "b/c.zip"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    others: list[str] = []
+    failures: list[OSError] = []
+    found = walk(tmp_path, failures.append, others.append)
+    names = [name for _, names in found for name in names]
+    assert names == ["1.jpg"]
+    assert [Path(other).relative_to(tmp_path).as_posix() for other in others] == [
+        "a/1.jpg_large", "b/c.zip", "b/notes",
+    ]  # fmt: skip

@@ -4,8 +4,10 @@ import builtins
 import io
 import os
 import pickle
+import stat
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +123,9 @@ def test_what_needs_no_name(tmp_path: Path) -> None:
     assert is_single(["a.jpg"])
     assert is_single(["-"])
     assert not is_single(["a.jpg", "b.jpg"])
-    assert not is_single([str(tmp_path)])
+    (tmp_path / "x.zip").touch()
+    for several in (str(tmp_path), str(tmp_path / "x.zip"), "*.jpg", "@names.txt"):
+        assert not is_single([several])
 
 
 def test_one_or_several() -> None:
@@ -130,3 +134,96 @@ def test_one_or_several() -> None:
         assert is_one(one)
     for several in (["a"], ("a",), iter("a"), np.array(["a", "b"]), {"a": 1}, (x for x in "a")):
         assert not is_one(several)
+
+
+# Zips, patterns and lists
+
+
+def test_a_zip_is_read_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "photos.ZIP"
+    link = zipfile.ZipInfo("cat/link.jpg")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("cat/1.jpg", b"one")
+        archive.writestr("cat/2.jpg", b"two" * 100, zipfile.ZIP_DEFLATED)
+        archive.writestr("../3.jpg", b"three")
+        archive.writestr("4.jpg", b"four", zipfile.ZIP_LZMA)
+        archive.writestr(link, b"/etc/passwd")
+        for name in ("notes.txt", "__MACOSX/1.jpg", "cat/@eaDir/1.jpg", ".git/1.jpg", "cat/._1.jpg", "jpg/"):
+            archive.writestr(name, b"no picture")
+    first, second, third = sources(path)
+    assert (first.name, first.read()) == (f"{path}/cat/1.jpg", b"one")
+    assert (second.name, second.read()) == (f"{path}/cat/2.jpg", b"two" * 100)
+    with pytest.raises(ImageError, match="by a method that is not read"):
+        third.read()
+    assert pickle.loads(pickle.dumps(second)).read() == b"two" * 100
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "reason"),
+    [
+        (b"PK\5\6" + bytes(18), "missing", "there are no images in this archive"),
+        (b"", "unreadable", "the zip archive cannot be read: File is not a zip file"),
+        (b"no zip", "unreadable", "the zip archive cannot be read: File is not a zip file"),
+    ],
+)
+def test_a_zip_without_pictures(content: bytes, kind: ImageFault, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_bytes(content)
+    (source,) = sources(tmp_path / "x.zip")
+    with pytest.raises(ImageError) as caught:
+        source.read()
+    assert (caught.value.name, caught.value.kind) == (str(tmp_path / "x.zip"), kind)
+    assert caught.value.reason == reason
+
+
+def test_encrypted_members_are_told(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("1.jpg", b"one")
+    content = bytearray((tmp_path / "x.zip").read_bytes())
+    content[content.index(b"PK\1\2") + 8] |= 1
+    (tmp_path / "x.zip").write_bytes(content)
+    (source,) = sources(tmp_path / "x.zip")
+    with pytest.raises(ImageError, match=r"x\.zip/1\.jpg: it is encrypted in the archive"):
+        source.read()
+
+
+def test_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell leaves a pattern in quotes to us; in Python nobody else reads it."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("b/2.jpg", "b/1.jpg", "b/x.png", "b/deep/3.jpg", "b/@eaDir/1.jpg", "[b].jpg"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+    def found(pattern: str) -> list[str]:
+        return [Path(name).as_posix() for name, _ in sources(pattern)]
+
+    assert found("b/*.jpg") == ["b/1.jpg", "b/2.jpg"]
+    assert found("b/?.png") == ["b/x.png"]
+    assert found("**/*.jpg") == ["[b].jpg", "b/1.jpg", "b/2.jpg", "b/deep/3.jpg"]
+    assert found("b/**") == ["b/1.jpg", "b/2.jpg", "b/deep/3.jpg", "b/x.png"]
+    assert found("b/d*") == ["b/deep/3.jpg"]
+    assert found("b/@eaDir/*") == ["b/@eaDir/1.jpg"], "who names it means it"
+    assert found("[b].jpg") == ["[b].jpg"], "a file of this name comes first"
+    (nothing,) = sources("b/*.gif")
+    with pytest.raises(ImageError, match="no file matches this pattern"):
+        nothing.read()
+
+
+def test_a_list_of_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("folder/a.jpg").touch()
+    Path("@file.jpg").touch()
+    Path("names.txt").write_bytes(
+        b"\xef\xbb\xbfone.jpg\r\n\n  two.jpg \nfolder\nhttps://me:word@host/x\n@names.txt\n"
+        b"caf\xe9.jpg\n-\nend.jpg"
+    )
+    assert [name for name, _ in sources("@names.txt", "@file.jpg")] == [
+        "one.jpg", "  two.jpg ", f"folder{os.sep}a.jpg", "https://***@host/x", "@names.txt",
+        os.fsdecode(b"caf\xe9.jpg"), "-", "end.jpg", "@file.jpg",
+    ]  # fmt: skip
+    for name, kind in (("@none.txt", "missing"), ("@folder", "unreadable")):
+        (source,) = sources(name)
+        with pytest.raises(ImageError, match="the list of names cannot be read") as caught:
+            source.read()
+        assert caught.value.kind == kind

@@ -56,6 +56,7 @@ def test_every_row_has_a_case() -> None:
     assert CASES.keys() == LAYERS.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "case"), [(kind, i) for kind in CASES for i in range(len(CASES[kind]))])
 def test_read_and_built_and_written_a_layer_gives_what_keras_gives(kind: str, case: int) -> None:
     keras.utils.set_random_seed(case)
@@ -209,3 +210,12 @@ def test_an_activation_that_must_not_change_places_stays() -> None:
     assert functions(model) == [("Conv2D", "linear"), ("MaxPooling2D", None), ("Activation", "tanh")]
     model = keras.Sequential([keras.Input((9,)), layers.Dense(2, "relu"), layers.Activation("sigmoid")])
     assert functions(model) == [("Dense", "relu"), ("Activation", "sigmoid")]
+
+
+def test_preprocess_input_is_a_rescaling_of_bgr() -> None:
+    pixels = images(2, SIZE).astype(np.float32)
+    offset = [-103.939, -116.779, -123.68]
+    spec = read_layer(KerasLayer("Rescaling", "a", {"scale": 1.0, "offset": offset, "bgr": True}))
+    found = build_layer(spec, (SIZE, SIZE, 3))["a"](torch.from_numpy(channels_first(pixels)))
+    expected = keras.applications.vgg16.preprocess_input(pixels.copy())
+    np.testing.assert_allclose(channels_last(found), expected, atol=1e-4)

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::U
 """Keras' own; nothing to act on here."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [".h5", ".weights.h5"])
 def test_convolutions_of_a_notop_file(tmp_path: Path, kind: str) -> None:
     base = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))

@@ -50,6 +50,7 @@ def keras_file(tmp_path: Path, reference_vgg: nn.Module) -> Path:
     return keras_notop_file(tmp_path / "notop.h5", kernels, biases)
 
 
+@pytest.mark.slow
 def test_keras_and_torchvision_files_give_the_same_backbone(
     keras_file: Path, reference_vgg: nn.Module
 ) -> None:
@@ -61,6 +62,7 @@ def test_keras_and_torchvision_files_give_the_same_backbone(
         torch.testing.assert_close(model.extract(pixels), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_imagenet_preprocessing_is_what_the_weights_were_trained_with(keras_file: Path) -> None:
     pixels = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
     keras = VGG16(image_size=32, weights=str(keras_file), preprocessing="imagenet").preprocess(pixels)
@@ -94,6 +96,7 @@ def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "PATIENCE", Patience(waits=()))
 
 
+@pytest.mark.slow
 def test_keras_weights_come_from_the_cache_once_verified(
     keras_file: Path, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +169,7 @@ def broken_files(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_files_that_are_no_vgg16_are_refused_in_one_line(tmp_path: Path) -> None:
     for name, reason in broken_files(tmp_path).items():
         with pytest.raises(CatDogError, match=reason) as error:

@@ -192,6 +192,7 @@ def refused_everywhere(file: Path, run: Run, capsys: pytest.CaptureFixture[str])
     assert not Path("x.keras").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_checkpoints_are_refused_in_one_line(
     kind: str, checkpoint: dict[str, Any], tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]

@@ -23,6 +23,7 @@ def test_what_was_imported_has_no_epoch(untrained: Path) -> None:
     assert line == f"From the checkpoint {untrained}: model basic, not trained here yet"
 
 
+@pytest.mark.slow
 def test_the_first_epoch_is_the_first(photos: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("fit --image_size 32 --max_epochs 1 --accelerator cpu", "--root", photos) == 0
     capsys.readouterr()

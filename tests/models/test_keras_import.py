@@ -1,5 +1,7 @@
 """Files written by real Keras 3, and such files in the words of older versions, read bit for bit."""
 
+import copy
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +26,7 @@ from benchmarks.parity.referee import (
     twin,
     vgg16,
 )
-from catdog_pl.errors import KerasFileError
+from catdog_pl.errors import KerasFileError, UsageError
 from catdog_pl.keras import hdf5
 from catdog_pl.models.keras_import import Imported, import_file
 
@@ -76,6 +78,7 @@ def assert_same(found: Imported, model: Model) -> None:
     np.testing.assert_allclose(probabilities, model.predict(fed(pixels), verbose=0)[:, 0], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_basic_model_of_every_kind(small: Model, tmp_path: Path, kind: str) -> None:
     size = SIZE if kind == ".weights.h5" else None
@@ -86,16 +89,18 @@ def test_a_basic_model_of_every_kind(small: Model, tmp_path: Path, kind: str) ->
     assert not found.model.training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_functional_vgg16_of_every_kind(large: Model, tmp_path: Path, kind: str) -> None:
     size = 32 if kind == ".weights.h5" else None
-    found = import_file(saved(large, tmp_path / f"m{kind}"), image_size=size)
+    found = import_file(saved(large, tmp_path / f"m{kind}"), size, preprocessing="workshop")
     assert_same(found, large)
     assert found.model.hparams["dropout"] == 0.4
     assert found.model.hparams["preprocessing"] == "workshop"
     assert [p.requires_grad for p in found.model.parameters()] == [False] * 26 + [True] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "trainable_from"),
     [(".h5", None), (".keras", "block5_conv1"), (".h5", "block5_conv3"), (".weights.h5", "block5_conv3")],
@@ -112,7 +117,7 @@ def test_a_nested_vgg16_frozen_in_part(
     for layer in base.layers[1:] + head:
         if layer.weights:
             layer.set_weights([np.random.default_rng(3).normal(0, 0.1, w.shape) for w in layer.get_weights()])
-    found = import_file(saved(model, tmp_path / f"m{kind}"), image_size=32)
+    found = import_file(saved(model, tmp_path / f"m{kind}"), 32, preprocessing="workshop")
     weighted = [layer for layer in base.layers + head if layer.weights]
     ours = list(found.model.parameters())
     for layer, kernel, bias in zip(weighted, ours[::2], ours[1::2], strict=True):
@@ -122,6 +127,7 @@ def test_a_nested_vgg16_frozen_in_part(
         assert np.array_equal(bias.detach().numpy(), zeros), layer.name
 
 
+@pytest.mark.slow
 def test_a_vgg16_called_inside_a_functional_model(large: Model, tmp_path: Path) -> None:
     base = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
     entrance = keras.Input((32, 32, 3))
@@ -130,7 +136,7 @@ def test_a_vgg16_called_inside_a_functional_model(large: Model, tmp_path: Path) 
         x = layer.__class__.from_config(layer.get_config())(x)
     model = keras.Model(entrance, x)
     model.set_weights(large.get_weights())
-    assert_same(import_file(saved(model, tmp_path / "m.h5")), large)
+    assert_same(import_file(saved(model, tmp_path / "m.h5"), preprocessing="workshop"), large)
 
 
 def with_layers(model: Model, before: list[Any], between: Callable[[Any], list[Any]]) -> Model:
@@ -157,6 +163,7 @@ VARIANTS: dict[str, tuple[list[Any], Callable[[Any], list[Any]]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [".keras", ".h5"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_layers_that_act_in_training_alone_are_left_out(
@@ -171,6 +178,7 @@ def test_layers_that_act_in_training_alone_are_left_out(
     assert any(note.endswith(", ".join(left_out)) for note in found.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [".keras", ".h5"])
 @pytest.mark.parametrize("first", ["relu", "pool"])
 def test_separate_activation_layers(small: Model, tmp_path: Path, kind: str, first: str) -> None:
@@ -192,6 +200,7 @@ def test_separate_activation_layers(small: Model, tmp_path: Path, kind: str, fir
     assert_same(import_file(saved(model, tmp_path / f"m{kind}")), small)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [".keras", ".h5"])
 def test_a_rescaling_layer_in_front_takes_pixels(small: Model, tmp_path: Path, kind: str) -> None:
     changed = with_layers(small, [layers.Rescaling(1.0 / 255)], lambda layer: [])
@@ -204,6 +213,7 @@ def test_a_rescaling_layer_in_front_takes_pixels(small: Model, tmp_path: Path, k
     assert not any("Rescaling" in note for note in found.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [".keras", ".h5"])
 def test_other_names_a_functional_form_and_no_input_layer(small: Model, tmp_path: Path, kind: str) -> None:
     entrance = keras.Input((SIZE, SIZE, 3), name="picture")
@@ -224,6 +234,7 @@ def test_other_names_a_functional_form_and_no_input_layer(small: Model, tmp_path
     assert_same(import_file(saved(late, tmp_path / f"s{kind}")), small)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [".keras", ".h5"])
 def test_sequentials_inside_a_sequential(small: Model, tmp_path: Path, kind: str) -> None:
     copies = [layer.__class__.from_config(layer.get_config()) for layer in small.layers]
@@ -243,6 +254,7 @@ def test_more_than_nine_layers_of_a_class_keep_their_order(tmp_path: Path) -> No
     ] == [True] * 24
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [keras.losses.BinaryCrossentropy(from_logits=True)])
 @pytest.mark.parametrize("kind", [".keras", ".h5"])
 def test_a_head_of_logits_with_the_loss_for_it(small: Model, tmp_path: Path, kind: str, loss: Any) -> None:
@@ -253,6 +265,7 @@ def test_a_head_of_logits_with_the_loss_for_it(small: Model, tmp_path: Path, kin
     assert_same(import_file(saved(model, tmp_path / f"m{kind}")), small)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rewrite", [old_files.as_2018, old_files.as_2016])
 def test_files_in_the_words_of_2018_and_2016(
     small: Model, tmp_path: Path, rewrite: Callable[[Path, Path], None]
@@ -281,6 +294,7 @@ def test_names_in_chunks(small: Model, tmp_path: Path) -> None:
     assert_same(import_file(path), small)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "folder", ["_layer_checkpoint_dependencies/", "layers\\", "_layer_checkpoint_dependencies\\"]
 )
@@ -305,17 +319,231 @@ def test_the_image_size_of_weights_alone(small: Model, tmp_path: Path) -> None:
     with pytest.raises(
         KerasFileError,
         match=r"it holds weights only, so the image size is unknown\. If the network is the workshop's, "
-        "it is between 46 and 53: pass --image_size",
+        r"it is between 46 and 53: pass --image_size$",
     ):
         import_file(path)
-    with pytest.raises(KerasFileError, match="its image size is between 46 and 53, not 54"):
+    with pytest.raises(
+        KerasFileError, match="if the network is the workshop's, its image size is between 46 and 53, not 54"
+    ):
         import_file(path, image_size=54)
     assert import_file(path, image_size=53).model.data_spec.image_size == 53
 
 
 def test_the_workshops_size_is_taken_where_it_fits(tmp_path: Path) -> None:
     path = saved(basic(156, (2, 2, 2), 2), tmp_path / "m.weights.h5")
-    assert import_file(path).model.data_spec.image_size == 150
+    found = import_file(path)
+    assert found.model.data_spec.image_size == 150
+    assert "image size 150, the workshop's; by its weights it is between 150 and 157" in found.notes
+
+
+def preprocessed() -> Model:
+    """A VGG16 called inside a functional model, behind Keras' own ``preprocess_input``."""
+    keras.utils.set_random_seed(5)
+    base = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
+    base.trainable = False
+    entrance = keras.Input((32, 32, 3))
+    x = base(keras.applications.vgg16.preprocess_input(entrance), training=False)
+    for layer in (layers.Flatten(), layers.Dense(UNITS, "relu"), layers.Dense(1, "sigmoid")):
+        x = layer(x)
+    return compiled(keras.Model(entrance, x))
+
+
+def as_slice(config: dict[str, Any], operations: list[Any]) -> None:
+    """Exchange the stacked channels for the slice that Keras 3.0 to 3.5 wrote."""
+    step = {"class_name": "__slice__", "config": {"start": None, "stop": None, "step": -1}}
+    flip, add = copy.deepcopy(operations[0]), operations[-1]
+    flip["inbound_nodes"][0]["args"][1][1] = step
+    add["inbound_nodes"][0]["args"][0]["config"]["keras_history"][0] = flip["config"]["name"]
+    config["layers"] = [flip, *(layer for layer in config["layers"] if layer not in operations[:-1])]
+
+
+def as_keras_2(config: dict[str, Any], operations: list[Any]) -> None:
+    """Exchange the operations for those that Keras 2 wrote, and the calls of them."""
+    source, last = config["layers"][0]["config"]["name"], operations[-1]
+    names = ("tf.__operators__.getitem", "tf.nn.bias_add")
+    ellipsis, step = {"class_name": "__ellipsis__"}, {"start": None, "stop": None, "step": -1}
+    mean = last["inbound_nodes"][0]["args"][1]["config"]["value"][0][0][0]
+    nodes = ([source, 0, 0, {"slice_spec": [ellipsis, step]}], [names[0], 0, 0, {"bias": mean}])
+    flip, shift = (
+        {"class_name": kind, "config": {"name": name}, "name": name, "inbound_nodes": [node]}
+        for kind, name, node in zip(("SlicingOpLambda", "TFOpLambda"), names, nodes, strict=True)
+    )
+    text = json.dumps([layer for layer in config["layers"] if layer not in operations])
+    config["layers"] = [
+        *json.loads(text.replace(f'["{last["name"]}", 0, 0]', f'["{names[1]}", 0, 0]')),
+        flip,
+        shift,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [(".keras", None), (".h5", None), (".h5", as_slice), (".h5", as_keras_2)]
+)
+def test_preprocess_input_inside_the_model_is_imagenet(
+    tmp_path: Path, kind: str, words: Callable[..., None] | None
+) -> None:
+    model = preprocessed()
+    path = saved(model, tmp_path / f"m{kind}")
+    if words:
+        with h5py.File(path, "r+") as file:
+            config = json.loads(file.attrs["model_config"])
+            layer_entries = config["config"]["layers"]
+            operations = [e for e in layer_entries if e["class_name"] in ("GetItem", "Stack", "Add")]
+            assert len(operations) == 5
+            words(config["config"], operations)
+            file.attrs["model_config"] = json.dumps(config)
+    found = import_file(path)
+    assert {"weights": "keras", "preprocessing": "imagenet"}.items() <= dict(found.model.hparams).items()
+    pixels = images(3, 32)
+    expected = model.predict(pixels.astype(np.float32), verbose=0)[:, 0]
+    with torch.no_grad():
+        np.testing.assert_allclose(found.model(tensor(pixels)).sigmoid(), expected, atol=1e-5)
+    with pytest.raises(KerasFileError, match="its layers do the preprocessing imagenet; leave out"):
+        import_file(path, preprocessing="workshop")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("another mean", lambda node: node["args"][1]["config"].update(value=[[[[-1.0, -2.0, -3.0]]]])),
+        ("no mean", lambda node: node["args"][1]["config"].update(value=[])),
+    ],
+)
+def test_operations_that_are_not_preprocess_input_are_named(
+    tmp_path: Path, name: str, change: Callable[[Any], None]
+) -> None:
+    path = saved(preprocessed(), tmp_path / "m.h5")
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        (add,) = [entry for entry in config["config"]["layers"] if entry["class_name"] == "Add"]
+        change(add["inbound_nodes"][0])
+        file.attrs["model_config"] = json.dumps(config)
+    with pytest.raises(KerasFileError, match=r"layer get_item_\d+ is a branch; the models here are chains"):
+        import_file(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_done_to_pixels_outside_a_vgg16_is_asked_for(large: Model, tmp_path: Path, kind: str) -> None:
+    path = saved(large, tmp_path / f"m{kind}")
+    message = (
+        r"the file does not tell what is done to pixels before VGG16\. Pass --preprocessing workshop if "
+        r"they are multiplied by 1/255, --preprocessing imagenet if keras\.applications\.vgg16\.pre"
+    )
+    with pytest.raises(KerasFileError, match=message):
+        import_file(path, 32)
+    pixels = images(3, 32)
+    prepared = keras.applications.vgg16.preprocess_input(pixels.astype(np.float32))
+    found = import_file(path, 32, preprocessing="imagenet")
+    assert {"weights": "keras", "preprocessing": "imagenet"}.items() <= dict(found.model.hparams).items()
+    with torch.no_grad():
+        ours = found.model(tensor(pixels)).sigmoid()
+    np.testing.assert_allclose(ours, large.predict(prepared, verbose=0)[:, 0], atol=1e-5)
+
+
+def test_the_preprocessing_of_a_basic_model(small: Model, tmp_path: Path) -> None:
+    path = saved(small, tmp_path / "m.keras")
+    assert any("taken to be trained on pixels times 1/255" in note for note in import_file(path).notes)
+    told = import_file(path, preprocessing="workshop")
+    assert not any("1/255" in note for note in told.notes)
+    with pytest.raises(KerasFileError, match="its preprocessing is ImageNet's; the basic model takes pixels"):
+        import_file(path, preprocessing="imagenet")
+
+
+def test_a_rescaling_in_weights_only_is_asked_for(small: Model, tmp_path: Path) -> None:
+    changed = with_layers(small, [layers.Rescaling(1.0 / 255)], lambda layer: [])
+    path = saved(changed, tmp_path / "m.weights.h5")
+    with pytest.raises(
+        KerasFileError, match=r"it has a Rescaling layer, whose factor a file of weights only"
+    ):
+        import_file(path, SIZE)
+    assert_same(import_file(path, SIZE, preprocessing="workshop"), small)
+
+
+def test_weights_only_say_what_they_do_not_prove(small: Model, tmp_path: Path) -> None:
+    found = import_file(saved(small, tmp_path / "m.weights.h5"), SIZE)
+    assert any(note.startswith("the file holds weights only: padding, strides and") for note in found.notes)
+    whole = import_file(saved(small, tmp_path / "m.keras"))
+    assert not any("weights only" in note for note in whole.notes)
+
+
+def test_names_of_somebodys_own_in_weights_only_are_said(small: Model, tmp_path: Path) -> None:
+    renamed = {"max_pooling2d_1": "shrink"}
+    names = [renamed.get(layer.name, layer.name) for layer in small.layers]
+    copies = [
+        layer.__class__.from_config(layer.get_config() | {"name": name})
+        for layer, name in zip(small.layers, names, strict=True)
+    ]
+    changed = compiled(keras.Sequential([keras.Input((SIZE, SIZE, 3)), *copies]))
+    changed.set_weights(small.get_weights())
+    old_files.weights_alone(saved(changed, tmp_path / "m.h5"), tmp_path / "w.h5")
+    found = import_file(tmp_path / "w.h5", SIZE)
+    assert_same(found, small)
+    assert "layers whose names do not tell what they do: shrink" in found.notes
+
+
+def test_dropout_that_acts_in_predictions_is_said(tmp_path: Path) -> None:
+    entrance = keras.Input((SIZE, SIZE, 3))
+    x = layers.MaxPooling2D()(layers.Conv2D(4, 3, activation="relu")(entrance))
+    x = layers.Dropout(0.5, name="always")(layers.Flatten()(x), training=True)
+    x = layers.Dense(1, "sigmoid")(layers.Dense(UNITS, "relu")(x))
+    found = import_file(saved(compiled(keras.Model(entrance, x)), tmp_path / "m.keras"))
+    note = "always: called with training=True, so that Keras predicts at random; here not"
+    assert note in found.notes
+
+
+@pytest.mark.parametrize("kind", [".keras", ".h5"])
+def test_a_fine_tuned_block_is_said(tmp_path: Path, kind: str) -> None:
+    model = vgg16(32, UNITS)
+    assert not any(
+        "trainable" in n
+        for n in import_file(saved(model, tmp_path / f"m{kind}"), preprocessing="workshop").notes
+    )
+    for layer in model.layers:
+        if layer.name.startswith("block5_conv"):
+            layer.trainable = True
+    found = import_file(saved(compiled(model), tmp_path / f"t{kind}"), preprocessing="workshop")
+    (note,) = [note for note in found.notes if "trainable" in note]
+    assert note.startswith("trainable in Keras: block5_conv1, block5_conv2, block5_conv3; their weights are")
+
+
+@pytest.mark.parametrize("kind", [".keras", ".h5"])
+def test_half_precision_is_said(tmp_path: Path, kind: str) -> None:
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        path = saved(basic(SIZE, FILTERS, UNITS), tmp_path / f"m{kind}")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    found = import_file(path)
+    assert any(note.startswith("Keras computes in mixed_float16, here it is float32") for note in found.notes)
+
+
+@pytest.mark.parametrize("kind", [".keras", ".h5"])
+def test_classes_in_the_other_order_change_places(small: Model, tmp_path: Path, kind: str) -> None:
+    path, pixels = saved(small, tmp_path / f"m{kind}"), tensor(images(3, SIZE))
+    plain, turned = import_file(path), import_file(path, class_names=("dog", "cat"))
+    assert turned.model.data_spec.class_names == ("cat", "dog")
+    assert "last layer negated: the classes are in the order of their folders, cat and dog" in turned.notes
+    with torch.no_grad():
+        assert torch.equal(turned.model(pixels), -plain.model(pixels))
+    assert plain.optimizer
+    assert turned.optimizer
+    for ours, theirs in zip(turned.model.parameters(), plain.model.parameters(), strict=True):
+        means = turned.optimizer.state[ours]["mean_square"], plain.optimizer.state[theirs]["mean_square"]
+        assert torch.equal(*means)
+    with pytest.raises(UsageError, match="--class_names cat cat: the two classes have the same name"):
+        import_file(path, class_names=("cat", "cat"))
+
+
+def test_mean_squares_that_are_no_numbers_are_left_behind(small: Model, tmp_path: Path) -> None:
+    path = saved(small, tmp_path / "m.h5")
+    for value in (np.nan, -1.0):
+        with h5py.File(path, "r+") as file:
+            group = file["optimizer_weights"]
+            name = next(name for name in group.attrs["weight_names"] if group[name].shape)
+            group[name][...] = value
+        found = import_file(path)
+        assert found.optimizer is None
+        assert "optimizer: RMSprop is carried over, it starts afresh" in found.notes
 
 
 def test_mean_squares_are_carried_over(small: Model, tmp_path: Path) -> None:
@@ -331,6 +559,7 @@ def test_mean_squares_are_carried_over(small: Model, tmp_path: Path) -> None:
             assert np.array_equal(mean.numpy(), theirs.transpose(axes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer",
     [

@@ -108,6 +108,7 @@ def layers_and_gradients(blocks: nn.Sequential, pixels: torch.Tensor) -> list[to
     return [output, *torch.autograd.grad((output * weights).sum(), [pixels, *blocks.parameters()])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(32, 32), (35, 30)])
 @pytest.mark.parametrize("kind", ["noise", "one colour"])
 def test_a_block_in_pieces_gives_the_numbers_of_its_layers(
@@ -121,7 +122,7 @@ def test_a_block_in_pieces_gives_the_numbers_of_its_layers(
         torch.rand(images, 3, *size) if kind == "noise" else torch.rand(images, 3, 1, 1).expand(-1, -1, *size)
     )
     pixels = noise.contiguous(memory_format=torch.channels_last)
-    assert len(convolution.parts(pixels, blocks[0].weight)) == 3  # type: ignore[arg-type]
+    assert len(convolution.chunks(pixels, blocks[0].weight)) == 3  # type: ignore[arg-type]
     found = layers_and_gradients(blocks, pixels)
     expected = layers_and_gradients(nn.Sequential(*blocks), pixels)
     for ours, theirs in zip(found, expected, strict=True):
@@ -129,6 +130,7 @@ def test_a_block_in_pieces_gives_the_numbers_of_its_layers(
     assert found[0].is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.slow
 def test_the_gradients_of_a_block_are_those_of_its_numbers() -> None:
     torch.manual_seed(0)
     pixels, weight = torch.rand(5, 2, 7, 8).double(), torch.randn(3, 2, 3, 3).double()

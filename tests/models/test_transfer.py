@@ -91,6 +91,7 @@ def moved(module: nn.Module, before: dict[str, Tensor]) -> set[str]:
     return {key for key, value in module.state_dict().items() if not torch.equal(value, before[key])}
 
 
+@pytest.mark.slow
 def test_a_backbone_with_batch_norm_passes_through_fit_and_checkpoint(photos: Path) -> None:
     model = Toy()
     assert model.features.block[1].bias.unique() == 0.5  # type: ignore[index,union-attr]
@@ -108,6 +109,7 @@ def test_a_backbone_with_batch_norm_passes_through_fit_and_checkpoint(photos: Pa
     trainer(3).fit(loaded, CatDogDataModule(photos, image_size=32), ckpt_path="toy.ckpt", weights_only=True)
 
 
+@pytest.mark.slow
 def test_a_loaded_model_trains_with_its_dropout(photos: Path) -> None:
     modes: list[tuple[bool, bool]] = []
 
@@ -190,6 +192,7 @@ def test_the_frozen_backbone_stays_in_evaluation_mode_and_has_no_gradient() -> N
     assert all(p.grad is not None for p in model.head.parameters())
 
 
+@pytest.mark.slow
 def test_validation_passes_the_backbone_once_and_gives_the_same_features() -> None:
     model = VGG16(image_size=32, weights="none").eval()
     batch = (torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8), torch.zeros(2), torch.arange(2))
@@ -236,6 +239,7 @@ def test_the_feature_cache_knows_samples_in_any_batch() -> None:
     assert computed == [[1, 2], [3, 4], [2, 5]]  # the fifth sample does not fit
 
 
+@pytest.mark.slow
 def test_a_bf16_backbone_is_near_the_exact_one_and_the_head_is_in_float32() -> None:
     torch.manual_seed(0)
     exact = VGG16(image_size=32, weights="none").eval()

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 
 from catdog_pl.__main__ import main
 from catdog_pl.data.images import ResizeRule, decode, resize
-from catdog_pl.errors import CatDogError, UsageError
+from catdog_pl.errors import CatDogError, ImageError, UsageError, one_line
 from catdog_pl.io.source import WebOptions, expand
 from catdog_pl.models.basic import Basic
 from catdog_pl.models.checkpoint import save_checkpoint
@@ -208,6 +209,7 @@ def test_a_bad_picture_costs_no_other_its_answer(folder: Path) -> None:
     assert together == [ask([path])[0] for path in paths]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 def test_batches_equal_single_pictures(batch_size: int) -> None:
     torch.manual_seed(0)
@@ -261,6 +263,7 @@ print(count, sizes[1] - sizes[0])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_memory_is_flat_over_ten_thousand_pictures(tmp_path: Path) -> None:
     """A model of our own and pictures of 12 kB once decoded: kept, 8,000 of them were 98 MB."""
@@ -392,9 +395,30 @@ def test_names(
     assert main(["predict", "--format", "json", "--", name]) == 0
     assert json.loads(capsys.readouterr().out)[0]["source"] == name
     assert main(["predict", "--format", "csv", "--", name, "none"]) == 1
-    assert list(csv.reader(io.StringIO(capsys.readouterr().out)))[1][0] == name
+    out = capsys.readouterr().out
+    assert list(csv.reader(io.StringIO(out)))[1][0] == one_line(name)
+    assert len(out.splitlines()) == 3, "one line each, also for a name of two lines"
     assert main(["predict", "--", name, "none"]) == 1
     assert len(capsys.readouterr().out.splitlines()) == 5, "one line each, also for a name of two lines"
+
+
+HOSTILE = "a\rb\nc\x1b[2J\x7f\u202egpj.\u2066\u200b\x85\u2028x"
+
+
+@pytest.mark.parametrize("form", formats.OUTPUT_FORMATS)
+def test_no_name_steers_the_terminal(form: str) -> None:
+    """Carriage return, escape, delete and bidirectional letters are seen, in every format alike."""
+    file = io.StringIO()
+    answers = [
+        Prediction(HOSTILE, 0.25, HOSTILE),
+        Prediction(HOSTILE, error=ImageError("x", HOSTILE).reason, fault="empty"),
+    ]
+    assert formats.write(answers, formats.OUTPUT_FORMATS[form], file) == 1
+    assert all(letter.isprintable() for letter in file.getvalue().replace("\n", ""))
+    if form != "text":
+        first, second = read_back(form, file.getvalue())
+        assert first["source"] == (one_line(HOSTILE) if form == "csv" else HOSTILE)
+        assert second["error"] == one_line(HOSTILE)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
@@ -499,11 +523,88 @@ def test_output_file(
 
 
 @pytest.mark.usefixtures("use")
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [("o.csv", "csv"), ("o.CSV", "csv"), ("o.json", "json"), ("o.jsonl", "jsonl"), ("o.ndjson", "jsonl")],
+)
+def test_the_ending_tells_the_format(
+    name: str, form: str, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = tmp_path_factory.mktemp("out") / name
+    assert main(words(folder, "--output", file)) == 1
+    assert len(read_back(form, file.read_text(encoding="utf-8"))) == 12
+    assert main(words(folder, "--output", file, "--format", "text", "--overwrite")) == 1
+    assert file.read_text(encoding="utf-8").count("Probability: [[") == 8
+
+
+@pytest.mark.usefixtures("use")
+def test_parquet(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(formats, "_ROW_GROUP", 5)
+    file = tmp_path_factory.mktemp("out") / "o.parquet"
+    assert main(words(folder, "--output", file)) == 1
+    expected = [{name: getattr(answer, name) for name in formats.COLUMNS} for answer in ask([folder])]
+    assert [
+        row | {"probability": row["probability"] and float(str(np.float32(row["probability"])))}
+        for row in parquet.read_table(file).to_pylist()
+    ] == expected
+    interrupted = file.with_name("i.parquet")
+
+    def answers() -> Iterator[Prediction]:
+        yield Prediction("caf\udce9.jpg", 0.25, "cat")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), interrupted.open("wb") as stream:
+        formats.write_parquet(answers(), stream)
+    assert parquet.read_table(interrupted).column("source").to_pylist() == [r"caf\udce9.jpg"]
+
+
+def test_parquet_needs_its_package_and_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert main(words("x.jpg", "--output", tmp_path / "o.parquet")) == 2
+    assert "Parquet needs pyarrow, which is not installed: pip install 'catdog_pl[parquet]'" in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "o.parquet").exists()
+    monkeypatch.setitem(sys.modules, "pyarrow", io)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", io)
+    assert main(words("x.jpg", "--format", "parquet")) == 2
+    assert "--format parquet is not for a terminal; give --output FILE" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("use")
+def test_options_may_stand_between_the_pictures(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words(folder / "00.png", "--format", "jsonl", folder / "10.png", "--timeout", "3")) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+@pytest.mark.usefixtures("use")
+def test_zips_patterns_and_lists(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with zipfile.ZipFile(folder / "x.zip", "w") as archive:
+        archive.write(folder / "10.png", "dog/10.png")
+    (folder / "names.txt").write_text(f"{folder / '00.png'}\n{folder / 'x.zip'}\n", encoding="utf-8")
+    assert main(words(folder / "x.zip", f"{folder}/1*.png", f"@{folder / 'names.txt'}")) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{folder / 'x.zip'}/dog/10.png"
+    assert [line for line in lines if line.startswith(("Class", "[ERROR]"))] == [
+        "Class: dog",
+        "Class: dog",
+        f"[ERROR]    Cannot read image from {folder / '11.png'} (it is empty)",
+        "Class: cat",
+        "Class: dog",
+    ]
+
+
+@pytest.mark.usefixtures("use")
 def test_output_is_not_overwritten_silently(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = folder / "answers.csv"
     file.write_text("precious", encoding="utf-8")
     assert main(words(folder / "00.png", "--format", "csv", "--output", file)) == 2
-    assert f"{file} exists; give another --output, or --overwrite" in capsys.readouterr().err
+    assert f"{file} exists already; give another --output, or --overwrite" in capsys.readouterr().err
     assert file.read_text(encoding="utf-8") == "precious"
     assert main(words(folder / "00.png", "--format", "csv", "--output", file, "--overwrite")) == 0
     assert file.read_text(encoding="utf-8").startswith("source,probability,label,error\n")
@@ -533,7 +634,10 @@ def test_interrupted_runs_leave_valid_files(form: str) -> None:
     file = io.StringIO()
     with pytest.raises(KeyboardInterrupt):
         formats.write(interrupted(), formats.OUTPUT_FORMATS[form], file)
-    assert [answer["source"] for answer in read_back(form, file.getvalue())] == ["a\nb.jpg", "c.jpg"]
+    assert [answer["source"] for answer in read_back(form, file.getvalue())] == [
+        one_line("a\nb.jpg") if form == "csv" else "a\nb.jpg",
+        "c.jpg",
+    ]
 
 
 @pytest.mark.parametrize("form", ["text", "json", "jsonl", "csv"])
@@ -623,6 +727,7 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
     assert "; see python -m catdog_pl predict --help\n" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_whole_way_from_a_checkpoint(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """In a process of its own: the newest run's best is found, and the command line of fit is not loaded."""
     run = tmp_path_factory.mktemp("home") / "checkpoints" / "basic" / "2018-08-01_12-00-00"
@@ -648,6 +753,26 @@ sys.exit(status)
         assert mine["probability"] == pytest.approx(theirs.probability, abs=1e-6)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="libtiff is linked otherwise on Windows")
+def test_libraries_keep_silent(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(stream, "TIFF", compression="tiff_lzw")
+    content = bytearray(stream.getvalue())
+    content[100:400] = bytes(300)
+    (tmp_path / "x.tif").write_bytes(content)
+    code = """
+import sys
+from catdog_pl.data.images import decode, silence_pillow
+if sys.argv[2] == "silent": silence_pillow()
+try: decode(open(sys.argv[1], "rb").read(), "x")
+except Exception as error: print(error.kind)
+"""
+    for how, is_silent in (("silent", True), ("loud", False)):
+        result = python(code, str(tmp_path / "x.tif"), how)
+        assert result.stdout == "unreadable\n"
+        assert (result.stderr == "") is is_silent, "the picture has to make libtiff speak"
+
+
 SLOW = """
 import sys
 from types import SimpleNamespace
@@ -664,6 +789,7 @@ sys.exit(main(["predict", "--format", "csv", *sys.argv[1:]]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals of this kind are POSIX's")
 def test_ctrl_c_does_not_wait_for_downloads(site: Site, folder: Path) -> None:
     command = [

@@ -12,19 +12,19 @@ import gzip
 import os
 import shutil
 import stat
-import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, BinaryIO, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
-from catdog_pl.data.prepare.photo import Inspection, Photo, Verdict
+from catdog_pl.data.prepare.photo import PASSED_BY, Inspection, Photo, Verdict, begins_like_photo
 from catdog_pl.errors import ArchiveError, ImageError, one_line
 from catdog_pl.io.files import is_image_name, is_visible_folder
-from catdog_pl.io.source import ImageSource, check_length, read_file
+from catdog_pl.io.source import ImageSource, read_file
+from catdog_pl.io.zip import METHODS, read_zip_member
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2")
 """File names that are taken for archives."""
@@ -33,11 +33,6 @@ _TABLE = "photographs.csv"
 _CHUNK = 2**20
 # What damaged data makes the standard library raise; RuntimeError is zipfile's word for "encrypted".
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, ValueError, RuntimeError)
-# The compressions of zip members that are read; others need memory as the data ask for it.
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
-# The fixed part of a zip member's own header (PKWARE APPNOTE 4.3.7): its mark, and at its end the lengths of
-# the name and the extra field that lie between it and the data.
-_HEADER = struct.Struct("<4s22xHH")
 # Far above any name or extended header of a real tar; a forged one asks for gigabytes.
 _LARGEST_TAR_READ = 16 * 2**20
 
@@ -69,7 +64,7 @@ class _Packed(NamedTuple):
         offset: of its header, from the beginning of the file.
         packed_size: bytes as they are in the zip.
         size: bytes unpacked.
-        method: one of `_METHODS`.
+        method: one of `METHODS`.
         crc: CRC-32 of the unpacked bytes.
     """
 
@@ -157,44 +152,12 @@ def unpacked(folder: Path, source: str) -> Iterator[Photo]:
                 yield Photo(unreadable, inspection=Inspection(Verdict(verdict), reason))
 
 
-def read_zip_member(path: str, offset: int, packed_size: int, size: int, method: int, crc: int) -> bytes:
-    """Read one member of a zip in place, never more of it than the directory says.
-
-    Args:
-        path: of the zip.
-        offset: where the member's header begins; this and the others as the zip's directory has them.
-        packed_size: bytes in the zip.
-        size: bytes unpacked.
-        method: a compression of `zipfile`.
-        crc: CRC-32 of the unpacked bytes.
-
-    Raises:
-        ImageError: the member is empty, larger than an image file may be, or damaged, or the zip is gone.
-    """
-    check_length(size and max(packed_size, size), path)
+def _beginning(member: _Member) -> bytes:
     try:
-        with open(path, "rb") as file:
-            data = _packed_bytes(file, offset, packed_size)
-        if method == zipfile.ZIP_DEFLATED:
-            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
-        elif method == zipfile.ZIP_BZIP2:
-            data = bz2.BZ2Decompressor().decompress(data, size + 1)
-        if len(data) != size or zlib.crc32(data) != crc:
-            raise zipfile.BadZipFile("its checksum is wrong")
-    except (zlib.error, EOFError, struct.error, zipfile.BadZipFile) as error:
-        raise ImageError(path, f"it is damaged in the archive ({error})") from error
-    except OSError as error:  # also bz2's word for damaged data
-        raise ImageError(path, f"it cannot be read in the archive ({error.strerror or error})") from error
-    return data
-
-
-def _packed_bytes(file: BinaryIO, offset: int, packed_size: int) -> bytes:
-    file.seek(offset)
-    mark, name_length, extra_length = _HEADER.unpack(file.read(_HEADER.size))
-    if mark != b"PK\x03\x04":
-        raise zipfile.BadZipFile("its header is not where the directory says")
-    file.seek(name_length + extra_length, os.SEEK_CUR)
-    return file.read(packed_size)
+        with member.open() as content:
+            return content.read(16)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError):  # it is damaged, whatever it was
+        return b""
 
 
 def _refuse(name: str, reason: str) -> bytes:
@@ -227,16 +190,23 @@ class _Unpacker:
         if member.fault:
             if is_image or member.fault.verdict is Verdict.UNSAFE:
                 self._list(name, "", member.fault)
-        elif is_image and member.packed:
+        elif is_visible and is_archive_name(member.name):
+            self._unpack_nested(member, name)
+        elif is_image or (is_visible and not path.name.startswith(".")):
+            self._take_photo(archive, member, name, is_image)
+
+    def _take_photo(self, archive: Path, member: _Member, name: str, is_image: bool) -> None:
+        """Take a photograph, or list what is none by its name nor by its content."""
+        if not member.packed:
+            file = self._new_file("")
+            fault = self._write(member, file, None if is_image else begins_like_photo)
+            self._list(name, "" if fault else file.name, fault or Inspection())
+        elif is_image or begins_like_photo(_beginning(member)):
             self._count_bytes(member.packed.size)
             where = archive.name if archive.parent == self.folder else os.path.abspath(archive)
             self._list(name, where, Inspection(), member.packed)
-        elif is_image:
-            file = self._new_file(path.suffix.lower())
-            fault = self._write(member, file)
-            self._list(name, "" if fault else file.name, fault or Inspection())
-        elif is_visible and is_archive_name(member.name):
-            self._unpack_nested(member, name)
+        else:
+            self._list(name, "", PASSED_BY)
 
     def _unpack_nested(self, member: _Member, name: str) -> None:
         if not self.depth:
@@ -252,22 +222,29 @@ class _Unpacker:
     def _list(self, name: str, path: str, found: Inspection, packed: _Packed | None = None) -> None:
         self.table.writerow((name, path, found.verdict, found.reason, *(packed or ())))
 
-    def _write(self, member: _Member, path: Path) -> Inspection | None:
-        """Write a member's content; returns the fault where its data is damaged."""
+    def _write(
+        self, member: _Member, path: Path, is_wanted: Callable[[bytes], bool] | None = None
+    ) -> Inspection | None:
+        """Write a member's content; returns why it was not, where its data is damaged or not wanted."""
         with path.open("wb") as file:
             try:
                 with member.open() as content:
                     while chunk := content.read(_CHUNK):
+                        if is_wanted and file.tell() == 0 and not is_wanted(chunk):
+                            break
                         self._count_bytes(len(chunk))
                         self.free_bytes -= len(chunk)
                         if self.free_bytes < 0:
                             raise self._refusal("unpacks to more than the disk can hold")
                         file.write(chunk)
-                return None
+                    else:
+                        return None
+                fault = PASSED_BY
             except (zipfile.BadZipFile, zlib.error) as error:
                 reason = f"it is damaged in the archive ({one_line(str(error))})"
+                fault = Inspection(Verdict.UNREADABLE, reason)
         path.unlink()
-        return Inspection(Verdict.UNREADABLE, reason)
+        return fault
 
     def _count_bytes(self, size: int) -> None:
         self.bytes -= size
@@ -324,7 +301,7 @@ def _zip_fault(info: zipfile.ZipInfo) -> Inspection | None:
         return _LINK if kind == stat.S_IFLNK else _DEVICE
     if info.flag_bits & 0x1:
         return _ENCRYPTED
-    return None if info.compress_type in _METHODS else _METHOD
+    return None if info.compress_type in METHODS else _METHOD
 
 
 def _tar_members(stream: IO[bytes], most_bytes: int) -> Iterator[_Member]:
@@ -346,7 +323,7 @@ def _tar_fault(info: tarfile.TarInfo) -> Inspection | None:
 
 
 def _member(name: str, fault: Inspection | None, content: Callable[[], IO[bytes]]) -> _Member:
-    name = name.replace("\\", "/")
+    name = name.replace("\\", "/").removeprefix("./")
     path = PurePosixPath(name)
     leads_out = path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
     return _Member(name, fault or (_ESCAPE if leads_out else None), content)

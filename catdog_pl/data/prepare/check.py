@@ -36,7 +36,8 @@ def quick_check(root: Path, seconds: float = 0.5) -> str | None:
             f"{root} is half exchanged by a prepare that was interrupted; run that prepare again to finish it"
         )
     fault = next(_quick_faults(root, time.monotonic() + seconds), None)
-    return f"{fault}; {program()} prepare --check {shlex.quote(str(root))} tells more" if fault else None
+    advice = f"{program()} prepare --check {shlex.quote(str(root))} tells more"
+    return one_line(f"{fault}; {advice}") if fault else None
 
 
 def photos_of(root: Path) -> list[Photo]:
@@ -62,7 +63,7 @@ def mark_leaks(photos: Sequence[Photo]) -> None:
 def layout_faults(root: Path) -> Iterator[str]:
     """Yield what is wrong with the folders themselves."""
     classes = class_folders(root / SPLITS[0])
-    for split in SPLITS:
+    for split in read_receipt(root).get("counts") or SPLITS:
         here = class_folders(root / split)
         if not (root / split).is_dir():
             yield f"{root / split} is missing"

@@ -30,8 +30,8 @@ class PrepareConfig:
     )
     sizes: tuple[int, int, int] | None = option(
         None,
-        "photographs of each class per split (default: the workshop's 2000 1000 100); where there are fewer,"
-        " the same proportions",
+        "photographs of each class per split; where there are fewer, the same proportions (default: the split"
+        " of the source where it has one; else the workshop's 2000 1000 100, or all where there are fewer)",
         group="splits",
         metavar=_SPLITS,
     )
@@ -42,7 +42,16 @@ class PrepareConfig:
         group="splits",
         metavar=_SPLITS,
     )
+    resplit: bool = option(
+        False, "mix the photographs of a source that is split already, and split anew", group="splits"
+    )
     seed: int = option(2018, "of the split (default: %(default)s)", group="splits")
+    classes: tuple[str, str] | None = option(
+        None,
+        "the folders that are the classes, where that does not show, or there are more than two",
+        group="splits",
+        metavar=("A", "B"),
+    )
     strict: bool = option(False, "refuse where a photograph would be left out", group="checks")
     min_side: int = option(
         32, "pixels that both sides must have (default: %(default)s)", group="checks", type=positive(int)

@@ -30,12 +30,13 @@ class Verdict(StrEnum):
     NO_CLASS = "no class"
     # Left out, and nothing wrong with it.
     NOT_NEEDED = "not needed"
+    PASSED_BY = "passed by"
 
 
 USABLE = frozenset({Verdict.OK, Verdict.WRONG_EXTENSION, Verdict.NEAR_DUPLICATE})
 """The verdicts of photographs that get a split."""
 
-FAULTS = frozenset(Verdict) - {Verdict.OK, Verdict.NEAR_DUPLICATE, Verdict.NOT_NEEDED}
+FAULTS = frozenset(Verdict) - {Verdict.OK, Verdict.NEAR_DUPLICATE, Verdict.NOT_NEEDED, Verdict.PASSED_BY}
 """The verdicts that ``--strict`` refuses."""
 
 
@@ -65,6 +66,16 @@ class Inspection(NamedTuple):
 
 
 NOT_INSPECTED = Inspection()
+PASSED_BY = Inspection(Verdict.PASSED_BY, "neither its name nor its content is that of a photograph")
+
+
+def begins_like_photo(content: bytes) -> bool:
+    """Return whether content begins as JPEG, PNG, WebP or GIF do, for files whose name does not tell.
+
+    Not TIFF: raw files of cameras begin alike, and hold a small preview that would be taken for the whole.
+    """
+    is_webp = content.startswith(b"RIFF") and content[8:12] == b"WEBP"
+    return is_webp or content.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8"))
 
 
 @dataclass(slots=True)
@@ -77,6 +88,7 @@ class Photo:
         path: a file that holds these bytes and no others, which can be linked; None inside a zip.
         is_ours: that file was unpacked, downloaded or drawn by us.
         label: its class, or None where nothing tells.
+        given_split: the split that its source has it in, if that is to be kept.
         inspection: what is known of its content; the verdict is that of all checks so far.
         group: photographs that look alike have the same number here, and must share a split.
         split: where it goes; None leaves it out.
@@ -87,6 +99,7 @@ class Photo:
     path: str | None = None
     is_ours: bool = False
     label: str | None = None
+    given_split: str | None = None
     inspection: Inspection = NOT_INSPECTED
     group: int | None = None
     split: str | None = None

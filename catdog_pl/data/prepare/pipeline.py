@@ -1,6 +1,6 @@
 """``prepare``: raw photographs -> checked and split folders. Each step is a module of this room."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from catdog_pl.data.prepare.check import (
 from catdog_pl.data.prepare.config import PrepareConfig
 from catdog_pl.data.prepare.duplicates import mark_duplicates
 from catdog_pl.data.prepare.inspection import inspect_photos, mark_too_small, processors
+from catdog_pl.data.prepare.labels import label_photos
 from catdog_pl.data.prepare.manifest import (
     MANIFEST,
     RECEIPT,
@@ -35,10 +36,9 @@ from catdog_pl.data.prepare.sources import (
     find_photos,
     identity,
     is_path,
-    label_photos,
 )
 from catdog_pl.data.prepare.splits import SPLITS, WORKSHOP, Fractions, Sizes, assign_splits
-from catdog_pl.errors import CatDogError, UsageError
+from catdog_pl.errors import CatDogError, UsageError, one_line
 from catdog_pl.io.http import mask
 
 _RESULT = (*SPLITS, MANIFEST, RECEIPT, REPORT, CONTACT_SHEET)
@@ -59,31 +59,30 @@ def prepare(config: PrepareConfig) -> None:
     request = _request(config, amounts)
     with Staging(config.root) as staging:
         if staging.finished:
-            print(f"Finished what an interrupted run had ready in {config.root}.")
+            print(f"Finished what an interrupted run had ready in {one_line(str(config.root))}.")
         if not config.overwrite:
             if _is_done(config.root, request):
                 return
             _refuse_existing(config.root)
         limits = Limits(config.max_files, int(config.max_gigabytes * 10**9))
+        sources = [one_line(mask(source)) for source in config.sources]
         photos = find_photos(config.sources, staging, limits, config.sha256)
-        label_photos(photos)
+        notes = label_photos(photos, config.classes, config.resplit, ", ".join(sources))
         inspect_photos(photos, config.jobs or processors())
         mark_too_small(photos, config.min_side)
         mark_duplicates(photos)
         if config.strict:
             _refuse_faults(photos)
         earlier = _earlier(config.root, request)
-        sources = [mask(source) for source in config.sources]
-        for note in assign_splits(photos, amounts, config.seed, earlier, ", ".join(sources)):
-            print(note)
+        notes += assign_splits(photos, amounts, config.seed, earlier, ", ".join(sources))
         copied = place(photos, staging.new, staging.free_bytes(), config.link)
         if copied:
-            print(f"Copied {copied} photographs: they cannot be linked from where they lie.")
-        licences = [DATASETS[source].licence for source in config.sources if source in DATASETS]
-        _write_results(photos, staging.new, sources, licences, request)
-        staging.commit()
-    print("\n".join([*summary(photos, counts(photos), str(config.root)), *licences]))
-    print(f"Listed in {config.root / MANIFEST}, shown in {config.root / REPORT} and {CONTACT_SHEET}.")
+            notes.append(f"Copied {copied} photographs: they cannot be linked from where they lie.")
+        notes += [DATASETS[source].licence for source in config.sources if source in DATASETS]
+        _write_results(photos, staging.new, sources, notes, request)
+        staging.commit(_RESULT)
+    where = f"Listed in {config.root / MANIFEST}, shown in {config.root / REPORT} and {CONTACT_SHEET}."
+    _print_lines([*summary(photos, counts(photos), str(config.root)), *notes, where])
 
 
 def check(root: Path, jobs: int | None, min_side: int) -> bool:
@@ -108,11 +107,15 @@ def check(root: Path, jobs: int | None, min_side: int) -> bool:
     mark_duplicates(photos)
     mark_leaks(photos)
     faults = [*layout_faults(root), *manifest_faults(root, photos), *photo_faults(photos)]
-    print("\n".join(count_table(counts(photos), str(root))))
-    print("\n".join(faults) if faults else "Nothing is wrong.")
-    if faults:
-        print(f"Faults: {len(faults)}. To be rid of them, prepare the source again with --overwrite.")
+    advice = f"Faults: {len(faults)}. To be rid of them, prepare the source again with --overwrite."
+    end = [*faults, advice] if faults else ["Nothing is wrong."]
+    _print_lines([*count_table(counts(photos), str(root)), *end])
     return not faults
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    """Print lines in which the names of files and folders cannot write to the terminal."""
+    print("\n".join(map(one_line, lines)))
 
 
 def _check_places(sources: Sequence[str], root: Path) -> None:
@@ -127,38 +130,41 @@ def _check_places(sources: Sequence[str], root: Path) -> None:
             )
 
 
-def _amounts(config: PrepareConfig) -> Sizes | Fractions:
+def _amounts(config: PrepareConfig) -> Sizes | Fractions | None:
+    """Return the amounts that are asked for; None where they depend on what is found."""
     if config.fractions:
         return Fractions(*config.fractions)
     if config.sizes:
         return Sizes(*config.sizes)
     if config.sources != (SAMPLE,):
-        return WORKSHOP
+        return None
     from catdog_pl.data.sample import SAMPLE_COUNTS  # brings what draws, which no other source needs
 
     return Sizes(**SAMPLE_COUNTS)
 
 
-def _request(config: PrepareConfig, amounts: Sizes | Fractions) -> dict[str, Any]:
+def _request(config: PrepareConfig, amounts: Sizes | Fractions | None) -> dict[str, Any]:
     """Return what decides the result, in plain values: the same again gives the same folder."""
     return {
         "sources": [[mask(source), identity(source, config.root)] for source in config.sources],
-        "amounts": list(amounts),
+        "amounts": list(amounts or WORKSHOP),
         "seed": config.seed,
         "min_side": config.min_side,
         "strict": config.strict,
         "link": config.link,
+        **({"resplit": True} if config.resplit else {}),
+        **({"classes": list(config.classes)} if config.classes else {}),
     }
 
 
 def _is_done(root: Path, request: dict[str, Any]) -> bool:
     """Return whether the same was prepared before and lies there untouched; prints that."""
     receipt = read_receipt(root)
-    is_there = all((root / split).is_dir() for split in SPLITS)
+    is_there = all((root / split).is_dir() for split in receipt.get("counts", {}))
     if receipt.get("asked") != request or not is_there or quick_check(root):
         return False
-    print("\n".join(count_table(receipt["counts"], str(root))))
-    print("Prepared before from the same sources: nothing to do.")
+    table = count_table(receipt["counts"], str(root))
+    _print_lines([*table, "Prepared before from the same sources: nothing to do."])
     return True
 
 
@@ -174,7 +180,7 @@ def _refuse_existing(root: Path) -> None:
 def _refuse_faults(photos: Sequence[Photo]) -> None:
     faults = list(photo_faults(photos))
     if faults:
-        print("\n".join(faults))
+        _print_lines(faults)
         raise CatDogError(
             f"--strict: {len(faults)} of {len(photos)} photographs are bad; nothing was prepared"
         )
@@ -183,15 +189,15 @@ def _refuse_faults(photos: Sequence[Photo]) -> None:
 def _earlier(root: Path, request: dict[str, Any]) -> dict[str, str]:
     """Return the split of every photograph in ROOT, where the same amounts and seed were asked for."""
     before = read_receipt(root).get("asked", {})
-    if any(before.get(key) != request[key] for key in ("seed", "amounts")):
+    if any(before.get(key) != request.get(key) for key in ("seed", "amounts", "resplit")):
         return {}
     return {row["sha256"]: row["split"] for row in read_manifest(root) if row["split"] in SPLITS}
 
 
 def _write_results(
-    photos: Sequence[Photo], folder: Path, sources: list[str], licences: list[str], request: dict[str, Any]
+    photos: Sequence[Photo], folder: Path, sources: list[str], notes: list[str], request: dict[str, Any]
 ) -> None:
-    text = page(photos, counts(photos), sources, licences)
+    text = page(photos, counts(photos), sources, notes)
     (folder / REPORT).write_text(text, encoding="utf-8")
     contact_sheet(photos).save(folder / CONTACT_SHEET)
     write_manifest(photos, folder / MANIFEST)

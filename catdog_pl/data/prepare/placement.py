@@ -5,7 +5,7 @@
     downloads/     archives from the web, complete or ``.part``
     unpacked/      one folder for each archive, complete or ``.part``
     new/           the folders and files that will lie in ROOT
-    ready          written when ``new`` is complete
+    ready          written when ``new`` is complete; names what ROOT holds and ``new`` does not
     old/           what ROOT held before, until the exchange is done
     lock           held by the run at work
 
@@ -16,8 +16,9 @@ power cut, ``prepare --check`` tells whether the disk has kept everything.
 """
 
 import os
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
@@ -26,7 +27,6 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from catdog_pl.data.prepare.photo import Photo
-from catdog_pl.data.prepare.sources import safe_name
 from catdog_pl.errors import CatDogError, ImageError
 
 STAGING = ".prepare"
@@ -99,14 +99,25 @@ class Staging:
         """Return what may be written before the disk is too full."""
         return max(0, shutil.disk_usage(self.folder).free - _RESERVE_BYTES)
 
-    def commit(self) -> None:
-        """Put what ``new`` holds in place of what ROOT holds under the same names."""
-        self.ready.touch()
+    def commit(self, names: Iterable[str]) -> None:
+        """Put what ``new`` holds in place of what ROOT holds.
+
+        Args:
+            names: all that a result may hold; what ``new`` has not, goes away.
+        """
+        obsolete = [name for name in names if not (self.new / name).exists()]
+        part = self.ready.with_suffix(".part")
+        part.write_text("\n".join(obsolete), encoding="utf-8")
+        part.replace(self.ready)
         self.finish()
 
     def finish(self) -> None:
         """Exchange, name by name, and clear away; can be repeated after any interruption."""
         self.old.mkdir(exist_ok=True)
+        obsolete = [self.root / name for name in self.ready.read_text(encoding="utf-8").splitlines()]
+        for current in obsolete:
+            if current.exists():
+                current.rename(self.old / current.name)
         for entry in sorted(self.new.iterdir()) if self.new.exists() else []:
             current = self.root / entry.name
             if current.exists():
@@ -116,7 +127,7 @@ class Staging:
         self._clear()
 
     def _clear(self) -> None:
-        for path in (self.old, self.new, self.unpacked, self.downloads):
+        for path in (self.old, self.new, self.unpacked, self.downloads, self.ready.with_suffix(".part")):
             _remove(path)
 
 
@@ -179,7 +190,7 @@ def _copy_or_link(photo: Photo, target: Path, link: bool) -> bool:
     """Put one photograph in its place; returns whether it was copied where a link was asked for."""
     if photo.path and _can_link(photo, link):
         try:
-            os.link(photo.path, target)
+            os.link(os.path.realpath(photo.path), target)  # of a link, the file behind it
             return False
         except OSError:  # another disk, or a file system without links
             _copy(photo, target)
@@ -196,3 +207,34 @@ def _copy(photo: Photo, target: Path) -> None:
     if len(content) != photo.inspection.size:
         raise CatDogError(f"{photo.name} has changed since it was checked; prepare again")
     target.write_bytes(content)
+
+
+_LONGEST = 100
+# File systems count 255 bytes, of which an ending and a part of a hash take some; one letter is up to 4.
+_LONGEST_BYTES = 200
+# What Windows does not allow in a name, and no shell likes.
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+
+def safe_name(stem: str, extension: str) -> str:
+    """Return a file name that every system can hold.
+
+    Args:
+        stem: what it is to be called, without folders and ending.
+        extension: its ending, with the dot.
+    """
+    stem = _safe(stem).strip(" .") or "photo"
+    return f"{'_' if _DEVICES.fullmatch(stem) else ''}{stem}{extension}"
+
+
+def safe_label(folder: str) -> str:
+    """Return a class's name, from that of its folder: lower case, and not one that would be hidden."""
+    word = _safe(folder.casefold()).strip(" ._") or "class"
+    return f"{word}_" if _DEVICES.fullmatch(word) else word
+
+
+def _safe(text: str) -> str:
+    return (
+        _FORBIDDEN.sub("_", text)[:_LONGEST].encode(errors="replace")[:_LONGEST_BYTES].decode(errors="ignore")
+    )

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from catdog_pl.data.images import decode
 from catdog_pl.data.prepare.manifest import MANIFEST, Counts
-from catdog_pl.data.prepare.photo import USABLE, Photo, Verdict
+from catdog_pl.data.prepare.photo import FAULTS, USABLE, Photo, Verdict
 from catdog_pl.data.prepare.splits import SPLITS
 from catdog_pl.errors import ImageError
 
@@ -18,7 +18,7 @@ CONTACT_SHEET = "contact_sheet.png"
 
 MEANINGS: Mapping[Verdict, str] = {
     Verdict.WRONG_EXTENSION: "used, under the ending that its content asks for",
-    Verdict.NEAR_DUPLICATE: "used, in the same split as its original",
+    Verdict.NEAR_DUPLICATE: "kept in the same split as their original",
     Verdict.UNSAFE: "a link, a device, or a path that leads out of the archive",
     Verdict.UNREADABLE: "it cannot be decoded",
     Verdict.EMPTY: "0 bytes",
@@ -32,6 +32,7 @@ MEANINGS: Mapping[Verdict, str] = {
     Verdict.TWO_CLASSES: "the same photograph lies in both classes",
     Verdict.NO_CLASS: "neither folder nor name tells what it is",
     Verdict.NOT_NEEDED: "the splits are full",
+    Verdict.PASSED_BY: "neither name nor content is that of a photograph",
 }
 """What each verdict means, in the order in which they are listed."""
 
@@ -68,11 +69,12 @@ def count_table(counts: Counts, corner: str) -> list[str]:
 
 def summary(photos: Sequence[Photo], counts: Counts, corner: str) -> list[str]:
     """Return the lines that are printed: found, verdicts, splits."""
-    labels = Counter(photo.label or "of no class" for photo in photos)
-    found = ", ".join(f"{count} {label}" for label, count in sorted(labels.items()))
     verdicts = Counter(photo.verdict for photo in photos)
+    labels = Counter(p.label or "of no class" for p in photos if p.verdict is not Verdict.PASSED_BY)
+    found = ", ".join(f"{count} {label}" for label, count in sorted(labels.items()))
+    used = sum(photo.split is not None for photo in photos)
     return [
-        f"Found {len(photos)} photographs ({found}), used {sum(bool(photo.split) for photo in photos)}.",
+        f"Found {labels.total()} photographs ({found}), used {used}.",
         *(f"{verdicts[v]:>8}  {v:<16} {meaning}" for v, meaning in MEANINGS.items() if verdicts[v]),
         *count_table(counts, corner),
     ]
@@ -88,7 +90,14 @@ def page(photos: Sequence[Photo], counts: Counts, sources: Sequence[str], notes:
         notes: sentences to add, such as a licence.
     """
     classes = sorted({label for split in counts.values() for label in split})
-    lines = ["# Prepared photographs", "", f"From {', '.join(sources)}.", *notes, ""]
+    lines = [
+        "# Prepared photographs",
+        "",
+        f"From {', '.join(sources)}.",
+        "",
+        *(f"- {note}" for note in notes),
+        "",
+    ]
     lines += [f"| split | {' | '.join(classes)} |", f"|---|{'--:|' * len(classes)}"]
     for split in SPLITS:
         row = counts.get(split, {})
@@ -148,7 +157,7 @@ def _sections(photos: Sequence[Photo]) -> Iterator[tuple[str, list[Photo]]]:
     alike = sorted((p for p in photos if p.group is not None and p.split), key=lambda photo: photo.group or 0)
     if alike:
         yield f"look alike, kept in one split: {len(alike)}", alike[: _ALIKE_ROWS * _COLUMNS]
-    left_out = [photo for photo in photos if not photo.split and photo.verdict is not Verdict.NOT_NEEDED]
+    left_out = [photo for photo in photos if photo.verdict in FAULTS and not photo.split]
     if left_out:
         yield f"left out: {len(left_out)}", _of_each_verdict(left_out, _LEFT_OUT_ROWS * _COLUMNS)
 

@@ -1,4 +1,4 @@
-"""What a user names as a source, and the photographs found in it, each with its class.
+"""What a user names as a source, and the photographs found in it.
 
 A named data set is a row of `DATASETS`: an archive on the web with its checksum, licence, and the rule that
 tells a photograph's class.
@@ -6,7 +6,6 @@ tells a photograph's class.
 
 import hashlib
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -14,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from catdog_pl.data.prepare.archives import Limits, is_archive_name, stem, unpack, unpacked
-from catdog_pl.data.prepare.photo import Photo, Verdict
+from catdog_pl.data.prepare.archives import Limits, is_archive_name, unpack, unpacked
+from catdog_pl.data.prepare.photo import PASSED_BY, Photo, Verdict, begins_like_photo
 from catdog_pl.errors import ArchiveError, CatDogError, UsageError, masked, one_line
 from catdog_pl.io.files import is_image_name, is_url, walk
 from catdog_pl.io.source import ImageSource, read_file
@@ -131,7 +130,7 @@ def find_photos(
         else:
             found = unpacked(_unpacked_file(Path(source), sha256, staging, limits), Path(source).name)
         photos += sorted(found, key=lambda photo: photo.name)
-    if not photos:
+    if all(photo.verdict is Verdict.PASSED_BY for photo in photos):
         raise CatDogError(f"{', '.join(sources)}: there is no photograph in it{_hint(sources)}")
     return photos
 
@@ -150,7 +149,7 @@ def identity(source: str, without: Path | None = None) -> str:
     files: list[str] = []
     if is_path(source):
         photos = _in_folder(Path(source), "", without=without) if os.path.isdir(source) else ()
-        files = sorted(photo.path for photo in photos if photo.path) or [source]
+        files = sorted(p.path for p in photos if p.path and p.verdict is not Verdict.PASSED_BY) or [source]
     for file in files:
         words.update(f"{os.path.abspath(file)}\n{_stamp(file)}\n".encode(errors="surrogateescape"))
     return words.hexdigest()[:16]
@@ -215,17 +214,32 @@ def _unpacked_file(archive: Path, sha256: str | None, staging: "Staging", limits
 def _in_folder(
     folder: Path, source: str, *, is_ours: bool = False, without: Path | None = None
 ) -> Iterator[Photo]:
-    """Yield the images of a folder and the folders in it, but for those in the folder to leave out."""
-    left_out = os.path.realpath(without) if without else None
-    for parent, names in walk(folder, _raise):
-        real = os.path.realpath(parent)
-        if left_out and (real == left_out or real.startswith(left_out + os.sep)):
-            continue
-        inside = Path(parent).relative_to(folder)
-        for name in names:
-            path = os.path.join(parent, name)
-            origin = one_line(PurePosixPath(source, inside, name).as_posix())
-            yield Photo(ImageSource(origin, partial(read_file, path)), path, is_ours)
+    """Yield the images of a folder and the folders in it, and its other files as passed by.
+
+    Args:
+        folder: where to look.
+        source: its name, the first part of each photograph's.
+        is_ours: the files were drawn by us.
+        without: a folder whose files are left out.
+    """
+    others: list[str] = []
+    for parent, names in walk(folder, _raise, others.append):
+        if not without or not Path(os.path.realpath(parent)).is_relative_to(without.resolve()):
+            paths = [(os.path.join(parent, name), True) for name in names]
+            for path, is_image in [*paths, *((path, False) for path in others)]:
+                name = one_line(PurePosixPath(source, Path(path).relative_to(folder)).as_posix())
+                photo = Photo(ImageSource(name, partial(read_file, path)), path, is_ours)
+                if not is_image and not _begins_like_photo(path):
+                    photo.inspection = PASSED_BY
+                yield photo
+        others.clear()
+
+
+def _begins_like_photo(path: str) -> bool:
+    if not os.path.isfile(path):  # a pipe would block
+        return False
+    with open(path, "rb") as file:
+        return begins_like_photo(file.read(16))
 
 
 def _raise(error: OSError) -> None:
@@ -237,73 +251,3 @@ def _hint(sources: Sequence[str]) -> str:
     folders = [Path(source) for source in sources if is_path(source) and Path(source).is_dir()]
     archives = sorted(path for folder in folders for path in folder.iterdir() if is_archive_name(path.name))
     return f"; give {archives[0]}, which is an archive" if archives else ""
-
-
-# "cat", "Cats", "DOG": the spellings of a class folder seen in the public collections.
-_PET_FOLDER = re.compile(r"(cat|dog)s?", re.IGNORECASE)
-# Kaggle's own form, cat.123.jpg. Not "cathy.jpg", nor "cat-and-dog.jpg".
-_PET_FILE = re.compile(r"(cat|dog)\.\d+\.[^.]+", re.IGNORECASE)
-
-
-def label_photos(photos: Sequence[Photo]) -> None:
-    """Give each photograph its class, read from where it lies and never from its pixels.
-
-    Where any of them is known as a cat or a dog, the collection is one of cats and dogs, and a photograph
-    that says neither has no class (Kaggle's ``test1/1.jpg``). Otherwise the folders are the classes.
-
-    Args:
-        photos: of all sources; those of a named data set have their class.
-    """
-    names = [photo.name for photo in photos]
-    pets = [photo.label or pet_label(name) for photo, name in zip(photos, names, strict=True)]
-    labels = pets if any(pets) else [folder_label(name) for name in names]
-    for photo, label in zip(photos, labels, strict=True):
-        photo.label = label
-        if label is None and photo.is_usable:
-            photo.judge(Verdict.NO_CLASS, "neither its folder nor its name tells its class")
-
-
-def pet_label(name: str) -> str | None:
-    """Return the class of a cat or dog photograph, or None where nothing says it.
-
-    Three places can say it, and the nearest wins: the class folder it lies in (``PetImages/Cat/0.jpg``,
-    ``dogs/cathy.jpg`` is a dog), its Kaggle file name in a folder that names no class
-    (``train/cat.0.jpg``), and last the name of the source itself (``cats.zip``).
-
-    Args:
-        name: the source, then the path inside it, with ``/``.
-    """
-    source, *folders, file = name.split("/")
-    inner_first = (_PET_FOLDER.fullmatch(folder) for folder in reversed(folders))
-    places = (*inner_first, _PET_FILE.fullmatch(file), _PET_FOLDER.fullmatch(stem(source)))
-    return next((match[1].lower() for match in places if match), None)
-
-
-def folder_label(name: str) -> str:
-    """Return the class of a photograph of any other two things: the folder, or source, in which it lies."""
-    source, *folders, _ = name.split("/")
-    inner = [folder for folder in folders if folder not in ("", ".")]
-    return safe_label(inner[-1] if inner else stem(source))
-
-
-_LONGEST = 100
-# What Windows does not allow in a name, and no shell likes.
-_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-
-
-def safe_name(stem: str, extension: str) -> str:
-    """Return a file name that every system can hold.
-
-    Args:
-        stem: what it is to be called, without folders and ending.
-        extension: its ending, with the dot.
-    """
-    stem = _FORBIDDEN.sub("_", stem)[:_LONGEST].strip(" .") or "photo"
-    return f"{'_' if _DEVICES.fullmatch(stem) else ''}{stem}{extension}"
-
-
-def safe_label(folder: str) -> str:
-    """Return a class's name, from that of its folder: lower case, and not one that would be hidden."""
-    word = _FORBIDDEN.sub("_", folder.casefold())[:_LONGEST].strip(" ._") or "class"
-    return f"{word}_" if _DEVICES.fullmatch(word) else word

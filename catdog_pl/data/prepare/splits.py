@@ -9,16 +9,20 @@ that an earlier run has placed (`Group.earlier`) where it was.
 """
 
 import hashlib
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 
 from catdog_pl.data.prepare.photo import Photo, Verdict
-from catdog_pl.errors import CatDogError
+from catdog_pl.errors import CatDogError, UsageError
 
 SPLITS = ("train", "validation", "test")
+
+# A test split with fewer photographs is warned of: its interval is wider than 0.12.
+_FEW_TESTS = 100
 
 
 class Sizes(NamedTuple):
@@ -40,6 +44,16 @@ class Fractions(NamedTuple):
     test: float
 
 
+class Kept(NamedTuple):
+    """The split of the source is kept.
+
+    Attributes:
+        missing: the split that the source lacks, or None.
+    """
+
+    missing: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """Photographs of one class that must share a split: one alone, or near duplicates together.
@@ -56,13 +70,19 @@ class Group:
 
 
 def assign_splits(
-    photos: Iterable[Photo], amounts: Sizes | Fractions, seed: int, earlier: Mapping[str, str], source: str
+    photos: Sequence[Photo],
+    amounts: Sizes | Fractions | None,
+    seed: int,
+    earlier: Mapping[str, str],
+    source: str,
 ) -> list[str]:
     """Give every usable photograph its split, photographs that look alike the same one.
 
     Args:
         photos: all; those that are not usable are passed by.
         amounts: where a class has fewer photographs than the sizes ask for, the same proportions are used.
+            None keeps the split of the source, if it has one (`Photo.given_split`); else the workshop's sizes
+            are used, or `sensible_sizes` where there are fewer photographs.
         seed: another seed gives an independent split.
         earlier: the split of a photograph in an earlier run, by the hash of its bytes.
         source: what errors call the source of the photographs.
@@ -71,51 +91,104 @@ def assign_splits(
         What to tell the user, a line each.
 
     Raises:
+        UsageError: there are amounts, and the source has a split.
         CatDogError: there are not two classes, or too few photographs for each split to have both.
     """
     classes: dict[str, list[Photo]] = defaultdict(list)
     for photo in photos:
         if photo.is_usable and photo.label:
             classes[photo.label].append(photo)
-    _check_classes({label: len(members) for label, members in classes.items()}, amounts, source)
-    notes = []
-    available = min(map(len, classes.values()))
-    if isinstance(amounts, Sizes) and available < sum(amounts):
-        fewer = scaled(amounts, available)
-        notes.append(
-            f"Fewer photographs than {' / '.join(map(str, amounts))} of each class:"
-            f" {' / '.join(map(str, fewer))}, in the same proportions."
+    _check_classes(photos, classes, source)
+    given = [split for split in SPLITS if any(photo.given_split == split for photo in photos)]
+    if given and amounts:
+        raise UsageError(
+            f"{source} has a split already ({', '.join(given)}), which is kept; --sizes and --fractions need"
+            " --resplit, which mixes all photographs and splits anew"
         )
-        amounts = fewer
+    plan: Sizes | Fractions | Kept
+    if given:
+        plan = Kept(next((split for split in SPLITS if split not in given), None))
+        earlier = {sha256: split for sha256, split in earlier.items() if split in ("train", plan.missing)}
+        fixed = SPLITS[1:] if plan.missing else SPLITS
+        given_of = {p.inspection.sha256: p.given_split for p in photos if p.given_split}
+        earlier |= {sha256: split for sha256, split in given_of.items() if split in fixed}
+    else:
+        plan = _possible(amounts, classes, source)
     for members in classes.values():
-        split_class(members, amounts, seed, earlier)
-    _check_splits(classes, amounts, source)
-    return notes
-
-
-def _check_classes(found: Mapping[str, int], amounts: Sizes | Fractions, source: str) -> None:
-    if len(found) != 2:
-        names = ", ".join(sorted(found)) or "none"
-        raise CatDogError(
-            f"{source}: photographs of two classes are needed, told by a folder for each or by Kaggle's file"
-            f" names; there are good ones of {names}"
-        )
-    label = min(found, key=lambda name: found[name])
-    splits = sum(amount > 0 for amount in amounts)
-    if found[label] < splits:
-        raise CatDogError(
-            f"{source}: {found[label]} good photographs of class {label} do not make {splits} splits"
-        )
-
-
-def _check_splits(classes: Mapping[str, Iterable[Photo]], amounts: Sizes | Fractions, source: str) -> None:
-    """Small fractions of few photographs may leave a split without a class, which cannot be read."""
-    for split, amount in zip(SPLITS, amounts, strict=True):
+        split_class(members, plan, seed, earlier)
+    for split in SPLITS:
+        is_wanted = given or getattr(plan, split)
         for label, members in sorted(classes.items()):
-            if amount and all(photo.split != split for photo in members):
-                raise CatDogError(
-                    f"{source}: no {label} falls into {split}; --sizes gives every split its share"
-                )
+            if is_wanted and all(photo.split != split for photo in members):
+                advice = "--resplit splits anew" if given else "--sizes gives every split its share"
+                raise CatDogError(f"{source}: no {label} falls into {split}; {advice}")
+    return [*_plan_note(plan, amounts, given), *_test_note(photos)]
+
+
+def _check_classes(photos: Iterable[Photo], classes: Mapping[str, Sequence[Photo]], source: str) -> None:
+    """Refuse a source in which one class, or each of more than two, has good photographs."""
+    for label in sorted({photo.label for photo in photos if photo.label}):
+        members = [photo for photo in photos if photo.label == label]
+        if label not in classes:
+            reasons = ", ".join(
+                f"{n} {verdict}" for verdict, n in Counter(p.verdict for p in members).items()
+            )
+            raise CatDogError(
+                f"{source}: none of {len(members)} photographs of class {label} can be used ({reasons});"
+                f" {members[0].name}: {members[0].inspection.reason}"
+            )
+    if len(classes) != 2:
+        names = ", ".join(sorted(classes)) or "neither"
+        raise CatDogError(f"{source}: photographs of two classes are needed; there are some of {names}")
+
+
+def _possible(
+    amounts: Sizes | Fractions | None, classes: Mapping[str, Sequence[Photo]], source: str
+) -> Sizes | Fractions:
+    """Return the amounts that the smaller class allows."""
+    label, smaller = min(classes.items(), key=lambda item: len(item[1]))
+    available, splits = len(smaller), sum(amount > 0 for amount in amounts or WORKSHOP)
+    if available < splits:
+        raise CatDogError(
+            f"{source}: {available} good photographs of class {label} do not make {splits} splits"
+        )
+    if isinstance(amounts, Fractions):
+        return amounts
+    if amounts:
+        return scaled(amounts, available)
+    return WORKSHOP if available >= sum(WORKSHOP) else sensible_sizes(available)
+
+
+def _plan_note(
+    plan: Sizes | Fractions | Kept, amounts: Sizes | Fractions | None, given: Sequence[str]
+) -> Iterator[str]:
+    if isinstance(plan, Kept):
+        missing = f"; {plan.missing} is taken from train" if plan.missing else ""
+        yield f"Kept the split of the source ({', '.join(given)}){missing}. --resplit mixes and splits anew."
+    elif isinstance(plan, Sizes) and plan != (amounts or WORKSHOP):
+        sizes, fewer = (" / ".join(map(str, sizes)) for sizes in (amounts or WORKSHOP, plan))
+        how = "in the same proportions" if amounts else f"the test has a fifth, {WORKSHOP.test} at most"
+        yield f"Fewer photographs than {sizes} of each class: {fewer}, {how}."
+
+
+def _test_note(photos: Iterable[Photo]) -> Iterator[str]:
+    """Warn of a test split from which little can be learned."""
+    count = sum(photo.split == "test" for photo in photos)
+    if 0 < count < _FEW_TESTS:
+        right = round(0.9 * count)
+        low, high = wilson_interval(right, count)
+        yield (
+            f"The test split has only {count} photographs: {right} of {count} right would mean an accuracy"
+            f" between {low:.2f} and {high:.2f} (95 % interval)."
+        )
+
+
+def wilson_interval(right: int, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a proportion (Wilson 1927), each end in [0, 1]."""
+    z = 1.959964
+    centre = (right + z * z / 2) / (count + z * z)
+    half = z / (count + z * z) * math.sqrt(right * (count - right) / count + z * z / 4)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def position(sha256: str, seed: int) -> float:
@@ -153,6 +226,17 @@ def scaled(sizes: Sizes, available: int) -> Sizes:
             rounded[rounded.index(max(rounded))] -= 1
             rounded[split] = 1
     return Sizes(*rounded)
+
+
+def sensible_sizes(available: int) -> Sizes:
+    """Return the sizes to use where a class has fewer photographs than the workshop's sizes need.
+
+    The workshop's proportions would give 3 of 100 to the test, from which nothing can be learned: it gets a
+    fifth, as far as the workshop's 100, and train and validation share the rest as there, two to one.
+    """
+    test = min(WORKSHOP.test, max(1, available // 5))
+    validation = max(1, (available - test) // 3)
+    return Sizes(available - test - validation, validation, test)
 
 
 def preferred(position: float, proportions: Sequence[float]) -> str:
@@ -197,8 +281,25 @@ def split_by_sizes(groups: Sequence[Group], sizes: Sizes) -> list[str | None]:
     return splits
 
 
+def split_by_source(groups: Sequence[Group], missing: str | None) -> list[str | None]:
+    """Return a split for every group of one class, where the source has a split that is kept.
+
+    Args:
+        groups: held-out ones have their split in `Group.earlier`.
+        missing: the split that the source lacks, which is taken from train; as `sensible_sizes` has it.
+    """
+    room = Counter(dict.fromkeys(SPLITS, 0))
+    for group in groups:
+        room[group.earlier or "train"] += group.size
+    pool = room["train"] + (room[missing] if missing else 0)
+    if missing:
+        room[missing] = max(1, pool // 3 if missing == "validation" else min(WORKSHOP.test, pool // 5))
+        room["train"] = pool - room[missing]
+    return [split or "train" for split in split_by_sizes(groups, Sizes(**room))]
+
+
 def split_class(
-    photos: Iterable[Photo], amounts: Sizes | Fractions, seed: int, earlier: Mapping[str, str]
+    photos: Iterable[Photo], plan: Sizes | Fractions | Kept, seed: int, earlier: Mapping[str, str]
 ) -> None:
     """Give every usable photograph of one class its split; one that gets none is not needed."""
     families: dict[int | str, list[Photo]] = defaultdict(list)
@@ -206,10 +307,12 @@ def split_class(
         families[photo.inspection.sha256 if photo.group is None else photo.group].append(photo)
     members = [_of_one_split(family, earlier) for family in families.values()]
     groups = [_group(family, seed, earlier) for family in members]
-    if isinstance(amounts, Sizes):
-        splits = split_by_sizes(groups, amounts)
+    if isinstance(plan, Sizes):
+        splits = split_by_sizes(groups, plan)
+    elif isinstance(plan, Fractions):
+        splits = split_by_fractions(groups, plan)
     else:
-        splits = split_by_fractions(groups, amounts)
+        splits = split_by_source(groups, plan.missing)
     for family, split in zip(members, splits, strict=True):
         for photo in family:
             photo.split = split

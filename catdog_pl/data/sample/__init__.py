@@ -1,49 +1,38 @@
 """The built-in sample: cats and dogs drawn by this package, so that everything runs without a photograph.
 
-What tells a cat from a dog is shape alone: ears, muzzle, eyes, whiskers, tail. Coat, pose, size, place,
-background, light, focus, noise and JPEG quality come from the same distributions for both.
+What tells a cat from a dog is shape alone: ears, muzzle, eyes, whiskers, tail, build. Coat, pose, size,
+place, background, light, focus, noise and JPEG quality come from the same distributions for both.
 """
 
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 from tqdm import tqdm
 
-from catdog_pl.data.sample.animal import Animal
-from catdog_pl.data.sample.camera import OVERSAMPLING, cast_shadow, develop, draw_framing, draw_size
-from catdog_pl.data.sample.cat import Cat
-from catdog_pl.data.sample.coat import draw_fur
-from catdog_pl.data.sample.dog import Dog
+from catdog_pl.data.sample.animals import CAT, DOG, Animal, Species
 from catdog_pl.data.sample.pencil import Pencil
-from catdog_pl.data.sample.poses import draw_pose
-from catdog_pl.data.sample.scenery import draw_scene
+from catdog_pl.data.sample.poses import POSES, draw_animal
+from catdog_pl.data.sample.scenery import draw_scene, photograph
 
-Kind: TypeAlias = Literal["cat", "dog"]
+SPECIES = {"cat": CAT, "dog": DOG}
+SAMPLE_COUNTS = {"train": 400, "validation": 100, "test": 100}  # pictures of each species
+TOTAL = sum(SAMPLE_COUNTS.values())
+SHORTEST, LONGEST = 120, 400  # sides of a picture, pixels
+OVERSAMPLING = 2  # pictures are drawn this much larger and averaged down, which smooths the edges
+OUTLINE, THINNEST_OUTLINE = 3.5, 1.6  # width in drawing units, and at least in pixels of the finished picture
+QUALITY = 70, 96  # of the JPEG files: at least, and less than
 
-KINDS: dict[Kind, type[Animal]] = {"cat": Cat, "dog": Dog}
-SAMPLE_COUNTS = {"train": 400, "validation": 100, "test": 100}  # pictures of each kind
-OUTLINE = 0.035  # width of an outline in drawing units, and at least 1.6 pixels of the finished picture
-THINNEST_OUTLINE = 1.6
-WORST_QUALITY, BEST_QUALITY = 70, 95  # of the JPEG files
 
+def draw_sample(folder: Path, per_class: int = TOTAL, *, seed: int = 2018, progress: bool = False) -> None:
+    """Draw the sample as Kaggle names its files: ``cat.0.jpg``, ``dog.0.jpg``, ``cat.1.jpg``, ...
 
-def draw_sample(
-    folder: Path,
-    per_class: int = sum(SAMPLE_COUNTS.values()),
-    *,
-    seed: int = 2018,
-    progress: bool = False,
-) -> None:
-    """Draws the sample as Kaggle names its files: ``cat.0.jpg``, ``dog.0.jpg``, ``cat.1.jpg``, ...
-
-    A picture depends on the seed, its kind and its number only, so that a smaller sample is the beginning
+    A picture depends on the seed, its species and its number only, so that a smaller sample is the beginning
     of a larger one, and an interrupted one is finished by drawing it again.
 
     Args:
         folder: where the files go; made where it does not exist. Files of these names are replaced.
-        per_class: how many pictures of each kind.
+        per_class: how many pictures of each species.
         seed: not negative; another one draws other animals.
         progress: whether a progress bar is shown on stderr.
 
@@ -51,34 +40,49 @@ def draw_sample(
         OSError: a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with tqdm(total=per_class * len(KINDS), desc="Drawing", unit="picture", disable=not progress) as bar:
+    with tqdm(total=per_class * len(SPECIES), desc="Drawing", unit="picture", disable=not progress) as bar:
         for number in range(per_class):
-            for place, kind in enumerate(KINDS):
+            for place, (name, species) in enumerate(SPECIES.items()):
                 rng = np.random.Generator(np.random.PCG64([seed, place, number]))
-                picture = draw_animal(kind, rng)
-                quality = int(rng.integers(WORST_QUALITY, BEST_QUALITY + 1))
-                picture.save(folder / f"{kind}.{number}.jpg", quality=quality)
+                picture = draw_picture(species, rng)
+                picture.save(folder / f"{name}.{number}.jpg", quality=int(rng.integers(*QUALITY)))
                 bar.update()
 
 
-def draw_animal(kind: Kind, rng: np.random.Generator) -> Image.Image:
-    """Draws one picture of a cat or a dog.
+def draw_picture(species: Species, rng: np.random.Generator) -> Image.Image:
+    """Return an RGB picture of a cat or a dog, with sides of 120 to 400 pixels."""
+    long = SHORTEST * (LONGEST / SHORTEST) ** (rng.random() ** 1.7)  # small pictures are more frequent
+    sides = round(long), round(max(SHORTEST, long * rng.uniform(0.75, 1.0)))
+    size = sides if rng.random() < 0.6 else sides[::-1]
+    width, height = (side * OVERSAMPLING for side in size)
 
-    Args:
-        kind: which of the two.
-        rng: all that is drawn by chance comes from here.
+    pose = POSES[int(rng.choice(len(POSES), p=[pose.share for pose in POSES]))]
+    grounded = pose.tail is not None  # or else the picture ends below the shoulders
+    left, top, right, bottom = pose.box
+    unit = min(width / (right - left), height / (bottom - top)) * rng.uniform(0.85, 1.05)  # pixels
+    room_x, room_y = max(0.0, width - unit * (right - left)), max(0.0, height - unit * (bottom - top))
+    side = -1 if rng.random() < 0.5 else 1  # -1 looks to the left
+    x = rng.uniform(0.25, 0.75) * room_x + unit * (-left if side == 1 else right)
+    y = (rng.uniform(0.5, 1.0) if grounded else 1.0) * room_y - unit * top
+    floor = y - unit * rng.uniform(5, 40) if grounded else height * rng.uniform(0.55, 0.9)
+    ground = min(floor, 0.95 * height)
 
-    Returns:
-        An RGB picture with sides of 120 to 400 pixels.
-    """
-    size = draw_size(rng)
-    pose = draw_pose(rng)
-    framing = draw_framing(size, pose, rng)
-    scene = draw_scene(size, framing.ground / OVERSAMPLING, rng)
-    picture = scene.resize(framing.size, Image.Resampling.NEAREST)
-    if pose.grounded:
-        cast_shadow(picture, framing)
-    animal = KINDS[kind](rng)
-    line = max(THINNEST_OUTLINE * OVERSAMPLING, OUTLINE * framing.unit)
-    pose.draw(Pencil(picture, draw_fur(framing.size, rng), framing.matrix, animal.coat.ink, line), animal)
-    return develop(picture, rng)
+    picture = draw_scene(size, ground / OVERSAMPLING, rng).resize((width, height), Image.Resampling.NEAREST)
+    if grounded:
+        _cast_shadow(picture, x, y, unit)
+    animal = Animal(species, rng)
+    strands = rng.integers(0, 46, (height // 14 + 1, width // 4 + 1), dtype=np.uint8)
+    fur = Image.fromarray(strands).resize(picture.size, Image.Resampling.BILINEAR)
+    frame = np.array([[side * unit, 0, x], [0, unit, y], [0, 0, 1]])
+    line = max(THINNEST_OUTLINE * OVERSAMPLING, OUTLINE * unit)
+    pencil = Pencil(picture, fur, animal.colours["ink"], line, frame).moved((0, 0), rng.uniform(-0.1, 0.1))
+    draw_animal(pencil, animal, pose)
+    return photograph(picture.reduce(OVERSAMPLING), rng)
+
+
+def _cast_shadow(picture: Image.Image, x: float, y: float, unit: float) -> None:
+    """Darken the ground around (x, y), where an animal stands; the unit's length is in pixels."""
+    mask = Image.new("L", (picture.width // 4, picture.height // 4))
+    shadow = (x / 4 - 30 * unit, y / 4 - 4 * unit, x / 4 + 30 * unit, y / 4 + 4 * unit)
+    ImageDraw.Draw(mask).ellipse(shadow, fill=110)
+    picture.paste((0, 0, 0), (0, 0), mask.filter(ImageFilter.BoxBlur(3)).resize(picture.size))

@@ -269,6 +269,7 @@ def test_the_quick_check_sees_a_leak_by_name_where_nothing_was_prepared(spoiled:
     assert "is the same photograph in train and in test" in str(quick_check(spoiled))
 
 
+@pytest.mark.slow
 def test_the_quick_check_is_quick_and_knows_when_to_stop(tmp_path: Path) -> None:
     for split in SPLITS:
         for label in ("cat", "dog"):

@@ -14,7 +14,6 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from catdog_pl.data.prepare import duplicates, inspection
-from catdog_pl.data.prepare.archives import read_zip_member
 from catdog_pl.data.prepare.duplicates import NEAR_BITS, mark_duplicates, near_pairs
 from catdog_pl.data.prepare.inspection import (
     HASH_SIDE,
@@ -26,6 +25,7 @@ from catdog_pl.data.prepare.inspection import (
 from catdog_pl.data.prepare.photo import Inspection, Photo, Verdict
 from catdog_pl.errors import CatDogError, ImageError
 from catdog_pl.io.source import ImageSource, file_source
+from catdog_pl.io.zip import read_zip_member
 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 
@@ -241,6 +241,7 @@ def test_pairs_beyond_the_limit_are_no_pairs() -> None:
     assert set(near_pairs(hashes_with_neighbours(500, NEAR_BITS + 1))) == set()
 
 
+@pytest.mark.slow
 def test_a_million_comparisons_in_one_band_do_not_stop_the_search() -> None:
     hashes = np.random.default_rng(0).integers(0, 256, (20_000, 32), dtype=np.uint8)
     hashes[:, :2] = 7  # all agree in a band
@@ -328,6 +329,7 @@ def test_processes_see_what_one_process_sees(tmp_path: Path, monkeypatch: pytest
     assert len({one.sha256 for one in alone}) == 80
 
 
+@pytest.mark.slow
 def test_a_photograph_that_kills_its_process_is_named_and_the_others_are_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,6 +342,7 @@ def test_a_photograph_that_kills_its_process_is_named_and_the_others_are_seen(
     assert verdicts == ["ok", "ok", "unreadable", "ok", "ok"]
 
 
+@pytest.mark.slow
 def test_processes_that_always_die_are_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inspection, "_WORTH_PROCESSES", 2)
     monkeypatch.setattr(inspection, "_CHUNK", 2)

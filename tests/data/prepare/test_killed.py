@@ -15,6 +15,8 @@ from catdog_pl.__main__ import main
 from tests.conftest import Run
 from tests.data.prepare.photographs import contents, counts, draw, kaggle
 
+pytestmark = pytest.mark.slow
+
 KILLED = getattr(signal, "SIGKILL", 9)  # Windows has none, and skips these tests
 
 
@@ -47,9 +49,13 @@ def is_killed(argv: list[str], root: Path, step: int) -> bool:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a process that is killed at an exact step needs fork")
-@pytest.mark.parametrize("exists", [False, True], ids=["new", "overwrite"])
+@pytest.mark.parametrize(
+    ("exists", "sizes"),
+    [(False, "1 1 1"), (True, "1 1 1"), (True, "2 1 0")],
+    ids=["new", "overwrite", "fewer"],
+)
 def test_a_run_killed_at_any_step_leaves_the_old_state_or_is_finished_by_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exists: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exists: bool, sizes: str
 ) -> None:
     # Drawn some hundred times; what it shows is not the question here.
     monkeypatch.setattr(
@@ -59,15 +65,17 @@ def test_a_run_killed_at_any_step_leaves_the_old_state_or_is_finished_by_the_nex
         file.add(kaggle(tmp_path / "photos", 3), ".")
     old, root, done = tmp_path / "old", tmp_path / "data", tmp_path / "done"
     old.mkdir()
-    command = ["prepare", str(tmp_path / "photos.tar"), "--sizes", "1", "1", "1"]
+    command = ["prepare", str(tmp_path / "photos.tar"), "--sizes", *sizes.split()]
     if exists:
         draw(old / "train/cat/mine.jpg", 7)
+        draw(old / "test/cat/mine.jpg", 8)
         (old / "manifest.csv").write_text("mine", encoding="utf-8")
         (old / "notes.txt").write_text("mine", encoding="utf-8")
         command.append("--overwrite")
     shutil.copytree(old, done)
     assert main([*command, "--root", str(done)]) == 0
     wanted, before = contents(done), contents(old)
+    assert ("test/cat/mine.jpg" in before, "test/cat/mine.jpg" in wanted) == (exists, False)
     killed = 0
     while True:
         shutil.rmtree(root, ignore_errors=True)

@@ -19,15 +19,23 @@ WRITTEN = ("manifest.csv", "prepare.json", "report.md", "contact_sheet.png")
 Capture = pytest.CaptureFixture[str]
 
 
-def test_a_kaggle_folder_keeps_the_workshops_proportions_and_says_so(run: Run, capsys: Capture) -> None:
+def test_a_small_folder_gives_the_test_a_fifth_and_says_so(run: Run, capsys: Capture) -> None:
     kaggle(Path("photos"), 31)
     assert run("prepare photos") == 0
     assert counts(Path("data")) == {
-        "train/cat": 20, "train/dog": 20,
-        "validation/cat": 10, "validation/dog": 10,
-        "test/cat": 1, "test/dog": 1,
+        "train/cat": 17, "train/dog": 17,
+        "validation/cat": 8, "validation/dog": 8,
+        "test/cat": 6, "test/dog": 6,
     }  # fmt: skip
-    assert "Fewer photographs than 2000 / 1000 / 100 of each class: 20 / 10 / 1" in capsys.readouterr().out
+    said = "Fewer photographs than 2000 / 1000 / 100 of each class: 17 / 8 / 6, the test has a fifth"
+    assert said in capsys.readouterr().out
+
+
+def test_sizes_that_are_too_many_keep_their_proportions_and_say_so(run: Run, capsys: Capture) -> None:
+    kaggle(Path("photos"), 31)
+    assert run("prepare photos --sizes 2000 1000 100") == 0
+    assert list(counts(Path("data")).values()) == [20, 20, 10, 10, 1, 1]
+    assert "of each class: 20 / 10 / 1, in the same proportions" in capsys.readouterr().out
 
 
 def test_what_is_printed_is_what_a_user_needs(run: Run, capsys: Capture) -> None:
@@ -40,6 +48,8 @@ def test_what_is_printed_is_what_a_user_needs(run: Run, capsys: Capture) -> None
         "train             20      20",
         "validation        10      10",
         "test               1       1",
+        "The test split has only 2 photographs: 2 of 2 right would mean an accuracy between 0.34 and 1.00"
+        " (95 % interval).",
         f"Listed in {Path('d/manifest.csv')}, shown in {Path('d/report.md')} and contact_sheet.png.",
         "Next: python -m catdog_pl fit --model basic --root d",
     ]
@@ -92,6 +102,34 @@ def test_an_existing_folder_is_left_alone_until_overwrite(run: Run, capsys: Capt
     assert "train/cat/mine.jpg" not in photos(Path("data"))
 
 
+def test_what_the_new_result_lacks_goes_away(run: Run, capsys: Capture) -> None:
+    kaggle(Path("photos"), 12)
+    Path("data").mkdir()
+    Path("data/notes.txt").write_text("mine", encoding="utf-8")
+    assert run("prepare photos --sizes 6 3 2") == 0
+    assert run("prepare photos --sizes 7 4 0 --overwrite") == 0
+    assert not Path("data/test").exists()
+    assert len(photos(Path("data"))) == 22
+    assert Path("data/notes.txt").exists()
+    capsys.readouterr()
+    assert run("prepare photos --sizes 7 4 0") == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert run("prepare --check data") == 0
+
+
+def test_a_result_without_photographs_is_a_failure(run: Run, capsys: Capture) -> None:
+    folder = Path("photos")
+    for number in range(4):  # four that look alike, and no split for four
+        for label, start in (("cat", 0), ("dog", 100)):
+            (folder / label).mkdir(parents=True, exist_ok=True)
+            picture(start).resize((64 + 16 * number, 48 + 12 * number)).save(folder / label / f"{number}.png")
+    assert run("prepare photos --sizes 2 1 1") == 1
+    said = capsys.readouterr()
+    assert "photos: no cat falls into train" in said.err
+    assert "Next:" not in said.out
+    assert not Path("data/train").exists()
+
+
 @pytest.mark.parametrize("name", WRITTEN)
 def test_a_file_of_the_users_is_not_replaced(run: Run, capsys: Capture, name: str) -> None:
     kaggle(Path("photos"), 5)
@@ -113,7 +151,8 @@ def test_a_file_of_the_users_is_not_replaced(run: Run, capsys: Capture, name: st
         ("photos --sha256 " + "0" * 64, 2, "--sha256 is that of one archive"),
         ("empty", 1, "no photograph"),
         ("zips", 1, f"give {Path('zips/train.zip')}, which is an archive"),
-        ("cats", 1, "there are good ones of cat"),
+        ("cats", 1, "cats: two classes are needed, a folder for each or Kaggle's file names"),
+        ("cats", 1, "found are cats (1)"),
         ("few", 1, "2 good photographs of class cat do not make 3 splits"),
         ("photos --fractions 0.98 0.01 0.01", 1, "--sizes gives every split its share"),
         ("no.zip", 1, "no.zip cannot be unpacked: it is no zip, tar, tar.gz or tar.bz2"),

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catdog_pl.data.prepare.photo import Inspection, Photo, Verdict
-from catdog_pl.data.prepare.sources import label_photos, safe_label, safe_name
+from catdog_pl.data.prepare.placement import safe_label, safe_name
 from catdog_pl.data.prepare.splits import (
     SPLITS,
     WORKSHOP,
@@ -15,8 +15,10 @@ from catdog_pl.data.prepare.splits import (
     position,
     preferred,
     scaled,
+    sensible_sizes,
     split_by_sizes,
     split_class,
+    wilson_interval,
 )
 from catdog_pl.io.source import file_source
 
@@ -50,6 +52,7 @@ def test_the_position_is_the_same_for_ever() -> None:
     assert position("ab", 2019) != position("ab", 2018)
 
 
+@pytest.mark.slow
 @given(st.text(), st.integers())
 def test_the_position_lies_in_the_unit_interval(sha256: str, seed: int) -> None:
     assert 0 <= position(sha256, seed) < 1
@@ -178,40 +181,6 @@ def test_what_does_not_fit_says_that_it_is_not_needed() -> None:
     assert {member.verdict for member in photos if not member.split} == {Verdict.NOT_NEEDED}
 
 
-def labels(*names: str) -> list[str | None]:
-    photos = [Photo(file_source(name)) for name in names]
-    label_photos(photos)
-    return [photo.label for photo in photos]
-
-
-@pytest.mark.parametrize(
-    ("name", "source", "label"),
-    [
-        ("train/cat.0.jpg", "x", "cat"),
-        ("DOG.12.JPG", "x", "dog"),
-        ("PetImages/Cat/0.jpg", "x", "cat"),
-        ("dogs/cathy.jpg", "x", "dog"),
-        ("dog/cat.5.jpg", "x", "dog"),
-        ("Cat/old/dogs/1.jpg", "x", "dog"),
-        ("cats/kittens/1.jpg", "x", "cat"),
-        ("1.jpg", "Cats", "cat"),
-        ("dog.1.jpg", "cats", "dog"),
-        ("test1/1.jpg", "x", None),
-        ("cathy.jpg", "x", None),
-        ("cat-and-dog.jpg", "x", None),
-        ("cats_vs_dogs/1.jpg", "cats_vs_dogs", None),
-    ],
-)
-def test_the_nearest_word_tells_the_class(name: str, source: str, label: str | None) -> None:
-    known = "x/cat.0.jpg"  # makes the collection one of cats and dogs
-    assert labels(f"{source}/{name}", known)[0] == label
-
-
-def test_a_collection_without_cats_and_dogs_takes_its_folders_for_classes() -> None:
-    names = ("hymenoptera/train/Ants/1.jpg", "hymenoptera/val/bees/2.jpg", "Ants/3.jpg")
-    assert labels(*names) == ["ants", "bees", "ants"]
-
-
 @pytest.mark.parametrize(
     ("folder", "label"),
     [("..", "class"), (".hidden", "hidden"), ("CON", "con_"), ("a:b", "a_b"), ("_x", "x"), ("", "class")],
@@ -233,3 +202,27 @@ def test_a_class_never_has_a_name_that_a_system_cannot_hold(folder: str, label: 
 )
 def test_a_file_never_has_a_name_that_a_system_cannot_hold(stem: str, name: str) -> None:
     assert safe_name(stem, ".jpg") == name
+
+
+@pytest.mark.parametrize(
+    ("available", "expected"),
+    [(3, (1, 1, 1)), (10, (6, 2, 2)), (50, (27, 13, 10)), (500, (267, 133, 100)), (3099, (2000, 999, 100))],
+)
+def test_small_sets_give_the_test_a_fifth(available: int, expected: tuple[int, int, int]) -> None:
+    assert sensible_sizes(available) == expected
+
+
+def test_sensible_sizes_grow_with_the_set_and_use_all_of_it() -> None:
+    sizes = [sensible_sizes(available) for available in range(3, 3100)]
+    assert all(sum(size) == available for available, size in enumerate(sizes, 3))
+    assert all(min(size) >= 1 for size in sizes)
+    for split in range(3):
+        column = [size[split] for size in sizes]
+        assert column == sorted(column)
+
+
+@pytest.mark.parametrize(
+    ("right", "count", "interval"), [(2, 2, (0.342, 1.0)), (175, 200, (0.822, 0.914)), (0, 10, (0.0, 0.278))]
+)
+def test_the_interval_is_wilsons(right: int, count: int, interval: tuple[float, float]) -> None:
+    assert wilson_interval(right, count) == pytest.approx(interval, abs=5e-4)

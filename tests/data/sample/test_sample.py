@@ -1,5 +1,6 @@
 """The built-in sample: the same everywhere, told apart by shape and by nothing else."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,13 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from catdog_pl.data.sample import KINDS, SAMPLE_COUNTS, Kind, draw_animal, draw_sample
-from catdog_pl.data.sample.coat import draw_coat
-from catdog_pl.data.sample.curves import both_sides, curve, furry, outward, oval, ribbon
-from catdog_pl.data.sample.pencil import Mark, Pencil
-from catdog_pl.data.sample.poses import POSES, Pose
+from catdog_pl.data.sample import SAMPLE_COUNTS, SPECIES, draw_picture, draw_sample
+from catdog_pl.data.sample.animals import CAT, Animal, Species
+from catdog_pl.data.sample.pencil import CIRCLE, Part, Pencil, Shape, curve, parts
+from catdog_pl.data.sample.poses import POSES, Pose, draw_animal
 
 PER_CLASS = 100
-RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
+RED, BLUE, WHITE, BLACK = (255, 0, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 
 Table = NDArray[np.float64]
 
@@ -40,6 +40,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_files_are_named_as_in_the_kaggle_archive(sample: Path) -> None:
     expected = {f"{kind}.{number}.jpg" for kind in ("cat", "dog") for number in range(PER_CLASS)}
     assert {path.name for path in sample.iterdir()} == expected
@@ -69,10 +70,10 @@ def test_drawing_again_mends_a_sample_that_broke_off(tmp_path: Path) -> None:
 
 
 def test_a_picture_is_drawn_from_its_generator_alone(sample: Path) -> None:
-    for place, kind in enumerate(KINDS):
+    for place, (name, species) in enumerate(SPECIES.items()):
         rng = np.random.Generator(np.random.PCG64([2018, place, 5]))
-        drawn = np.asarray(draw_animal(kind, rng), dtype=float)
-        saved = np.asarray(Image.open(sample / f"{kind}.5.jpg"), dtype=float)
+        drawn = np.asarray(draw_picture(species, rng), dtype=float)
+        saved = np.asarray(Image.open(sample / f"{name}.5.jpg"), dtype=float)
         assert drawn.shape == saved.shape
         assert np.abs(drawn - saved).mean() < 8  # what JPEG loses
 
@@ -153,44 +154,61 @@ def test_a_difference_in_colour_would_be_noticed(sample: Path) -> None:
     assert linear_accuracy(np.array(features)) > 0.65
 
 
+@pytest.mark.slow
 def test_shape_tells_the_kinds_apart(sample: Path) -> None:
     assert linear_accuracy(np.array([edges(picture) for _, picture in pictures(sample)])) > 0.8
 
 
-def test_kinds_share_coats_and_framing() -> None:
+def traits(animal: Animal) -> dict[str, str]:
+    """All that an animal has besides its species, and what its generator would give next."""
+    known = {name: repr(value) for name, value in vars(animal).items() if name not in ("species", "rng")}
+    return known | {"next": str(animal.rng.random())}
+
+
+def test_species_share_coats_expressions_and_framing() -> None:
     for number in range(20):
-        cat, dog = (kind(np.random.default_rng(number)) for kind in KINDS.values())
-        assert cat.coat == dog.coat
-        assert cat.look == dog.look
-        sizes = {draw_animal(kind, np.random.default_rng(number)).size for kind in KINDS}
+        cat, dog = (Animal(species, np.random.default_rng(number)) for species in SPECIES.values())
+        assert cat.species is not dog.species
+        assert traits(cat) == traits(dog)
+        assert {"pattern", "colours", "fluff", "turn", "lids"} <= set(traits(cat))
+        sizes = {draw_picture(species, np.random.default_rng(number)).size for species in SPECIES.values()}
         assert len(sizes) == 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("pose", POSES, ids=lambda pose: pose.draw.__name__)
-def test_every_pose_shows_the_animal_in_its_place(pose: Pose, kind: Kind) -> None:
+@pytest.mark.parametrize("species", SPECIES.values(), ids=list(SPECIES))
+@pytest.mark.parametrize("pose", POSES, ids=["portrait", "sitting", "sitting_side", "standing", "lying"])
+def test_every_pose_shows_the_animal_in_its_place(pose: Pose, species: Species) -> None:
     left, top, right, bottom = pose.box
-    unit = 40
+    unit = 0.4
     for number in range(10):
         paper = blank(int((right - left) * unit), int((bottom - top) * unit), scale=unit, x=-left, y=-top)
-        pose.draw(paper, KINDS[kind](np.random.default_rng(number)))
+        draw_animal(paper, Animal(species, np.random.default_rng(number)), pose)
         drawn = (np.asarray(paper.picture) != WHITE).any(axis=2)
         assert 0.3 < drawn.mean() < 0.95
 
 
 def test_patterns_colours_and_tufts_vary() -> None:
-    coats = [draw_coat(np.random.default_rng(number)) for number in range(200)]
-    assert {coat.pattern for coat in coats} == {"plain", "bib", "stripes", "patches", "points", "cape"}
-    assert len({coat.base for coat in coats}) > 190
-    assert {coat.fluff > 0 for coat in coats} == {True, False}
-    assert {coat.collar is None for coat in coats} == {True, False}
+    animals = [Animal(CAT, np.random.default_rng(number)) for number in range(200)]
+    assert {a.pattern for a in animals} == {"plain", "bib", "stripes", "patches", "points", "cape"}
+    assert len({a.colours["fur"] for a in animals}) > 190
+    assert {a.fluff > 0 for a in animals} == {True, False}
+    assert {"collar" not in a.colours for a in animals} == {True, False}
 
 
 def blank(width: int, height: int, *, scale: float = 1.0, x: float = 0.0, y: float = 0.0) -> Pencil:
     """A pencil over white paper, its (0, 0) lying (x, y) drawing units from the top left corner."""
     frame = np.array([[scale, 0, x * scale], [0, scale, y * scale], [0, 0, 1.0]])
     size = (width, height)
-    return Pencil(Image.new("RGB", size, WHITE), Image.new("L", size), frame, ink=(0, 0, 0), line=2.0)
+    return Pencil(Image.new("RGB", size, WHITE), Image.new("L", size), ink=BLACK, line=2.0, frame=frame)
+
+
+def flat(*areas: Shape) -> Part:
+    """A part that has an outline and no shade."""
+    return Part("nose", list(areas), [])
+
+
+def oval(x: float, y: float, rx: float, ry: float) -> Shape:
+    return CIRCLE * (rx, ry) + (x, y)
 
 
 def count(picture: Image.Image, colour: tuple[int, int, int]) -> int:
@@ -198,70 +216,115 @@ def count(picture: Image.Image, colour: tuple[int, int, int]) -> int:
 
 
 def test_a_curve_passes_through_its_points() -> None:
-    points = [(0.0, 0.0), (3.0, 1.0), (2.0, 4.0), (-1.0, 2.0)]
+    points = np.array([(0.0, 0.0), (3.0, 1.0), (2.0, 4.0), (-1.0, 2.0)])
     for closed in (True, False):
         line = curve(points, closed=closed)
         for point in points:
             assert np.hypot(*(line - point).T).min() < 1e-12
 
 
-def test_both_sides_are_mirror_images() -> None:
-    shape = both_sides([(0.5, -1.0), (1.0, 0.0), (0.4, 1.0)])
+def test_a_table_gives_a_part_for_each_run_of_a_role() -> None:
+    fur, ink, again = parts("""
+        fur  oval   10,20 3,4
+        fur  areas  5,0 9,0 7,4 | 20,0 30,0 25,9
+        ink  lines  1,1 2,2 | 3,3 4,4
+        fur  line   0,0 8,8""")
+    assert [(part.role, len(part.areas), len(part.lines)) for part in (fur, ink, again)] == [
+        ("fur", 5, 0),
+        ("ink", 0, 4),
+        ("fur", 0, 1),
+    ]
+    np.testing.assert_allclose([fur.areas[0].min(axis=0), fur.areas[0].max(axis=0)], [(7, 16), (13, 24)])
+    np.testing.assert_array_equal(fur.areas[1] * (-1, 1), fur.areas[2])
+    np.testing.assert_array_equal(ink.lines[0] * (-1, 1), ink.lines[1])
+
+
+def test_halves_make_symmetric_shapes() -> None:
+    [part] = parts("fur half 0.5,-1.0 1.0,0.0 0.4,1.0")
+    [shape] = part.areas
     mirrored = shape * (-1, 1)
     assert all(np.hypot(*(shape - point).T).min() < 1e-12 for point in mirrored[::8])
 
 
 @pytest.mark.parametrize("turned", [1, -1])
-def test_outward_points_out_of_a_circle_whichever_way_it_runs(turned: int) -> None:
-    circle = oval(5, 5, 2, 2)[::turned]
-    np.testing.assert_allclose(outward(circle), (circle - 5) / 2, atol=1e-12)
+def test_an_outline_lies_around_a_circle_whichever_way_it_runs(turned: int) -> None:
+    pencil = blank(100, 100)
+    pencil.draw(flat(oval(50, 50, 20, 20)[::turned]), RED)
+    rows, columns = (np.asarray(pencil.picture) == BLACK).all(axis=2).nonzero()
+    radius = np.hypot(rows - 50, columns - 50)
+    assert 19 <= radius.min() < radius.max() <= 24
+    for x, y in ((50, 72), (50, 28), (72, 50), (28, 50)):
+        assert pencil.picture.getpixel((x, y)) == BLACK
 
 
 def test_tufts_only_stand_out() -> None:
-    circle = oval(0, 0, 1, 1)
-    radius = np.hypot(*furry(circle, 0.2, np.random.default_rng(0)).T)
-    assert radius.min() > 1 - 1e-9
-    assert 1.1 < radius.max() <= 1.2 + 1e-9
+    fluffy, smooth = (Animal(CAT, np.random.default_rng(0)) for _ in range(2))
+    fluffy.fluff, smooth.fluff = 0.2, 0.0
+    drawn = []
+    for animal in (fluffy, smooth):
+        pencil = blank(200, 200)
+        animal.draw(pencil, Part("fur", [oval(100, 100, 50, 50)], []))
+        drawn.append((np.asarray(pencil.picture) != WHITE).any(axis=2))
+    rough, round_ = drawn
+    assert not (round_ & ~rough).any()
+    radius = np.hypot(*(np.argwhere(rough) - 100.0).T)
+    assert 1.1 * 50 < radius.max() <= 1.2 * 50 + 4  # the outline stands out, too
 
 
-def test_a_ribbon_is_as_wide_as_told() -> None:
-    straight = ribbon([(0, 0), (5, 0), (10, 0)], [1.0, 2.0])
-    assert straight[0] == pytest.approx((0, 1))
-    assert straight[:, 1].max() == pytest.approx(2)
-    assert straight[:, 0].max() == pytest.approx(12)  # the round end
+def test_a_line_is_as_wide_as_told_and_never_thinner_than_an_outline() -> None:
+    line = Part("ink", [], [curve(np.array([(20.0, 50.0), (50.0, 50.0), (80.0, 50.0)]), closed=False)])
+    for width, expected in ((20.0, 20), (0.0, 2)):
+        pencil = blank(100, 100)
+        pencil.draw(line, RED, width=width)
+        red = (np.asarray(pencil.picture) == RED).all(axis=2)
+        assert red[:, 50].sum() == pytest.approx(expected, abs=1)
+        assert red[50].sum() == pytest.approx(60, abs=2)
+
+
+def test_the_tip_of_a_tail_is_round() -> None:
+    animal = Animal(CAT, np.random.default_rng(0))
+    pencil = blank(200, 300, x=150, y=200)
+    animal.draw_tail(pencil, raised=True)
+    highest = np.argwhere((np.asarray(pencil.picture) != WHITE).any(axis=2))[:, 0].min()
+    end = 200 + CAT.tails[0].lines[True][-1, 1]
+    radius = (CAT.tail + 200 * animal.fluff) / 2
+    assert highest == pytest.approx(end - radius - pencil.line, abs=2)
 
 
 def test_a_mark_stays_on_its_shape_and_ink_surrounds_it() -> None:
     pencil = blank(100, 100)
     square = np.array([(30.0, 30), (70, 30), (70, 70), (30, 70)])
-    everywhere = Mark(oval(50, 50, 200, 200), BLUE)
-    pencil.fill(square, colour=RED, marks=[everywhere], shade=0)
+    everywhere = (oval(50, 50, 200, 200), BLUE)
+    pencil.draw(flat(square), RED, marks=[everywhere])
     assert count(pencil.picture, RED) == 0
     assert count(pencil.picture, BLUE) == pytest.approx(1600, rel=0.06)
-    assert count(pencil.picture, (0, 0, 0)) > 4 * 40
+    assert count(pencil.picture, BLACK) > 4 * 40
 
 
 def test_shapes_filled_together_have_one_outline() -> None:
     joined, apart = blank(100, 100), blank(100, 100)
     left, right = oval(40, 50, 20, 20), oval(60, 50, 20, 20)
-    joined.fill(left, right, colour=RED, shade=0)
-    apart.fill(left, colour=RED, shade=0)
-    apart.fill(right, colour=RED, shade=0)
+    joined.draw(flat(left, right), RED)
+    apart.draw(flat(left), RED)
+    apart.draw(flat(right), RED)
     assert joined.picture.getpixel((41, 50)) == RED
-    assert count(joined.picture, (0, 0, 0)) < count(apart.picture, (0, 0, 0))
+    assert count(joined.picture, BLACK) < count(apart.picture, BLACK)
 
 
-def test_a_moved_pencil_turns_scales_and_mirrors_its_part() -> None:
+def test_a_moved_pencil_turns_and_scales_its_part_and_a_mirrored_one_mirrors_it() -> None:
     pencil = blank(100, 100, scale=10)
-    pencil.moved(5, 5, scale=2, angle=np.pi / 2).fill(oval(1, 0, 0.2, 0.2), colour=RED)
+    pencil.moved((5, 5), np.pi / 2).draw(flat(oval(2, 0, 0.4, 0.4)), RED)
     assert pencil.picture.getpixel((50, 70)) != WHITE  # right of the part has become below
-    pencil.moved(5, 5, mirrored=True).fill(oval(3, 0, 0.3, 0.3), colour=RED)
+    pencil.moved((5, 5), np.pi / 2).draw(flat(oval(0, 4, 0.4, 0.4)), RED)
+    assert pencil.picture.getpixel((10, 50)) != WHITE  # and below has become left
+    mirrored = replace(pencil, frame=pencil.frame * (-1, 1, 1))
+    mirrored.moved((-5, 5)).draw(flat(oval(3, 0, 0.3, 0.3)), RED)
     assert pencil.picture.getpixel((20, 50)) != WHITE
     assert pencil.picture.getpixel((80, 50)) == WHITE
 
 
 def test_what_lies_outside_the_picture_is_not_drawn() -> None:
     pencil = blank(20, 20)
-    pencil.fill(oval(200, 200, 5, 5), colour=RED)
-    pencil.fill(oval(-200, 10, 5, 5), colour=RED)
+    pencil.draw(flat(oval(200, 200, 5, 5)), RED)
+    pencil.draw(flat(oval(-200, 10, 5, 5)), RED)
     assert count(pencil.picture, WHITE) == 400

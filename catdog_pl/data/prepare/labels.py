@@ -1,0 +1,229 @@
+"""The class of a photograph, and the split of its source, read from where it lies and never from its pixels.
+
+A photograph's name is ``SOURCE/folder/.../file``. These rules are tried in order, for the photographs of all
+sources together; the first that finds two classes counts:
+
+1. the two folders that ``--classes`` names;
+2. folders called cat and dog (Cats, DOGS), where both occur; ``dogs/cathy.jpg`` is a dog;
+3. the level of folders at which the tree parts in two, such as ``apples/`` and ``pears/``;
+4. Kaggle's file names, ``cat.0.jpg`` and ``dog.0.jpg``, where both occur. Where one of the two folders holds
+   both, as ``part1/`` and ``part2/`` do, the names come before the folders;
+5. two sources, ``apples.zip`` and ``pears.zip``.
+
+Folders called train, val, test and the like are no classes where ``train`` and another of them occur.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence, Set
+from itertools import takewhile
+from typing import NamedTuple
+
+from catdog_pl.data.layout import SPLIT_SYNONYMS
+from catdog_pl.data.prepare.archives import stem
+from catdog_pl.data.prepare.photo import Photo, Verdict
+from catdog_pl.data.prepare.placement import safe_label
+from catdog_pl.errors import CatDogError
+
+# "cat", "Cats", "DOG": the spellings of a class folder seen in the public collections.
+_PET_FOLDER = re.compile(r"(cat|dog)s?", re.IGNORECASE)
+# Kaggle's own form, cat.123.jpg. Not "cathy.jpg", nor "cat-and-dog.jpg".
+_PET_FILE = re.compile(r"(cat|dog)\.\d+\.[^.]+", re.IGNORECASE)
+_PETS = frozenset({"cat", "dog"})
+_SPLITS = {name: split for split, synonyms in SPLIT_SYNONYMS.items() for name in (split, *synonyms)}
+# "val", "test1", "training_set", "train2017": the spellings of a split's folder.
+_SPLIT_FOLDER = re.compile(rf"({'|'.join(_SPLITS)})([ _-]?(set|data|images))?\d*", re.IGNORECASE)
+# Of the photographs must have a level of folders for it to be that of the classes.
+_MOST = 0.9
+# Folders named in a message.
+_SHOWN = 6
+
+
+class _Place(NamedTuple):
+    """Where a photograph lies.
+
+    Attributes:
+        folders: from outer to inner, without those of splits.
+        source: its name without the ending of an archive; None where there is only one, or it is a split's.
+        file: the file's name.
+        parent: the folder or source it lies in, of whatever kind.
+        split: train, validation, test, or None.
+    """
+
+    folders: list[str]
+    source: str | None
+    file: str
+    parent: str
+    split: str | None
+
+    def inner_first(self) -> list[str]:
+        """Return the folders from inner to outer, with the source."""
+        return [*reversed(self.folders), *([self.source] if self.source else [])]
+
+    @property
+    def pet_file(self) -> str | None:
+        """The class in Kaggle's file name."""
+        match = _PET_FILE.fullmatch(self.file)
+        return match[1].lower() if match else None
+
+
+def label_photos(
+    photos: Iterable[Photo], classes: Sequence[str] | None, resplit: bool, source: str
+) -> list[str]:
+    """Give each photograph its class, and the split that its source has it in.
+
+    Args:
+        photos: of all sources; those of a named data set have their class.
+        classes: the names of two folders; None finds them.
+        resplit: a split of the source does not count.
+        source: what errors call the source of the photographs.
+
+    Returns:
+        What to tell the user, a line each.
+
+    Raises:
+        CatDogError: there are not two classes.
+    """
+    photos = [photo for photo in photos if photo.verdict not in (Verdict.UNSAFE, Verdict.PASSED_BY)]
+    places = _places(photos)
+    unknown = [place for photo, place in zip(photos, places, strict=True) if photo.label is None]
+    labels = iter(_labels(unknown, classes, {photo.label for photo in photos if photo.label}, source))
+    for photo in photos:
+        photo.label = photo.label or next(labels)
+    placed = [(photo, place) for photo, place in zip(photos, places, strict=True) if photo.label]
+    if not resplit and _is_split({place.split for _, place in placed}):
+        for photo, place in placed:
+            photo.given_split = place.split
+    others = [(photo, place.parent) for photo, place in zip(photos, places, strict=True) if not photo.label]
+    return [*_contradictions(placed), *_leave_out(others)]
+
+
+def _places(photos: Sequence[Photo]) -> list[_Place]:
+    paths = [[stem(word) for word in photo.name.split("/")[:-1]] for photo in photos]
+    sources = {path[0] for path in paths}
+    inner = [path[1:] for path in paths]
+    ends = zip(min(inner, default=[]), max(inner, default=[]), strict=False)
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], ends))  # they tell nothing
+    found = [
+        next(filter(_split, [*path[1 + shared :], *(path[:1] if len(sources) > 1 else [])]), None)
+        for path in paths
+    ]
+    splits = [_split(word) if word else None for word in found]
+    if not _is_split(set(splits)):
+        found = splits = [None] * len(paths)
+    places = []
+    for photo, path, word, split in zip(photos, paths, found, splits, strict=True):
+        folders = [folder for folder in path[1:] if folder not in ("", ".", word)]
+        source = path[0] if len(sources) > 1 and path[0] != word else None
+        places.append(_Place(folders, source, photo.name.rpartition("/")[2], path[-1], split))
+    return places
+
+
+def _split(folder: str) -> str | None:
+    match = _SPLIT_FOLDER.fullmatch(folder)
+    return _SPLITS[match[1].lower()] if match else None
+
+
+def _is_split(splits: Set[str | None]) -> bool:
+    return "train" in splits and len(splits - {None}) > 1
+
+
+def _labels(
+    places: Sequence[_Place], classes: Sequence[str] | None, known: Set[str], source: str
+) -> list[str | None]:
+    """Return the class of each photograph, by the first rule that finds two.
+
+    Args:
+        places: of the photographs whose class is not known.
+        classes: as the user named them.
+        known: the classes of the others.
+        source: for errors.
+    """
+    if classes:
+        named = {safe_label(name) for name in classes}
+        inner_first = [map(safe_label, place.inner_first()) for place in places]
+        return [next((label for label in labels if label in named), None) for labels in inner_first]
+    folders = [next(filter(None, map(_pet, place.inner_first())), None) for place in places]
+    files = [place.pet_file for place in places]
+    pets = [folder or file for folder, file in zip(folders, files, strict=True)]
+    if {*folders, *known} >= _PETS:
+        return pets
+    are_named = 2 * sum(map(bool, files)) >= len(files)
+    level = _class_level(places, source)
+    if level and not (are_named and _is_mixed(level, files)):
+        return level
+    sources = [place.source and safe_label(place.source) for place in places]
+    if {*pets, *known} >= _PETS and (are_named or not _has_two(sources)):
+        return pets
+    if _has_two(sources):
+        return sources
+    raise CatDogError(
+        f"{source}: two classes are needed, a folder for each or Kaggle's file names (cat.0.jpg, dog.0.jpg);"
+        f" found are {_counted(place.parent for place in places)}. --classes A B names two folders to take"
+    )
+
+
+def _pet(folder: str) -> str | None:
+    match = _PET_FOLDER.fullmatch(folder)
+    return match[1].lower() if match else None
+
+
+def _class_level(places: Sequence[_Place], source: str) -> list[str | None] | None:
+    """Return the classes at the level where the tree parts in two; None where there is no such level.
+
+    Raises:
+        CatDogError: there are several, and they part it differently.
+    """
+    depths = range(max((len(place.folders) for place in places), default=0))
+    levels = [_at_level(places, depth) for depth in depths]
+    levels = [level for level in levels if _has_two(level)]
+    for other in levels[1:]:
+        if len({pair for pair in zip(levels[0], other, strict=True) if None not in pair}) > 2:
+            first, second = (" and ".join(sorted(filter(None, set(level)))) for level in (levels[0], other))
+            raise CatDogError(
+                f"{source} parts in two at two levels of folders: {first}; {second}. Name the classes:"
+                f" --classes {first.replace(' and ', ' ')}"
+            )
+    return levels[0] if levels else None
+
+
+def _at_level(places: Sequence[_Place], depth: int) -> list[str | None]:
+    """Return each photograph's folder at a level; where it has none, its source if that is one of them."""
+    level = [safe_label(place.folders[depth]) if len(place.folders) > depth else None for place in places]
+    sources = [safe_label(place.source) if place.source else None for place in places]
+    names = set(level)
+    return [
+        folder or (source if source in names else None) for folder, source in zip(level, sources, strict=True)
+    ]
+
+
+def _has_two(level: Sequence[str | None]) -> bool:
+    return len(set(level) - {None}) == 2 and sum(map(bool, level)) >= _MOST * len(level)
+
+
+def _is_mixed(level: Sequence[str | None], files: Sequence[str | None]) -> bool:
+    """Return whether a folder holds both of Kaggle's names."""
+    pairs = {(label, file) for label, file in zip(level, files, strict=True) if file}
+    return any({file for other, file in pairs if other == label} >= _PETS for label in set(level))
+
+
+def _contradictions(placed: Iterable[tuple[Photo, _Place]]) -> Iterator[str]:
+    names = [photo.name for photo, place in placed if place.pet_file not in (None, photo.label)]
+    if names:
+        yield f"File names that contradict their folder, which counts: {len(names)}, such as {names[0]}"
+
+
+def _leave_out(others: Sequence[tuple[Photo, str]]) -> Iterator[str]:
+    """Leave out photographs of no class, each with the folder it lies in."""
+    for photo, folder in others:
+        if photo.is_usable:
+            photo.judge(Verdict.NO_CLASS, f"neither its folder, {folder}, nor its name tells its class")
+    if others:
+        yield f"Left out as of neither class: {_counted(folder for _, folder in others)}"
+
+
+def _counted(names: Iterable[str]) -> str:
+    counts = Counter(names).most_common()
+    shown = [f"{name} ({count})" for name, count in counts[:_SHOWN]]
+    more = f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else ""
+    return ", ".join(shown) + more or "none"
