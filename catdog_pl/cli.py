@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
-from inspect import Parameter, signature
+from importlib.util import find_spec
+from inspect import signature
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ProgressBar, RichProgressBar, TQDMProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -29,11 +30,11 @@ from catdog_pl.callbacks.checkpoint import (
     best_checkpoint,
 )
 from catdog_pl.callbacks.history import History
+from catdog_pl.callbacks.loggers import SaveConfig, make_save_dir_optional, write_into
 from catdog_pl.callbacks.training import EarlyStopping, EpochSeed, divergence
 from catdog_pl.data.datamodule import CatDogDataModule
 from catdog_pl.devices import ACCELERATORS, bfloat16_is_fast, check_accelerator, find_device
 from catdog_pl.errors import CatDogError, Interrupted, UsageError, disk_line, first_line
-from catdog_pl.io.files import atomic_write
 from catdog_pl.models.checkpoint import compare, data_spec, read_checkpoint, restore_arguments
 from catdog_pl.models.classifier import NOTE, Classifier
 from catdog_pl.models.registry import class_path, model_class, model_name
@@ -50,27 +51,6 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "enable_model_summary": False,  # the totals are printed in Keras' words
     "default_root_dir": str(ROOT),
 }
-
-
-class SaveConfig(SaveConfigCallback):
-    """Saves the configuration into the run's folder, whatever loggers there are."""
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write ``config.yaml``, or a numbered one for a run that is resumed."""
-        run = RunFolder(Path(trainer.default_root_dir))
-        with atomic_write(run.new_config()) as part:
-            part.write_text(self._dump(), encoding="utf-8")
-        for logger in trainer.loggers:  # which hear the model's own parameters from Lightning
-            logger.log_hyperparams(run.remembered())
-
-    def _dump(self) -> str:
-        """Return the configuration as YAML, without callbacks where an option of theirs cannot be written."""
-        try:
-            return str(self.parser.dump(self.config, skip_none=False))
-        except (TypeError, ValueError):
-            config = self.config.clone()
-            config.trainer.callbacks = None
-            return str(self.parser.dump(config, skip_none=False))
 
 
 class CatDogCLI(LightningCLI):
@@ -290,7 +270,8 @@ class CatDogCLI(LightningCLI):
         if enable_bar is None:
             enable_bar = has_bar or on_terminal()
         if enable_bar and not has_bar:
-            callbacks.append(TQDMProgressBar(refresh_rate=10, leave=False))
+            bar = RichProgressBar if find_spec("rich") else TQDMProgressBar  # Lightning's own choice
+            callbacks.append(bar(refresh_rate=10, leave=False))
         return super().instantiate_trainer(
             default_root_dir=str(self.run_folder.path),
             callbacks=callbacks,
@@ -382,23 +363,6 @@ def known_keys(parser: LightningArgumentParser, error: str) -> list[str]:
         return keys
     others = [key for key in keys if not key.startswith("model.init_args.")]
     return others + [f"model.init_args.{name}" for name in own]
-
-
-def make_save_dir_optional(logger: type[Logger]) -> None:
-    """Let a logger be chosen without its ``save_dir``, which is the run's folder then."""
-    init: Any = logger.__init__
-    if signature(logger).parameters["save_dir"].default is Parameter.empty:
-        init.__defaults__ = (None, *init.__defaults__)
-
-
-def write_into(folder: Path, options: Any) -> None:
-    """Set where a logger writes, if its options leave it open."""
-    if "save_dir" in options and options["save_dir"] in (None, ".", "./mlruns"):
-        options["save_dir"] = str(folder)
-    if "tracking_uri" in options and not options["tracking_uri"]:  # MLflow 3 takes no plain folder any more
-        Path(options["save_dir"]).mkdir(parents=True, exist_ok=True)
-        options["tracking_uri"] = f"sqlite:///{options['save_dir']}/mlflow.db"
-        options["artifact_location"] = options["artifact_location"] or f"{options['save_dir']}/mlruns"
 
 
 def as_list(value: Any) -> list[Any]:

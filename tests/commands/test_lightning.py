@@ -157,6 +157,7 @@ def test_a_terminal_shows_every_line_and_a_bar(photos: Path) -> None:
     text = shown.decode()
     for words in ("Training on 1 x cpu", "Files of this run: ", "Epoch 1/1 - ", "Best epoch: 1", "Next: "):
         assert words in text
+    assert ("\u2501" in text) == (find_spec("rich") is not None)  # the line of Rich's bar
     assert "it/s" in text
 
 
