@@ -85,9 +85,8 @@ def label_photos(
             photo.judge(Verdict.NO_CLASS, f"neither its folder, {folder}, nor its name tells its class")
     notes = []
     if names := [photo.name for photo, place in labelled if place.pet_file not in (None, photo.label)]:
-        notes.append(
-            f"File names that contradict their folder, which counts: {len(names)}, such as {names[0]}"
-        )
+        example = f"{len(names)}, such as {names[0]}"
+        notes.append(f"File names that contradict their folder, which counts: {example}")
     if unlabelled:
         notes.append(f"Left out as of neither class: {_counted(folder for _, folder in unlabelled)}")
     return notes

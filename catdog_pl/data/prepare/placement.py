@@ -83,7 +83,7 @@ class Staging:
                 self.root.rmdir()
 
     def empty(self, folder: Path) -> Path:
-        """Make a folder that is empty."""
+        """Make a folder that is empty, and return it."""
         _remove(folder)
         folder.mkdir(parents=True)
         return folder

@@ -66,13 +66,9 @@ def assign_splits(
 ) -> list[str]:
     """Give every usable photograph its split, those that look alike the same one; return lines to print.
 
-    Args:
-        photos: all; those that are not usable get none.
-        amounts: None keeps the split of the source (`Photo.given_split`); where it has none, the workshop's
-            sizes are used, or `sensible_sizes` where there are fewer photographs.
-        seed: another seed gives an independent split.
-        earlier: sha256 -> the split in an earlier run.
-        source: what errors call the source of the photographs.
+    Without ``amounts`` the split of the source is kept (`Photo.given_split`); where it has none, the
+    workshop's sizes are used, or `sensible_sizes` where there are fewer photographs. ``earlier`` has the
+    split of each sha256 in an earlier run; errors call the photographs ``source``.
 
     Raises:
         UsageError: there are amounts, and the source has a split.
@@ -192,10 +188,10 @@ def scaled(sizes: Sizes, available: int) -> Sizes:
 
 
 def sensible_sizes(available: int) -> Sizes:
-    """Return the sizes to use where a class has fewer photographs than the workshop's sizes need.
+    """Return sizes for a class with fewer photographs than the workshop's sizes need.
 
     The workshop's proportions would give 3 of 100 to the test, from which nothing can be learned: it gets a
-    fifth, as far as the workshop's 100, and train and validation share the rest as there, two to one.
+    fifth, 100 at most; train and validation share the rest as there, two to one.
     """
     test = min(WORKSHOP.test, max(1, available // 5))
     validation = max(1, (available - test) // 3)
