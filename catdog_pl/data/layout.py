@@ -43,7 +43,7 @@ def split_folder(root: Path, split: Split) -> Path:
         advice = f"only {', '.join(found)}; move photographs of each class there"
     else:
         advice = (
-            f"only {', '.join(found) or 'no folders at all'}; split its photographs: "
+            f"only {', '.join(found) or 'files, or nothing'}; split its photographs: "
             f"{program()} prepare {quoted(root)} --root {quoted(f'{root}-split')}"
         )
     raise DatasetError(f"{root} has no folder {split}, {advice}")
