@@ -524,6 +524,7 @@ def test_half_precision_is_said(tmp_path: Path, kind: str) -> None:
     assert any(note.startswith("Keras computes in mixed_float16, here it is float32") for note in found.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [".keras", ".h5"])
 def test_classes_in_the_other_order_change_places(small: Model, tmp_path: Path, kind: str) -> None:
     path, pixels = saved(small, tmp_path / f"m{kind}"), tensor(images(3, SIZE))

@@ -55,6 +55,7 @@ def test_a_picture_depends_on_seed_kind_and_number_only(sample: Path, tmp_path: 
     assert len(set(few.values())) == 6
 
 
+@pytest.mark.slow
 def test_another_seed_draws_other_animals(sample: Path, tmp_path: Path) -> None:
     draw_sample(tmp_path / "other", 3, seed=2019)
     for name, content in contents(tmp_path / "other").items():
