@@ -14,7 +14,7 @@ from catdog_pl.devices import ACCELERATORS
 from catdog_pl.errors import UsageError
 from catdog_pl.io.files import write_error
 from catdog_pl.io.source import WebOptions, is_single
-from catdog_pl.predict.formats import (
+from catdog_pl.prediction.formats import (
     FORMAT_NAMES,
     OUTPUT_FORMATS,
     PARQUET,
@@ -29,7 +29,7 @@ from catdog_pl.predict.formats import (
 from catdog_pl.process import gc_paused, keep_memory, wait_passively
 
 if TYPE_CHECKING:
-    from catdog_pl.predict.predictor import Prediction
+    from catdog_pl.prediction.predictor import Prediction
 
 EPILOG = """\
 exit codes: 0 every picture was answered, 1 some could not be read, 2 wrong usage, 130 interrupted.
@@ -109,7 +109,7 @@ def main(argv: Sequence[str]) -> int:
     wait_passively()
     with gc_paused():
         from catdog_pl.data.images import silence_pillow
-        from catdog_pl.predict.predictor import predict
+        from catdog_pl.prediction.predictor import predict
     silence_pillow()
     predictions: Iterable[Prediction] = predict(
         options.sources,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 from catdog_pl.errors import UsageError, one_line
 
 if TYPE_CHECKING:
-    from catdog_pl.predict.predictor import Prediction
+    from catdog_pl.prediction.predictor import Prediction
 
 COLUMNS = ("source", "probability", "label", "error")
 """The fields of a prediction that are written."""
