@@ -319,7 +319,7 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
 
 def _finite(image: Image.Image, box: tuple[int, int, int, int]) -> npt.NDArray[np.float32]:
     values = np.asarray(image.crop(box), np.float32)
-    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.where(np.isfinite(values), values, np.float32(0.0))
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
