@@ -170,20 +170,13 @@ class _Download:
             headers |= {"Range": f"bytes={self.size}-", "If-Range": version}
         timeout = self.patience.stall_seconds
         with requests.get(self.url, headers=headers, stream=True, timeout=timeout) as response:
-            is_downgraded = _is_https(self.url) and not _is_https(response.url)
+            is_downgraded = self.url.lower().startswith("https:") and response.url.lower().startswith("http:")
             if is_downgraded and not self.digest:
                 raise DownloadError(self.name, "it redirects to an address without encryption; give --sha256")
-            if not self._is_complete(response):
+            if response.status_code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not self.size:
                 self._receive(response, self._begin(response))
-
-    def _is_complete(self, response: requests.Response) -> bool:
-        """Return whether the server has nothing after the bytes that are here."""
-        if response.status_code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not self.size:
-            return False
-        if _content_range(response)[1] != str(self.size):
-            self._remove()
-            raise self._transient("the file has changed on the server")
-        return True
+            elif _content_range(response)[1] != str(self.size):  # else nothing is missing
+                raise self._restart("the file has changed on the server")
 
     def _begin(self, response: requests.Response) -> int:
         """Get ready for the bytes that come; return the size of the whole file, 0 where it is not told."""
@@ -195,8 +188,7 @@ class _Download:
         elif code == HTTPStatus.PARTIAL_CONTENT:
             start, size = _content_range(response)
             if start != str(self.size):
-                self._remove()
-                raise self._transient("the server answered with other bytes than those asked for")
+                raise self._restart("the server answered with other bytes than those asked for")
         else:
             after = response.headers.get("Retry-After", "")
             self.retry_after = float(after) if after.isdecimal() else 0.0
@@ -244,6 +236,10 @@ class _Download:
     def _transient(self, why: str) -> DownloadError:
         return DownloadError(self.name, why, transient=True)
 
+    def _restart(self, why: str) -> DownloadError:
+        self._remove()
+        return self._transient(why)
+
     def _version(self) -> str:
         """Return the ETag or date to ask for the rest of, or the empty string."""
         try:
@@ -254,10 +250,6 @@ class _Download:
     def _remove(self) -> None:
         self.path.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
-
-
-def _is_https(url: str) -> bool:
-    return url.lower().startswith("https:")
 
 
 def _content_range(response: requests.Response) -> tuple[str, str]:
