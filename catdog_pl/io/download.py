@@ -79,15 +79,15 @@ def download(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):
-            if not was_there and target.exists():
-                return
-            free = shutil.disk_usage(target.parent).free if free_bytes is None else free_bytes
-            _Download(url, target, free, digest, patience).run()
+            try:
+                if not target.exists() or was_there:
+                    free = shutil.disk_usage(target.parent).free if free_bytes is None else free_bytes
+                    _Download(url, target, free, digest, patience).run()
+            finally:  # while it is held: a process that has just got it would lose it
+                with suppress(OSError):
+                    lock.unlink()
     except OSError as error:
         raise write_error(target, error, "make room, or choose another place") from error
-    finally:
-        with suppress(OSError):
-            lock.unlink()
 
 
 def digest_fault(file: Path, digest: str) -> str | None:
