@@ -181,6 +181,7 @@ IN_THE_WAY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "path", "said"), IN_THE_WAY)
 def test_a_folder_in_a_files_place(line: str, path: Path, said: str, run: Run, capsys: Capture) -> None:
     folder_at(path)
@@ -276,6 +277,7 @@ FULL = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on file sizes that can be lifted again")
 @pytest.mark.parametrize(("line", "size", "said"), FULL)
 def test_a_full_disk(line: str, size: int, said: str, run: Run, capsys: Capture) -> None:
@@ -375,6 +377,7 @@ def written(run: Run) -> Iterator[Path]:
         yield from set(Path().rglob("*")) - before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="a umask is POSIX's")
 @pytest.mark.parametrize("umask", [0o027, 0o002])
 def test_files_are_written_with_the_users_umask(umask: int, run: Run) -> None:

@@ -33,6 +33,7 @@ def test_the_main_job_runs_on_the_sample_and_learns(tmp_path: Path) -> None:
     assert "Class: dog" in out
 
 
+@pytest.mark.slow
 def test_the_example_in_python_runs(
     photos: Path, own_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

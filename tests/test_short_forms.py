@@ -101,7 +101,8 @@ def test_wrong_words_are_named(words: str, message: str) -> None:
         ),
         (
             'Parser key "trainer.logger":\n  Does not validate against any of the Union subtypes\n  Errors:\n'
-            "    - Problem with given class_path 'a.b.WandbLogger':\n        Requirement 'wandb>=0.12.10' not met. "
+            "    - Problem with given class_path 'a.b.WandbLogger':\n"
+            "        Requirement 'wandb>=0.12.10' not met. "
             "HINT: Try running `pip install -U 'wandb>=0.12.10'`\n    - Expected a <class 'bool'>",
             "WandbLogger: the package wandb is missing; install it with: pip install -U 'wandb>=0.12.10'",
         ),

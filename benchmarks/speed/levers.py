@@ -51,7 +51,7 @@ def levers(pixels: Tensor, bf16: bool) -> Iterator[Figure]:
     yield step("layer by layer", layered(Basic(), relu_first=False), pixels, bf16)
     yield step("layer by layer, ReLU before pooling", layered(Basic(), relu_first=True), pixels, bf16)
     yield step("layer by layer, contiguous", Contiguous(), pixels, bf16)
-    backbone = VGG16(weights="none", bf16_backbone=bf16).eval()
+    backbone = VGG16(weights="none", bf16_backbone="always" if bf16 else False).eval()
     yield f"vgg16 backbone, {kind(bf16)}, ours", "ms", 1e3 * fastest(lambda: backbone.extract(pixels), 3)
     with mock.patch.object(convolution, "fuses", return_value=False):
         seconds = fastest(lambda: backbone.extract(pixels), 3)

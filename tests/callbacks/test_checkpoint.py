@@ -13,6 +13,8 @@ from catdog_pl.callbacks.checkpoint import ModelCheckpoint, moved_path
 from catdog_pl.runs import find_checkpoint
 from tests.conftest import Run
 
+pytestmark = pytest.mark.slow
+
 TINY = "--image_size 32 --batch_size 4 --accelerator cpu --patience 99"
 WORSE = "--max_epochs 4 --learning_rate 0.5"  # so large that the loss explodes
 

@@ -13,6 +13,8 @@ from catdog_pl.errors import UsageError
 from catdog_pl.runs import find_checkpoint
 from tests.conftest import Run
 
+pytestmark = pytest.mark.slow
+
 TINY = "--image_size 32 --batch_size 4 --accelerator cpu --model.filters [4,4] --model.dense_units 8"
 STILL = "--learning_rate 1e-30"  # no epoch is better than the first
 Capture = pytest.CaptureFixture[str]

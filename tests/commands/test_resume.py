@@ -18,6 +18,8 @@ from catdog_pl.errors import CatDogError
 from catdog_pl.runs import RunFolder, find_checkpoint
 from tests.conftest import Run, draw_layout
 
+pytestmark = pytest.mark.slow
+
 MODEL = "--image_size 32 --accelerator cpu --model.filters [4,4] --model.dense_units 8"
 MADE = "--seed 7 --batch_size 3 --data.rotation 0 --patience 9 --checkpoint.monitor val_acc --max_epochs 2"
 Capture = pytest.CaptureFixture[str]

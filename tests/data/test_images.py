@@ -580,6 +580,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.timeout(180)
 def test_eight_large_pictures_stay_below_the_limit(tmp_path: Path) -> None:

@@ -316,6 +316,7 @@ def test_what_is_no_checkpoint_is_called_by_its_name(run: Run, capsys: pytest.Ca
             load_checkpoint(path)
 
 
+@pytest.mark.slow
 def test_layers_that_were_unfrozen_in_python_do_not_keep_a_checkpoint_from_loading() -> None:
     model = VGG16(image_size=32, weights="none", dense_units=4)
     model.features.stages()[-1].requires_grad_(True)

@@ -54,6 +54,7 @@ def test_the_training_loss_alone_is_weighted(uneven: Path) -> None:
         torch.testing.assert_close(model.shared_step(batch, 0, stage)[0], losses.mean())
 
 
+@pytest.mark.slow
 def test_they_are_an_option_and_go_on_after_a_resume(uneven: Path, run: Run) -> None:
     def weights() -> dict[str, torch.Tensor]:
         state: dict[str, torch.Tensor] = torch.load(find_checkpoint("last"), weights_only=True)["state_dict"]

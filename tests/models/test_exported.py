@@ -26,6 +26,7 @@ def photographs(count: int) -> Tensor:
     return torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gradients", [True, False])
 def test_an_exported_program_consists_of_plain_layers(model: Classifier, gradients: bool) -> None:
     with torch.set_grad_enabled(gradients):

@@ -376,6 +376,7 @@ def as_keras_2(config: dict[str, Any], operations: list[Any]) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "words"), [(".keras", None), (".h5", None), (".h5", as_slice), (".h5", as_keras_2)]
 )
@@ -422,6 +423,7 @@ def test_operations_that_are_not_preprocess_input_are_named(
         import_file(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_done_to_pixels_outside_a_vgg16_is_asked_for(large: Model, tmp_path: Path, kind: str) -> None:
     path = saved(large, tmp_path / f"m{kind}")
@@ -491,6 +493,7 @@ def test_dropout_that_acts_in_predictions_is_said(tmp_path: Path) -> None:
     assert note in found.notes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [".keras", ".h5"])
 def test_a_fine_tuned_block_is_said(tmp_path: Path, kind: str) -> None:
     model = vgg16(32, UNITS)

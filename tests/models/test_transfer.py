@@ -253,6 +253,7 @@ def test_a_bf16_backbone_is_near_the_exact_one_and_the_head_is_in_float32() -> N
     assert all(parameter.dtype is torch.float32 for parameter in coarse.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", [False, True, "always"])
 @pytest.mark.parametrize("is_fast", [False, True])
 def test_bfloat16_is_used_where_it_is_fast_or_insisted_on(
@@ -269,6 +270,7 @@ def test_bfloat16_is_used_where_it_is_fast_or_insisted_on(
     assert capsys.readouterr().err.count(warning) == (choice is True and not is_fast)
 
 
+@pytest.mark.slow
 def test_what_is_unfrozen_trains_and_nothing_of_it_is_kept(photos: Path) -> None:
     model = VGG16(image_size=32, weights="none", dense_units=4, cached_views=1)
     model.features.stages()[-1].requires_grad_(True)

@@ -105,6 +105,7 @@ def test_names_of_any_bytes_are_tested_and_escaped(
     assert sorted(names[1:4]) == [r"cat/\x1b[31m\r\u202e.jpg", r"cat/caf\udce9.jpg", "cat/cat.2.jpg"]
 
 
+@pytest.mark.slow
 def test_photographs_of_the_runs_own_training_are_told_in_another_folder(
     trained: Path, photos: Path, run: Run, capsys: Capture
 ) -> None:
