@@ -1,6 +1,6 @@
 """The content of an image file becomes one RGB image: the only decoder, with its limits and refusals.
 
-The rules, for training, test and prediction alike:
+For training, test and prediction alike:
 
 - EXIF orientation is ignored, as Keras, Pillow and torchvision ignore it.
 - Of an animation, the first frame counts.
@@ -95,11 +95,8 @@ def silence_pillow() -> None:
 def decode(content: bytes, name: str, background: Colour | None = None) -> Decoded:
     """Decode the content of one image file completely.
 
-    Args:
-        content: all bytes of the file.
-        name: for errors.
-        background: the colour behind transparent pixels; None drops transparency, which is the rule of Keras
-            and of training and test (bit-equal to ``load_img``).
+    A background is the colour put behind transparent pixels; None drops transparency, which is the rule of
+    Keras and of training and test (bit-equal to ``load_img``). The name is for errors.
 
     Raises:
         ImageError: the content is empty, too large, damaged, or not an image.

@@ -28,24 +28,17 @@ from catdog_pl.io.files import write_error
 from catdog_pl.io.http import HEADERS, TRANSIENT, mask, reason, root_cause
 
 _CHUNK = 2**18
-# A server that drips must give this much in each stretch of `Patience.stall_seconds`.
-_LEAST_BYTES = 2**12
-# So much more than ever before, and the attempts are counted from the start again.
-_PROGRESS_BYTES = 2**20
+_LEAST_BYTES = 2**12  # that a server must give in each stretch of `Patience.stall_seconds`
+_PROGRESS_BYTES = 2**20  # so much more than ever before, and the attempts are counted from the start again
 _LONGEST_WAIT = 60.0
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 
 
 class Patience(NamedTuple):
-    """How long to try.
+    """How long to try."""
 
-    Attributes:
-        waits: seconds before each further attempt without progress.
-        stall_seconds: silence after which an attempt is given up.
-    """
-
-    waits: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
-    stall_seconds: float = 30.0
+    waits: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)  # before each further attempt without progress
+    stall_seconds: float = 30.0  # silence after which an attempt is given up
 
 
 PATIENCE = Patience()
@@ -68,7 +61,7 @@ def download(
         target: where to put it.
         free_bytes: what the disk may be filled with; by default what it has free.
         digest: of the whole file, as `digest_fault` takes it; None trusts what comes.
-        patience: how long to try.
+        patience: for the server.
 
     Raises:
         DownloadError: there is no such file; what has come is kept for the next run, unless wrong.

@@ -107,11 +107,6 @@ class Predictor:
     Decoding and downloading run in threads, ahead of the engine by little more than a batch, so that
     memory does not grow with the number of sources. A bad picture costs no other its answer. How
     pictures fall into batches depends on time, and a probability on its batch by about 1e-6.
-
-    Attributes:
-        engine: what computes.
-        batch_size: pictures given to the engine at once, at most.
-        workers: threads that decode or download.
     """
 
     engine: Engine
