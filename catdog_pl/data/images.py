@@ -1,6 +1,6 @@
 """The content of an image file becomes one RGB image: the only decoder, with its limits and refusals.
 
-The rules, for training, test and prediction alike:
+For training, test and prediction alike:
 
 - EXIF orientation is ignored, as Keras, Pillow and torchvision ignore it.
 - Of an animation, the first frame counts.
@@ -95,11 +95,8 @@ def silence_pillow() -> None:
 def decode(content: bytes, name: str, background: Colour | None = None) -> Decoded:
     """Decode the content of one image file completely.
 
-    Args:
-        content: all bytes of the file.
-        name: for errors.
-        background: the colour behind transparent pixels; None drops transparency, which is the rule of Keras
-            and of training and test (bit-equal to ``load_img``).
+    A background is the colour put behind transparent pixels; None drops transparency, which is the rule of
+    Keras and of training and test (bit-equal to ``load_img``). The name is for errors.
 
     Raises:
         ImageError: the content is empty, too large, damaged, or not an image.
@@ -319,7 +316,7 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
 
 def _finite(image: Image.Image, box: tuple[int, int, int, int]) -> npt.NDArray[np.float32]:
     values = np.asarray(image.crop(box), np.float32)
-    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.where(np.isfinite(values), values, np.float32(0.0))
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:

@@ -28,24 +28,17 @@ from catdog_pl.io.files import write_error
 from catdog_pl.io.http import HEADERS, TRANSIENT, mask, reason, root_cause
 
 _CHUNK = 2**18
-# A server that drips must give this much in each stretch of `Patience.stall_seconds`.
-_LEAST_BYTES = 2**12
-# So much more than ever before, and the attempts are counted from the start again.
-_PROGRESS_BYTES = 2**20
+_LEAST_BYTES = 2**12  # that a server must give in each stretch of `Patience.stall_seconds`
+_PROGRESS_BYTES = 2**20  # so much more than ever before, and the attempts are counted from the start again
 _LONGEST_WAIT = 60.0
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 
 
 class Patience(NamedTuple):
-    """How long to try.
+    """How long to try."""
 
-    Attributes:
-        waits: seconds before each further attempt without progress.
-        stall_seconds: silence after which an attempt is given up.
-    """
-
-    waits: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
-    stall_seconds: float = 30.0
+    waits: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)  # before each further attempt without progress
+    stall_seconds: float = 30.0  # silence after which an attempt is given up
 
 
 PATIENCE = Patience()
@@ -68,7 +61,7 @@ def download(
         target: where to put it.
         free_bytes: what the disk may be filled with; by default what it has free.
         digest: of the whole file, as `digest_fault` takes it; None trusts what comes.
-        patience: how long to try.
+        patience: for the server.
 
     Raises:
         DownloadError: there is no such file; what has come is kept for the next run, unless wrong.
@@ -79,15 +72,15 @@ def download(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):
-            if not was_there and target.exists():
-                return
-            free = shutil.disk_usage(target.parent).free if free_bytes is None else free_bytes
-            _Download(url, target, free, digest, patience).run()
+            try:
+                if not target.exists() or was_there:
+                    free = shutil.disk_usage(target.parent).free if free_bytes is None else free_bytes
+                    _Download(url, target, free, digest, patience).run()
+            finally:  # while it is held: a process that has just got it would lose it
+                with suppress(OSError):
+                    lock.unlink()
     except OSError as error:
         raise write_error(target, error, "make room, or choose another place") from error
-    finally:
-        with suppress(OSError):
-            lock.unlink()
 
 
 def digest_fault(file: Path, digest: str) -> str | None:
@@ -170,20 +163,13 @@ class _Download:
             headers |= {"Range": f"bytes={self.size}-", "If-Range": version}
         timeout = self.patience.stall_seconds
         with requests.get(self.url, headers=headers, stream=True, timeout=timeout) as response:
-            is_downgraded = _is_https(self.url) and not _is_https(response.url)
+            is_downgraded = self.url.lower().startswith("https:") and response.url.lower().startswith("http:")
             if is_downgraded and not self.digest:
                 raise DownloadError(self.name, "it redirects to an address without encryption; give --sha256")
-            if not self._is_complete(response):
+            if response.status_code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not self.size:
                 self._receive(response, self._begin(response))
-
-    def _is_complete(self, response: requests.Response) -> bool:
-        """Return whether the server has nothing after the bytes that are here."""
-        if response.status_code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not self.size:
-            return False
-        if _content_range(response)[1] != str(self.size):
-            self._remove()
-            raise self._transient("the file has changed on the server")
-        return True
+            elif _content_range(response)[1] != str(self.size):  # else nothing is missing
+                raise self._restart("the file has changed on the server")
 
     def _begin(self, response: requests.Response) -> int:
         """Get ready for the bytes that come; return the size of the whole file, 0 where it is not told."""
@@ -195,8 +181,7 @@ class _Download:
         elif code == HTTPStatus.PARTIAL_CONTENT:
             start, size = _content_range(response)
             if start != str(self.size):
-                self._remove()
-                raise self._transient("the server answered with other bytes than those asked for")
+                raise self._restart("the server answered with other bytes than those asked for")
         else:
             after = response.headers.get("Retry-After", "")
             self.retry_after = float(after) if after.isdecimal() else 0.0
@@ -244,6 +229,10 @@ class _Download:
     def _transient(self, why: str) -> DownloadError:
         return DownloadError(self.name, why, transient=True)
 
+    def _restart(self, why: str) -> DownloadError:
+        self._remove()
+        return self._transient(why)
+
     def _version(self) -> str:
         """Return the ETag or date to ask for the rest of, or the empty string."""
         try:
@@ -254,10 +243,6 @@ class _Download:
     def _remove(self) -> None:
         self.path.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
-
-
-def _is_https(url: str) -> bool:
-    return url.lower().startswith("https:")
 
 
 def _content_range(response: requests.Response) -> tuple[str, str]:

@@ -27,12 +27,8 @@ def atomic_write(target: Path, advice: str = "make room, or choose another place
     A reader sees the old file or the new one, never half of one, also after a crash. The target's folder is
     made when missing.
 
-    Args:
-        target: the file; untouched when the block fails.
-        advice: what the error tells the user to do.
-
     Raises:
-        CatDogError: the disk is full, or the folder cannot be made or written to.
+        CatDogError: the disk is full, or the folder cannot be made or written to; ends with the advice.
     """
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
