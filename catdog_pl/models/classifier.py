@@ -193,7 +193,7 @@ class Classifier(LightningModule, ABC):
         self.shared_step(batch, batch_idx, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Log ``test_loss`` and ``test_acc``; return ``indices`` and ``probabilities`` (N,) for the report."""
+        """Log ``test_loss`` and ``test_acc``; return ``indices`` and ``probabilities``, both (N,)."""
         _, probabilities = self.shared_step(batch, batch_idx, "test")
         return {"indices": batch[2], "probabilities": probabilities}
 
