@@ -91,8 +91,13 @@ def save_checkpoint(
 
 
 def restore_arguments(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments that rebuild a checkpoint's model; its pretrained weights are not read again."""
-    return model_class(checkpoint[NOTE]["model"]).rebuild_arguments(checkpoint["hyper_parameters"])
+    """Return all arguments that rebuild a checkpoint's model; its pretrained weights are not read again.
+
+    A checkpoint of an earlier version lacks later arguments, whose defaults are what it was trained with.
+    """
+    cls = model_class(checkpoint[NOTE]["model"])
+    defaults = {key: parameter.default for key, parameter in inspect.signature(cls).parameters.items()}
+    return cls.rebuild_arguments(defaults | checkpoint["hyper_parameters"])
 
 
 def data_spec(checkpoint: dict[str, Any]) -> DataSpec:
@@ -120,9 +125,7 @@ def compare(checkpoint: dict[str, Any], arguments: dict[str, Any], path: Path | 
     # Lightning counts epochs from 0; a checkpoint that was imported says 0 as well, but was never stepped.
     progress = f"epoch {checkpoint['epoch'] + 1}" if checkpoint["global_step"] else "not trained here yet"
     lines = [f"From the checkpoint {path}: model {name}, {progress}"]
-    # A checkpoint of an earlier version lacks later arguments, whose defaults are what it was trained with.
-    defaults = {key: parameter.default for key, parameter in inspect.signature(cls).parameters.items()}
-    for key, old in (defaults | restore_arguments(checkpoint)).items():
+    for key, old in restore_arguments(checkpoint).items():
         new = arguments.get(key, old)
         if _as_yaml(new) == _as_yaml(old):
             continue
