@@ -60,10 +60,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def save_checkpoint(
-    model: Classifier,
-    path: Path,
-    optimizer: Optimizer | None = None,
-    origin: dict[str, Any] | None = None,
+    model: Classifier, path: Path, optimizer: Optimizer | None = None, origin: dict[str, Any] | None = None
 ) -> None:
     """Write, or replace, a checkpoint as ``fit`` would before its first epoch.
 

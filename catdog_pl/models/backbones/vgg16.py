@@ -1,5 +1,6 @@
 """VGG16 without its dense layers, and the files that hold its weights: Keras' and torchvision's."""
 
+import re
 from itertools import groupby
 from pathlib import Path
 from typing import ClassVar
@@ -116,7 +117,7 @@ def torchvision_pairs(weights: str) -> list[tuple[Tensor, Tensor]]:
     """Return kernels (out, in, 3, 3) and biases (out,) of ``features.*`` in torchvision's state dict."""
     url = VGG16_Weights[weights].url if weights in TORCHVISION_NAMES else None
     state = read_state(cached_file(weights, url) if url else existing_file(weights))
-    kernels = [key for key in state if key.startswith("features.") and key.endswith(".weight")]
+    kernels = [key for key in state if re.fullmatch(r"features\.[0-9]{1,3}\.weight", key)]
     kernels.sort(key=lambda key: int(key.split(".")[1]))
     try:
         return [(state[key], state[key.removesuffix("weight") + "bias"]) for key in kernels]
