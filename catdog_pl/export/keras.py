@@ -29,9 +29,6 @@ def export_keras(model: Classifier, checkpoint: dict[str, Any], target: Path) ->
         checkpoint: as ``read_checkpoint`` returns it, with its RMSprop; empty for a fresh one.
         target: ``.keras`` or ``.h5`` for a whole model, ``.weights.h5`` for weights alone; replaced if there.
 
-    Returns:
-        What a user should know, as lines.
-
     Raises:
         UsageError: the ending is none of these.
         CatDogError: the model is none that Keras layers can express, or the file cannot be written.

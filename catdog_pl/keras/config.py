@@ -61,14 +61,7 @@ def layers_in_order(model: object) -> list[KerasLayer]:
 
 
 def opened(model: Config, path: str, top: int | None = None, training: bool = False) -> Iterator[KerasLayer]:
-    """Yield the layers of a model, depth first.
-
-    Args:
-        model: the model's own entry.
-        path: where the newer layout has its layers.
-        top: the position of a nested model at the top level.
-        training: whether it was called with ``training=True``.
-    """
+    """Yield the layers of a model, depth first."""
     entries = entries_of(model) if model["class_name"] == "Sequential" else chain(model)
     folders = numbered(entry["class_name"] for entry in entries)
     for i, (entry, folder) in enumerate(zip(entries, folders, strict=True)):
@@ -81,11 +74,7 @@ def opened(model: Config, path: str, top: int | None = None, training: bool = Fa
 
 
 def entries_of(model: Config) -> list[Config]:
-    """Return the layers' entries; before Keras 2.2.3 a Sequential's configuration was their list.
-
-    Raises:
-        KerasFileError: an entry is no layer.
-    """
+    """Return the layers' entries; before Keras 2.2.3 a Sequential's configuration was their list."""
     config = model.get("config")
     entries = config.get("layers") if isinstance(config, dict) else config
     if not isinstance(entries, list) or not entries:
@@ -118,11 +107,7 @@ def class_of(entry: Config) -> str:
 
 
 def chain(model: Config) -> list[Config]:
-    """Return the entries of a functional model from its input to its output.
-
-    Raises:
-        KerasFileError: a layer takes more than one input, or the layers branch.
-    """
+    """Return the entries of a functional model from its input to its output."""
     entries = with_preprocess_input(entries_of(model))
     after: dict[str | None, Config] = {}
     for entry in entries:

@@ -63,11 +63,7 @@ def open_keras(path: Path) -> Iterator[KerasFile]:
 
 
 def refuse_tensorflow(path: Path) -> None:
-    """Name TensorFlow's own formats, with the lines of Keras that convert them.
-
-    Raises:
-        KerasFileError: it is one of them.
-    """
+    """Name TensorFlow's own formats, with the lines of Keras that convert them."""
     folder = path.parent if path.name in ("saved_model.pb", "keras_metadata.pb") else path
     prefix = re.sub(r"\.(index|data-\d+-of-\d+)$", "", str(path))
     if (folder / "saved_model.pb").is_file():
@@ -121,11 +117,7 @@ def open_archive(path: Path) -> Iterator[KerasFile]:
 
 
 def member(archive: ZipFile, name: str, limit: int) -> bytes:
-    """Return one file of an archive, unless it declares more bytes than Keras writes.
-
-    Raises:
-        KerasFileError: it is missing or too large, or would unpack to far more than is stored.
-    """
+    """Return one file of an archive, unless it declares more bytes than Keras writes."""
     if name not in archive.namelist():
         raise KerasFileError(f"{name} is missing in the archive; give a file that Keras saved")
     entry = archive.getinfo(name)
@@ -137,11 +129,7 @@ def member(archive: ZipFile, name: str, limit: int) -> bytes:
 
 
 def parsed(content: str | bytes) -> dict[str, Any]:
-    """Return a JSON object.
-
-    Raises:
-        KerasFileError: it is something else.
-    """
+    """Return a JSON object."""
     found = json.loads(content)
     if not isinstance(found, dict):
         raise KerasFileError(f"its configuration is a {type(found).__name__}, no JSON object")

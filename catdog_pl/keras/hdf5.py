@@ -58,10 +58,6 @@ SURVEY_SECONDS = 30.0
 def open_h5(source: Path | bytes, name: str) -> Iterator[h5py.File]:
     """Open a file for reading; whatever is wrong with it while the block runs becomes one line.
 
-    Args:
-        source: a path, or the content.
-        name: what the message calls it.
-
     Raises:
         KerasFileError: the file is damaged or foreign, or the block raised this.
     """
@@ -78,11 +74,7 @@ def open_h5(source: Path | bytes, name: str) -> Iterator[h5py.File]:
 
 
 def check_signature(source: Path | bytes, name: str) -> None:
-    """Refuse content that is no HDF5, before anything else is made of it.
-
-    Raises:
-        KerasFileError: it is none.
-    """
+    """Refuse content that is no HDF5, before anything else is made of it."""
     try:
         start = source[:8] if isinstance(source, bytes) else _first_bytes(source)
     except OSError as error:
@@ -100,11 +92,7 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def survey(source: Path | bytes, name: str) -> None:
-    """Let another process read all of a file, and see whether HDF5 survives it.
-
-    Raises:
-        KerasFileError: HDF5 crashed, or did not come to an end.
-    """
+    """Let another process read all of a file, and see whether HDF5 survives it."""
     package = Path(__file__).resolve().parents[2]
     path = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH"))))
     argument, content = ("-", source) if isinstance(source, bytes) else (str(source.resolve()), None)
@@ -148,11 +136,7 @@ def or_none(read: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def groups(file: h5py.File) -> Iterator[tuple[str, h5py.Group]]:
-    """Yield all groups below the root with their paths, each reached through hard links alone.
-
-    Raises:
-        KerasFileError: the file has more than ``MAX_ENTRIES`` entries, or a link.
-    """
+    """Yield all groups below the root with their paths, each reached through hard links alone."""
     waiting, count = [("", file)], 0
     while waiting:
         path, group = waiting.pop()
@@ -184,11 +168,7 @@ def child(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
 
 
 def group_at(group: h5py.Group, path: str) -> h5py.Group:
-    """Return the group at a path below a group.
-
-    Raises:
-        KerasFileError: there is none.
-    """
+    """Return the group at a path below a group."""
     found = child(group, path)
     if not isinstance(found, h5py.Group):
         raise KerasFileError(f"{path} is no group")
@@ -251,11 +231,7 @@ def names(group: h5py.Group, attribute: str) -> list[str]:
 
 
 def text(group: h5py.Group, attribute: str) -> str | None:
-    """Return a text attribute; None where there is none.
-
-    Raises:
-        KerasFileError: it is too long, or no text.
-    """
+    """Return a text attribute; None where there is none."""
     return decoded(attribute_value(group, attribute)) if attribute in group.attrs else None
 
 
@@ -278,11 +254,7 @@ def decoded(value: object) -> str:
 
 
 def printable(name: str) -> str:
-    """Return a name that may stand in a message.
-
-    Raises:
-        KerasFileError: it has line breaks or other control characters.
-    """
+    """Return a name that may stand in a message."""
     if not name.isprintable():
         raise KerasFileError(f"it has the name {name!r}; Keras writes none with control characters")
     return name

@@ -149,11 +149,7 @@ def _build_pool(spec: Spec, shape: Shape) -> nn.Module:
 
 
 def _unpadded(spec: Spec) -> int:
-    """The padding 0.
-
-    Raises:
-        KerasFileError: Keras would pad, in a way that PyTorch's layer cannot.
-    """
+    """The padding 0."""
     if spec["padding"] != "valid":
         raise KerasFileError(f"layer {spec['name']} has padding same, which cannot be built with its strides")
     return 0
@@ -259,11 +255,7 @@ def read_layer(layer: KerasLayer) -> Spec:
 
 
 def modern(layer: KerasLayer) -> dict[str, Any]:
-    """Return a layer's options in the words of Keras 3, those that are null left out.
-
-    Raises:
-        KerasFileError: it is a ReLU that is capped, leaky or shifted.
-    """
+    """Return a layer's options in the words of Keras 3, those that are null left out."""
     found = {KERAS_1.get(key, key): value for key, value in layer.config.items() if value is not None}
     if "nb_row" in found:
         found["kernel_size"] = [found["nb_row"], found.get("nb_col")]
@@ -280,10 +272,6 @@ def modern(layer: KerasLayer) -> dict[str, Any]:
 def build_layer(spec: Spec, shape: Shape) -> dict[str, nn.Module]:
     """Return a layer as a module under its name, and its activation as one behind it.
 
-    Args:
-        spec: the layer.
-        shape: of one sample of its input.
-
     Raises:
         KerasFileError: PyTorch has no such layer, or no such activation.
     """
@@ -299,12 +287,7 @@ def build_layer(spec: Spec, shape: Shape) -> dict[str, nn.Module]:
 
 
 def write_layer(spec: Spec, module: nn.Module | None = None) -> KerasEntry:
-    """Return a layer as Keras stores it.
-
-    Args:
-        spec: the layer; options that are Keras' defaults are not written.
-        module: holds its weights; needs none for a layer without.
-    """
+    """Return a layer as Keras stores it."""
     options = LAYERS[spec["class_name"]].options
     config = {"name": spec["name"]} | {
         name: spec[name]

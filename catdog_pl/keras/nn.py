@@ -84,14 +84,7 @@ class KerasRMSprop(Optimizer):
     def step(self, closure: Callable[[], float]) -> float: ...
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Update every parameter that has a gradient.
-
-        Args:
-            closure: recomputes the loss and its gradients, as Lightning's automatic optimisation does.
-
-        Returns:
-            What ``closure`` returned.
-        """
+        """Update every parameter that has a gradient."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -60,11 +60,7 @@ def write_file(target: Path, model: KerasModel) -> None:
 
 
 def writer(target: Path) -> Callable[[BinaryIO, KerasModel], None]:
-    """Return the function that writes the kind of file that a name stands for.
-
-    Raises:
-        UsageError: it stands for none.
-    """
+    """Return the function that writes the kind of file that a name stands for."""
     endings = {
         ".weights.h5": write_weights,
         ".h5": write_legacy,
@@ -134,12 +130,7 @@ def write_archive(file: BinaryIO, model: KerasModel) -> None:
 
 
 def model_config(model: KerasModel, keras3: bool = False) -> Config:
-    """Return the model as Keras describes it.
-
-    Args:
-        model: what to write.
-        keras3: whether classes carry the module they are from, as in ``.keras`` archives.
-    """
+    """Return the model as Keras describes it."""
     entries = [{"class_name": layer.class_name, "config": layer.config} for layer in model.layers]
     if keras3:
         entries = [with_module(entry, "keras.layers") for entry in entries]

@@ -76,12 +76,6 @@ class StoredLayer(NamedTuple):
 def conv_weights(path: Path) -> list[tuple[Tensor, Tensor]]:
     """Return kernel and bias of each convolution of a Keras HDF5 file, in the order of its layers.
 
-    Args:
-        path: weights alone or a whole model, in either layout.
-
-    Returns:
-        Kernels as PyTorch has them, (out, in, h, w), and biases (out,), float32.
-
     Raises:
         KerasFileError: the file is damaged, not Keras', or refers to other files.
     """
@@ -111,10 +105,6 @@ def stored_layers(file: h5py.File) -> list[StoredLayer]:
 
 def match(layers: Sequence[KerasLayer], file: h5py.File) -> list[StoredLayer]:
     """Return the arrays of each layer of a configuration.
-
-    Args:
-        layers: the layers with weights, in their order.
-        file: in either layout.
 
     Raises:
         KerasFileError: the file does not hold these layers.
@@ -147,11 +137,7 @@ def match_groups(layers: Sequence[KerasLayer], stored: Sequence[StoredLayer]) ->
 
 
 def arranged(layers: Sequence[KerasLayer], group: list[StoredLayer]) -> list[StoredLayer]:
-    """Return the layers of one nested model in their order; a partly frozen one is stored in another.
-
-    Raises:
-        KerasFileError: the order cannot be told.
-    """
+    """Return the layers of one nested model in their order; a partly frozen one is stored in another."""
     by_name = {stored.name: stored for stored in group}
     if by_name.keys() == {layer.name for layer in layers}:
         return [by_name[layer.name] for layer in layers]
@@ -184,11 +170,7 @@ def legacy_root(file: h5py.File) -> h5py.Group | None:
 
 
 def legacy_layers(root: h5py.Group) -> list[StoredLayer]:
-    """Return the layers of the legacy layout as they are stored: of a nested model trainable ones first.
-
-    Raises:
-        KerasFileError: a layer has other weights than a kernel and a bias.
-    """
+    """Return the layers of the legacy layout as they are stored: of a nested model trainable ones first."""
     layers = []
     for name in names(root, "layer_names"):
         group = group_at(root, name)
@@ -204,11 +186,7 @@ def owner(weight: str) -> str:
 
 
 def numbered_layers(file: h5py.File) -> list[StoredLayer]:
-    """Return the layers of the newer layout, in no particular order.
-
-    Raises:
-        KerasFileError: the file is not in this layout.
-    """
+    """Return the layers of the newer layout, in no particular order."""
     layers = []
     for path, group in groups(file):
         folder, _, last = plain_path(path).rpartition("/")
@@ -229,16 +207,7 @@ def plain_path(path: str) -> str:
 
 
 def paired(group: str, arrays: list[tuple[str, h5py.Dataset]]) -> list[StoredLayer]:
-    """Return kernels and biases in turn as layers.
-
-    Args:
-        group: what the layers' group is called.
-        arrays: each with the name of its layer; integers among them are the state of random generators,
-            which layers for augmentation keep.
-
-    Raises:
-        KerasFileError: a layer has other weights than a kernel and a bias.
-    """
+    """Return kernels and biases in turn as layers."""
     floats = [(name, data) for name, data in arrays if data.dtype.kind == "f"]
     pairs = list(zip(floats[::2], floats[1::2], strict=False))
     plain = all(kernel.ndim in (2, 4) and bias.ndim == 1 for (_, kernel), (_, bias) in pairs)

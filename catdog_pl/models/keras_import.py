@@ -91,11 +91,7 @@ def import_file(
 
 
 def build(found: Recognised, more: Mapping[str, Any]) -> Classifier:
-    """Return the model without memory for its weights, which are not read yet.
-
-    Raises:
-        KerasFileError: the hyper-parameters do not go together.
-    """
+    """Return the model without memory for its weights, which are not read yet."""
     try:
         return model_class(found.model).skeleton(**found.arguments, **more)
     except (CatDogError, RuntimeError, OverflowError) as error:
@@ -103,11 +99,7 @@ def build(found: Recognised, more: Mapping[str, Any]) -> Classifier:
 
 
 def load(model: Classifier, stored: Sequence[StoredLayer], flip: bool) -> None:
-    """Give the model its weights, each array's declared shape checked before it is read.
-
-    Raises:
-        KerasFileError: an array has another shape than the model's.
-    """
+    """Give the model its weights, each array's declared shape checked before it is read."""
     state: dict[str, Tensor] = {}
     for (name, layer), arrays in zip(weighted_layers(model).items(), stored, strict=True):
         state[f"{name}.weight"] = from_keras(read_array(arrays.kernel, keras_shape(layer.weight)))
@@ -127,9 +119,6 @@ def sort_classes(model: Classifier, class_names: tuple[str, str], image_size: in
 
     Returns:
         A line for the user where that was done.
-
-    Raises:
-        UsageError: both names are the same.
     """
     first, second = sorted(class_names)
     if first == second:
@@ -145,12 +134,7 @@ def sort_classes(model: Classifier, class_names: tuple[str, str], image_size: in
 
 
 def optimizer_with(model: Classifier, means: Sequence[Tensor]) -> Optimizer:
-    """Return the model's own optimizer as it stands when these are its mean squares.
-
-    Args:
-        model: with one of the two kinds of RMSprop.
-        means: one for each trainable parameter, in PyTorch's shapes.
-    """
+    """Return the model's own optimizer as it stands when these are its mean squares."""
     optimizer = model.create_optimizer()
     key = "mean_square" if isinstance(optimizer, KerasRMSprop) else "square_avg"
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -15,10 +15,6 @@ from catdog_pl.models.classifier import Classifier
 def keras_chain(model: str, arguments: Mapping[str, Any]) -> list[Spec]:
     """Return a model of ours as Keras layers under the workshop's names, without what prepares its pixels.
 
-    Args:
-        model: ``basic`` or ``vgg16``.
-        arguments: its hyper-parameters; others than those that its layers depend on do not count.
-
     Raises:
         CatDogError: the model is another.
     """
@@ -61,10 +57,6 @@ def takes_bgr(model: Classifier) -> bool:
 
 
 def imagenet_rescaling(weights: str) -> tuple[list[float], list[float]]:
-    """Return scale and offset of R, G and B from 0..1 to what VGG16's published weights take.
-
-    Args:
-        weights: ``keras`` or a name of torchvision's.
-    """
+    """Return scale and offset of R, G and B from 0..1 to what VGG16's published weights take."""
     mean, std, _ = normalization(weights)
     return [255 / s for s in std], [-m / s for m, s in zip(mean, std, strict=True)]

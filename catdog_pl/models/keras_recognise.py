@@ -79,11 +79,6 @@ class Recognised:
 def recognise(config: Config, training: Config, preprocessing: Preprocessing | None) -> Recognised:
     """Return the model that a configuration describes; the layers' own names do not matter.
 
-    Args:
-        config: of the model.
-        training: what the model was compiled with.
-        preprocessing: what the user says is done to pixels outside the model.
-
     Raises:
         KerasFileError: a layer is another than our models have, and the message names it; or the file does
             not tell what is done to pixels, and the user neither.
@@ -144,16 +139,7 @@ def listed(layers: Sequence[KerasLayer]) -> str:
 
 
 def prepare(found: Recognised, inside: str | None, preprocessing: Preprocessing | None) -> None:
-    """Set what is done to the pixels.
-
-    Args:
-        found: the model.
-        inside: what the file does itself, as `preprocessing_of` returns it; None for nothing.
-        preprocessing: what the user says is done outside.
-
-    Raises:
-        KerasFileError: both are different, or none tells it, or the model has no such preprocessing.
-    """
+    """Set what is done to the pixels."""
     own = {None: None, "workshop": "workshop"}.get(inside, "imagenet")
     if own and preprocessing and own != preprocessing:
         raise KerasFileError(
@@ -174,11 +160,7 @@ def prepare(found: Recognised, inside: str | None, preprocessing: Preprocessing 
 
 
 def compare(chain: Sequence[Link], model: str, arguments: Mapping[str, Any]) -> None:
-    """Compare the layers that act with those of a model of ours.
-
-    Raises:
-        KerasFileError: they differ; the message names the first layer that does.
-    """
+    """Compare the layers that act with those of a model of ours."""
     expected = [spec for spec in keras_chain(model, arguments) if spec["class_name"] != "Dropout"]
     for (layer, spec), own in zip(chain, expected, strict=False):
         if spec["class_name"] != own["class_name"]:
@@ -211,11 +193,7 @@ def from_logits(training: Config) -> bool:
 
 
 def preprocessing_of(front: Link) -> str:
-    """Return ``workshop``, ``preprocess_input``, or the weights that take what a Rescaling layer gives.
-
-    Raises:
-        KerasFileError: it does something else.
-    """
+    """Return ``workshop``, ``preprocess_input``, or the weights that take what a Rescaling layer gives."""
     scale, offset, bgr = front.spec["scale"], front.spec["offset"], front.spec["bgr"]
     weights: tuple[str, ...] = ("keras", *TORCHVISION_NAMES)
     known = {name: imagenet_rescaling(name) for name in weights}
@@ -237,9 +215,6 @@ def image_size(shape: Sequence[object] | None) -> int | None:
 
     Args:
         shape: (batch, height, width, channels), batch not told.
-
-    Raises:
-        KerasFileError: the input is not square, or not RGB.
     """
     if shape is None or len(shape) != 4:
         return None
@@ -295,17 +270,7 @@ def recognise_weights(
 def compare_names(
     found: Recognised, stored: Sequence[StoredLayer], names: Sequence[str], in_order: bool
 ) -> None:
-    """Compare the names of all layers with a model of ours.
-
-    Args:
-        found: the model; a note is added where a name does not tell what its layer does.
-        stored: the layers with weights.
-        names: of layers with and without weights; those without are not in every file.
-        in_order: whether they are the layers' own names in their order, not their classes.
-
-    Raises:
-        KerasFileError: a name shows another layer than our models have.
-    """
+    """Compare the names of all layers with a model of ours."""
     nested = len({layer.group for layer in stored}) < len(stored)  # of some, only the whole has a name
     by_weights = {layer.group: "conv2d" if layer.kernel.ndim == 4 else "dense" for layer in stored}
     kinds = {name: kind_of(name) for name in names}
@@ -347,9 +312,6 @@ def choose_size(found: Recognised, rows: int, image_size: int | None) -> int:
         found: the model; its own image size decides where the file tells it.
         rows: the first axis of the first dense kernel.
         image_size: what the user says.
-
-    Raises:
-        KerasFileError: no size, several sizes or another size than the user's flatten to this width.
     """
     sizes = range(found.image_size, found.image_size + 1) if found.image_size else sizes_for(found, rows)
     valid = f"{sizes[0]}" if len(sizes) == 1 else f"between {sizes[0]} and {sizes[-1]}"
@@ -369,11 +331,7 @@ def choose_size(found: Recognised, rows: int, image_size: int | None) -> int:
 
 
 def sizes_for(found: Recognised, rows: int) -> range:
-    """Return the image sizes that flatten to ``rows`` values.
-
-    Raises:
-        KerasFileError: there is none.
-    """
+    """Return the image sizes that flatten to ``rows`` values."""
     channels = 512 if found.model == "vgg16" else found.arguments["filters"][-1]
     side = isqrt(rows // channels)
     if side * side * channels != rows or not side:
