@@ -28,13 +28,12 @@ ZIP_ERRORS = (BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, 
 
 @dataclass(frozen=True)
 class KerasFile:
-    """What one file holds.
+    """What one file holds; version and training are empty where the file does not tell them.
 
     Attributes:
-        kind: for people, ``a whole model (HDF5)``.
-        keras_version: of the Keras that wrote it; empty where the file does not tell.
+        kind: for messages, ``a whole model (HDF5)``.
         model: the model's configuration; None for weights alone.
-        training: what the model was compiled with; empty where the file does not tell.
+        training: what the model was compiled with.
         weights: the arrays, in either layout.
     """
 
@@ -71,9 +70,8 @@ def refuse_tensorflow(path: Path) -> None:
         found = f"a TensorFlow SavedModel; convert it with Keras 2: {lines}"
     elif Path(f"{prefix}.index").is_file():
         lines = f"model = build_model(); model.load_weights({prefix!r})"
-        found = (
-            f"a TensorFlow checkpoint; convert it with Keras 2 and your code that builds the model: {lines}"
-        )
+        code = "Keras 2 and your code that builds the model"
+        found = f"a TensorFlow checkpoint; convert it with {code}: {lines}"
     else:
         return
     raise KerasFileError(f"{path} is {found}; model.save('model.h5')")
@@ -107,13 +105,9 @@ def open_archive(path: Path) -> Iterator[KerasFile]:
         raise KerasFileError(f"{path} is damaged, or no Keras archive ({error})") from error
     with open_h5(content, str(path)) as weights:
         version, training = metadata.get("keras_version"), config.get("compile_config")
-        yield KerasFile(
-            kind="a whole model (.keras)",
-            keras_version=printable(version) if isinstance(version, str) else "",
-            model=config,
-            training=training if isinstance(training, dict) else {},
-            weights=weights,
-        )
+        version = printable(version) if isinstance(version, str) else ""
+        training = training if isinstance(training, dict) else {}
+        yield KerasFile("a whole model (.keras)", version, config, training, weights)
 
 
 def member(archive: ZipFile, name: str, limit: int) -> bytes:

@@ -29,7 +29,7 @@ class KerasFlatten(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, H * W * C)."""
+        """Return (N, H * W * C)."""
         return x.permute(0, 2, 3, 1).flatten(1)
 
 
@@ -41,7 +41,7 @@ class KerasRescaling(nn.Module):
         self.scale, self.offset, self.bgr = tuple(scale), tuple(offset), bgr
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> the same shape."""
+        """Return the same shape, (N, C, H, W)."""
         scale, offset = (x.new_tensor(values).view(-1, 1, 1) for values in (self.scale, self.offset))
         return (x.flip(1) if self.bgr else x) * scale + offset
 
@@ -52,15 +52,6 @@ class KerasRMSprop(Optimizer):
     ``v = rho * v + (1 - rho) * g**2`` and ``p -= lr * g / sqrt(v + epsilon)``, v starting at 0
     (``keras/src/optimizers/rmsprop.py``, momentum 0, not centered). ``torch.optim.RMSprop`` adds
     epsilon outside the root, as the Keras of 2018 did; no setting of it gives this rule.
-
-    Args:
-        params: parameters or parameter groups, as for any PyTorch optimizer.
-        lr: learning rate, > 0.
-        rho: decay of the mean square, 0 <= rho < 1.
-        epsilon: added to the mean square before the root, >= 0.
-
-    Raises:
-        ValueError: a value lies outside its range.
     """
 
     def __init__(

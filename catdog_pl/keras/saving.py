@@ -21,17 +21,16 @@ from catdog_pl.keras.optimizer import RMSpropState
 KERAS_VERSION = "3.15.1"
 """The version whose files these are; the tests compare with it."""
 
+COMPILED = {
+    "loss": "binary_crossentropy", "loss_weights": None, "metrics": ["accuracy"], "weighted_metrics": None,
+}  # fmt: skip
+"""What the workshop's models are compiled with, but for the optimizer."""
+
 Config = dict[str, Any]
 
 
 class KerasModel(NamedTuple):
-    """What is written.
-
-    Attributes:
-        layers: in their order, the input layer first.
-        optimizer: RMSprop with its state.
-        functional: a functional model, which counts its input as a layer; otherwise a Sequential.
-    """
+    """What is written: the input layer first; a functional model counts it as a layer, a Sequential not."""
 
     layers: Sequence[KerasEntry]
     optimizer: RMSpropState
@@ -54,28 +53,17 @@ def write_file(target: Path, model: KerasModel) -> None:
         UsageError: the ending is none of these.
         CatDogError: the file cannot be written; nothing half-written is left.
     """
-    write = writer(target)
+    write = next((WRITERS[ending] for ending in WRITERS if target.name.lower().endswith(ending)), None)
+    if write is None:
+        valid = ", ".join(WRITERS)
+        raise UsageError(f"{target.name} is no name of a Keras file; give one that ends in {valid}")
     with atomic_write(target) as part, part.open("wb+") as file:
         write(file, model)
 
 
-def writer(target: Path) -> Callable[[BinaryIO, KerasModel], None]:
-    """Return the function that writes the kind of file that a name stands for."""
-    endings = {
-        ".weights.h5": write_weights,
-        ".h5": write_legacy,
-        ".hdf5": write_legacy,
-        ".keras": write_archive,
-    }
-    for ending, write in endings.items():
-        if target.name.lower().endswith(ending):
-            return write
-    raise UsageError(f"{target.name} is no name of a Keras file; give one that ends in {', '.join(endings)}")
-
-
 def write_legacy(file: BinaryIO, model: KerasModel) -> None:
     """Write a whole model in HDF5, as Keras 2 and 3 read it."""
-    training = compile_config() | {"optimizer_config": model.optimizer.config}
+    training = COMPILED | {"optimizer_config": model.optimizer.config}
     with h5py.File(file, "w") as h5:
         group = h5.create_group("model_weights")
         for place in (h5, group):
@@ -101,9 +89,8 @@ def write_weights(file: BinaryIO, model: KerasModel) -> None:
     """Write weights alone, in the layout of Keras 3."""
     with h5py.File(file, "w") as h5:
         h5.create_group("vars")  # the model's own, which has none; Keras 2 misses it all the same
-        for layer, folder in zip(
-            model.listed, numbered(layer.class_name for layer in model.listed), strict=True
-        ):
+        folders = numbered(layer.class_name for layer in model.listed)
+        for layer, folder in zip(model.listed, folders, strict=True):
             write_numbered(h5, f"layers/{folder}", layer.name, layer.arrays)
         write_numbered(h5, "optimizer", "rmsprop", list(model.optimizer.variables.values()))
 
@@ -122,7 +109,7 @@ def write_archive(file: BinaryIO, model: KerasModel) -> None:
     write_weights(weights, model)
     optimizer = with_module(model.optimizer.config, "keras.optimizers")
     config = model_config(model, keras3=True)
-    config["compile_config"] = compile_config() | {"optimizer": optimizer}
+    config["compile_config"] = COMPILED | {"optimizer": optimizer}
     with ZipFile(file, "w") as archive:  # ZipInfo has a fixed date: equal models are equal files
         archive.writestr(ZipInfo("metadata.json"), json.dumps({"keras_version": KERAS_VERSION}))
         archive.writestr(ZipInfo("config.json"), json.dumps(config))
@@ -159,11 +146,7 @@ def with_module(entry: Config, module: str) -> Config:
     return {"module": module} | entry | {"registered_name": None}
 
 
-def compile_config() -> Config:
-    """Return what the workshop's models are compiled with, but for the optimizer."""
-    return {
-        "loss": "binary_crossentropy",
-        "loss_weights": None,
-        "metrics": ["accuracy"],
-        "weighted_metrics": None,
-    }
+WRITERS: dict[str, Callable[[BinaryIO, KerasModel], None]] = {
+    ".weights.h5": write_weights, ".h5": write_legacy, ".hdf5": write_legacy, ".keras": write_archive,
+}  # fmt: skip
+"""By the ending of the file's name, the longer one first."""

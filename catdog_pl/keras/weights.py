@@ -6,7 +6,7 @@ in ``layers/<class>[_k]/vars/{0,1}``, numbered within each class.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -17,25 +17,12 @@ import torch
 from torch import Tensor
 
 from catdog_pl.errors import KerasFileError
+from catdog_pl.keras import hdf5
 from catdog_pl.keras.config import KerasLayer
-from catdog_pl.keras.hdf5 import (
-    Array,
-    array_at,
-    group_at,
-    groups,
-    has_names,
-    names,
-    open_h5,
-    printable,
-    read_array,
-    text,
-)  # fmt: skip
+from catdog_pl.keras.hdf5 import Array
 
 TO_KERAS = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
-"""Axes of (out, in, kh, kw) -> (kh, kw, in, out) and (out, in) -> (in, out), by their number.
-
-Both of our networks flatten in Keras' order, so dense kernels need no more than a transposition.
-"""
+"""Axes of (out, in, kh, kw) -> (kh, kw, in, out) and (out, in) -> (in, out), by their number."""
 
 FROM_KERAS = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
 
@@ -60,8 +47,7 @@ class StoredLayer(NamedTuple):
     """The arrays of one layer with weights.
 
     Attributes:
-        group: in the legacy layout the group, which is called after the layer, or after the nested model
-            that holds it; in the newer layout the path, ``layers/conv2d_1``.
+        group: the layer's name, or that of the nested model that holds it; in the newer layout the path.
         name: what the arrays are called after: the layer itself; the path where the file names none.
         kernel: (kh, kw, in, out) of a convolution, (in, out) of a dense layer, not yet read.
         bias: (out,), not yet read.
@@ -74,19 +60,16 @@ class StoredLayer(NamedTuple):
 
 
 def conv_weights(path: Path) -> list[tuple[Tensor, Tensor]]:
-    """Return kernel and bias of each convolution of a Keras HDF5 file, in the order of its layers.
+    """Return kernel and bias of each convolution of a Keras HDF5 file, as PyTorch has them, in layer order.
 
     Raises:
         KerasFileError: the file is damaged, not Keras', or refers to other files.
     """
-    with open_h5(path, str(path)) as file:
+    with hdf5.open_h5(path, str(path)) as file:
         convolutions = [layer for layer in stored_layers(file) if layer.kernel.ndim == 4]
-        pairs = [(layer.kernel, layer.bias) for layer in convolutions]
-        return [(_read(kernel), _read(bias)) for kernel, bias in pairs]
-
-
-def _read(data: h5py.Dataset) -> Tensor:
-    return from_keras(read_array(data, data.shape))
+        arrays = [array for layer in convolutions for array in (layer.kernel, layer.bias)]
+        tensors = [from_keras(hdf5.read_array(array, array.shape)) for array in arrays]
+        return list(zip(tensors[::2], tensors[1::2], strict=True))
 
 
 def stored_layers(file: h5py.File) -> list[StoredLayer]:
@@ -165,17 +148,17 @@ def in_vgg16_order(layers: list[StoredLayer]) -> list[StoredLayer]:
 def legacy_root(file: h5py.File) -> h5py.Group | None:
     """Return the group of the legacy layout that lists the layers; None for a file in the newer layout."""
     if "model_weights" in file:
-        return group_at(file, "model_weights")
-    return file if has_names(file, "layer_names") else None
+        return hdf5.group_at(file, "model_weights")
+    return file if hdf5.has_names(file, "layer_names") else None
 
 
 def legacy_layers(root: h5py.Group) -> list[StoredLayer]:
     """Return the layers of the legacy layout as they are stored: of a nested model trainable ones first."""
     layers = []
-    for name in names(root, "layer_names"):
-        group = group_at(root, name)
-        arrays = [(owner(path) or name, array_at(group, path)) for path in names(group, "weight_names")]
-        layers += paired(name, arrays)
+    for name in hdf5.names(root, "layer_names"):
+        group = hdf5.group_at(root, name)
+        paths = hdf5.names(group, "weight_names")
+        layers += paired(name, [(owner(path) or name, hdf5.array_at(group, path)) for path in paths])
     return layers
 
 
@@ -188,26 +171,29 @@ def owner(weight: str) -> str:
 def numbered_layers(file: h5py.File) -> list[StoredLayer]:
     """Return the layers of the newer layout, in no particular order."""
     layers = []
-    for path, group in groups(file):
-        folder, _, last = plain_path(path).rpartition("/")
-        if last == "vars" and folder.startswith("layers/"):
-            name = printable(text(group, "name") or folder)
-            layers += paired(folder, [(name, array_at(group, key)) for key in sorted(group)])
+    for folder, group in layer_folders(file):
+        name = hdf5.printable(hdf5.text(group, "name") or folder)
+        layers += paired(folder, [(name, hdf5.array_at(group, key)) for key in sorted(group)])
     if not layers:
         raise KerasFileError("it has no layers with a kernel and a bias; give a file that Keras saved")
     return layers
 
 
-def plain_path(path: str) -> str:
-    """Return a path of the newer layout as Keras 3 writes it.
+def layer_folders(file: h5py.File) -> Iterator[tuple[str, h5py.Group]]:
+    """Yield the path of each layer as Keras 3 writes it, and the group of its arrays.
 
     Keras 2.12 wrote ``_layer_checkpoint_dependencies`` for ``layers``, and on Windows backslashes.
     """
-    return path.replace("\\", "/").replace("_layer_checkpoint_dependencies", "layers")
+    for path, group in hdf5.groups(file):
+        plain = path.replace("\\", "/").replace("_layer_checkpoint_dependencies", "layers")
+        folder, _, last = plain.rpartition("/")
+        if last == "vars" and folder.startswith("layers/"):
+            yield folder, group
 
 
 def paired(group: str, arrays: list[tuple[str, h5py.Dataset]]) -> list[StoredLayer]:
     """Return kernels and biases in turn as layers."""
+    # Integers are the state of random generators, which layers for augmentation keep.
     floats = [(name, data) for name, data in arrays if data.dtype.kind == "f"]
     pairs = list(zip(floats[::2], floats[1::2], strict=False))
     plain = all(kernel.ndim in (2, 4) and bias.ndim == 1 for (_, kernel), (_, bias) in pairs)
@@ -217,18 +203,14 @@ def paired(group: str, arrays: list[tuple[str, h5py.Dataset]]) -> list[StoredLay
 
 
 def layer_names(file: h5py.File) -> tuple[list[str], bool]:
-    """Return what the file calls its layers, with weights or without, and whether these are their own names.
+    """Return the names of the layers, with weights or without, and whether they are their own, in order.
 
-    The legacy layout has their own names in their order. The newer one has their classes, ``re_lu_2``, in no
-    particular order.
+    The newer layout has their classes instead, ``re_lu_2``, in no particular order.
     """
     root = legacy_root(file)
     if root is not None:
-        return names(root, "layer_names"), True
-    folders = [path for path, _ in groups(file) if plain_path(path).endswith("/vars")]
-    return [
-        plain_path(path).split("/")[-2] for path in folders if plain_path(path).startswith("layers/")
-    ], False
+        return hdf5.names(root, "layer_names"), True
+    return [folder.rpartition("/")[2] for folder, _ in layer_folders(file)], False
 
 
 def path_order(path: str) -> list[tuple[str, int]]:
@@ -240,9 +222,9 @@ def path_order(path: str) -> list[tuple[str, int]]:
 def optimizer_arrays(file: h5py.File) -> list[h5py.Dataset]:
     """Return what the file keeps of its optimizer, in Keras' order; nothing where it keeps nothing."""
     if "optimizer_weights" in file:
-        group = group_at(file, "optimizer_weights")
-        return [array_at(group, name) for name in names(group, "weight_names")]
-    if legacy_root(file) is None and "optimizer" in file and "vars" in group_at(file, "optimizer"):
-        group = group_at(file, "optimizer/vars")
-        return [array_at(group, str(i)) for i in range(len(group))]
+        group = hdf5.group_at(file, "optimizer_weights")
+        return [hdf5.array_at(group, name) for name in hdf5.names(group, "weight_names")]
+    if legacy_root(file) is None and "optimizer" in file and "vars" in hdf5.group_at(file, "optimizer"):
+        group = hdf5.group_at(file, "optimizer/vars")
+        return [hdf5.array_at(group, str(i)) for i in range(len(group))]
     return []

@@ -75,7 +75,7 @@ def import_file(
             stored = match(found.layers, file.weights)
         size = choose_size(found, stored[-2].kernel.shape[0], image_size)
         rmsprop = rmsprop_arguments(file.training)
-        model = build(found, {"image_size": size} | (rmsprop._asdict() if rmsprop else {}))
+        model = build(found, {"image_size": size} | rmsprop)
         load(model, stored, found.flip)
         notes = [*found.notes, *sort_classes(model, class_names, size)]
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -86,7 +86,7 @@ def import_file(
         optimizer=optimizer_with(model, means) if means else None,
         source=file.kind + (f" of Keras {file.keras_version}" if file.keras_version else ""),
         layers=list(zip(theirs, weighted_layers(model), strict=True)),
-        notes=[*notes, optimizer_note(rmsprop is not None, bool(means))],
+        notes=[*notes, optimizer_note(bool(rmsprop), bool(means))],
     )
 
 
