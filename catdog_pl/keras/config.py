@@ -12,8 +12,7 @@ from catdog_pl.keras.hdf5 import printable
 
 Config = Mapping[str, Any]
 
-CONTAINERS = ("Sequential", "Functional", "Model")
-"""Classes that hold layers."""
+CONTAINERS = ("Sequential", "Functional", "Model")  # classes that hold layers
 
 MEAN_BGR = (103.939, 116.779, 123.68)
 """The ImageNet mean on 0..255 that ``keras.applications.vgg16.preprocess_input`` subtracts from BGR."""
@@ -168,9 +167,9 @@ def with_preprocess_input(entries: list[Config]) -> list[Config]:
             continue
         source, flip = channel_flip(named.get(sources[0], {}), named)
         if source and all(isclose(-a, b, rel_tol=1e-5) for a, b in zip(MEAN_BGR, mean, strict=True)):
+            name, node = name_of(shift), [[source, 0, 0]]
             config = {"scale": 1.0, "offset": [-value for value in MEAN_BGR], "bgr": True}
-            node = [[source, 0, 0]]
-            whole = dict(class_name="Rescaling", name=name_of(shift), config=config, inbound_nodes=node)
+            whole = {"class_name": "Rescaling", "name": name, "config": config, "inbound_nodes": node}
             return [whole if entry is shift else entry for entry in entries if entry not in flip]
     return entries
 

@@ -16,11 +16,8 @@ from catdog_pl.keras.config import Config
 from catdog_pl.keras.hdf5 import open_h5, printable, text
 from catdog_pl.keras.weights import legacy_root
 
-MAX_CONFIG = 2**24
-"""Bytes of the configuration in an archive; VGG16's has 30,000."""
-
-MAX_WEIGHTS = 2**31
-"""Bytes of the weights in an archive, which are read into memory; VGG16 has 67 million."""
+MAX_CONFIG = 2**24  # bytes of the configuration in an archive; VGG16's has 30,000
+MAX_WEIGHTS = 2**31  # bytes of the weights, which are read into memory; VGG16 has 67 million
 
 ZIP_ERRORS = (BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, KeyError, ValueError)
 """What zipfile raises on archives that are damaged, encrypted or compressed in an unknown way."""

@@ -18,19 +18,11 @@ from catdog_pl.keras.nn import KerasFlatten, KerasRescaling
 from catdog_pl.keras.weights import to_keras
 
 Spec = dict[str, Any]
-
-Shape = tuple[int, ...]
-"""Of one sample as Keras has it: (height, width, channels), or (values,)."""
+Shape = tuple[int, ...]  # of one sample as Keras has it: (height, width, channels), or (values,)
 
 
 class KerasEntry(NamedTuple):
-    """One layer to write.
-
-    Attributes:
-        class_name: Keras' class.
-        config: its arguments, its name among them; Keras takes its defaults for the others.
-        arrays: its kernel and bias in Keras' axes; none for a layer without weights.
-    """
+    """One layer to write: its arguments, its name among them, and its weights in Keras' axes."""
 
     class_name: str
     config: dict[str, Any]
@@ -50,29 +42,18 @@ class Link(NamedTuple):
 
 
 class Option(NamedTuple):
-    """One option of a layer.
+    """One option of a layer."""
 
-    Attributes:
-        parse: value of a configuration -> plain value; raises ValueError with what would be valid.
-        default: what Keras takes where the configuration has none; None where it must have one.
-    """
-
-    parse: Callable[[Any], Any]
-    default: Any = None
+    parse: Callable[[Any], Any]  # value of a configuration -> plain value; ValueError says what is valid
+    default: Any = None  # Keras'; None where the configuration must have the option
 
 
 class LayerRow(NamedTuple):
-    """How one kind of layer is read, built and written.
+    """How one kind of layer is read, built and written."""
 
-    Attributes:
-        classes: its other names, in any version of Keras.
-        options: those that a prediction depends on, by their names in Keras 3.
-        build: spec and input shape -> module, without the activation.
-    """
-
-    classes: tuple[str, ...]
-    options: Mapping[str, Option]
-    build: Callable[[Spec, Shape], nn.Module]
+    classes: tuple[str, ...]  # its other names, in any version of Keras
+    options: Mapping[str, Option]  # those that a prediction depends on, by their names in Keras 3
+    build: Callable[[Spec, Shape], nn.Module]  # without the activation
 
 
 def _whole(value: Any) -> int:
@@ -101,7 +82,7 @@ def _padding(value: Any) -> str:
 
 
 def _channels_last(value: Any) -> str:
-    if value not in ("channels_last", "tf"):
+    if value not in ("channels_last", "tf"):  # Keras 1 called it tf
         raise ValueError("channels_last")
     return "channels_last"
 
@@ -131,17 +112,10 @@ def _activation(value: Any) -> str:
 
 
 def _build_conv(spec: Spec, shape: Shape) -> nn.Module:
-    padding = spec["padding"] if spec["strides"] == [1, 1] else _unpadded(spec)
-    return nn.Conv2d(
-        shape[-1],
-        spec["filters"],
-        kernel_size=tuple(spec["kernel_size"]),
-        stride=tuple(spec["strides"]),
-        padding=padding,
-        dilation=tuple(spec["dilation_rate"]),
-        groups=spec["groups"],
-        bias=spec["use_bias"],
-    )
+    kernel, strides, dilation = (tuple(spec[key]) for key in ("kernel_size", "strides", "dilation_rate"))
+    padding = spec["padding"] if strides == (1, 1) else _unpadded(spec)
+    groups, bias = spec["groups"], spec["use_bias"]
+    return nn.Conv2d(shape[-1], spec["filters"], kernel, strides, padding, dilation, groups, bias)
 
 
 def _build_pool(spec: Spec, shape: Shape) -> nn.Module:
@@ -149,14 +123,12 @@ def _build_pool(spec: Spec, shape: Shape) -> nn.Module:
 
 
 def _unpadded(spec: Spec) -> int:
-    """The padding 0."""
     if spec["padding"] != "valid":
         raise KerasFileError(f"layer {spec['name']} has padding same, which cannot be built with its strides")
     return 0
 
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
-"""The functions that can be built, by Keras' name."""
 
 IMAGE = {"data_format": Option(_channels_last, "channels_last")}
 LINEAR = {"use_bias": Option(_flag, True), "activation": Option(_activation, "linear")}
@@ -277,9 +249,8 @@ def build_layer(spec: Spec, shape: Shape) -> dict[str, nn.Module]:
     """
     function = spec.get("activation", "linear")
     if function != "linear" and function not in ACTIVATIONS:
-        raise KerasFileError(
-            f"layer {spec['name']} has activation {function}; valid are {', '.join(ACTIVATIONS)}"
-        )
+        valid = ", ".join(ACTIVATIONS)
+        raise KerasFileError(f"layer {spec['name']} has activation {function}; valid are {valid}")
     modules = {spec["name"]: LAYERS[spec["class_name"]].build(spec, shape)}
     if function != "linear" and spec["class_name"] != "Activation":
         modules[f"{spec['name']}_{function}"] = ACTIVATIONS[function]()
@@ -287,7 +258,7 @@ def build_layer(spec: Spec, shape: Shape) -> dict[str, nn.Module]:
 
 
 def write_layer(spec: Spec, module: nn.Module | None = None) -> KerasEntry:
-    """Return a layer as Keras stores it."""
+    """Return a layer as Keras stores it, without options that are Keras' defaults."""
     options = LAYERS[spec["class_name"]].options
     config = {"name": spec["name"]} | {
         name: spec[name]

@@ -4,7 +4,7 @@ The model is compiled as the workshop's: binary cross-entropy, RMSprop, accuracy
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -53,9 +53,15 @@ def write_file(target: Path, model: KerasModel) -> None:
         UsageError: the ending is none of these.
         CatDogError: the file cannot be written; nothing half-written is left.
     """
-    write = next((WRITERS[ending] for ending in WRITERS if target.name.lower().endswith(ending)), None)
+    writers = {
+        ".weights.h5": write_weights,
+        ".h5": write_legacy,
+        ".hdf5": write_legacy,
+        ".keras": write_archive,
+    }
+    write = next((writers[ending] for ending in writers if target.name.lower().endswith(ending)), None)
     if write is None:
-        valid = ", ".join(WRITERS)
+        valid = ", ".join(writers)
         raise UsageError(f"{target.name} is no name of a Keras file; give one that ends in {valid}")
     with atomic_write(target) as part, part.open("wb+") as file:
         write(file, model)
@@ -144,9 +150,3 @@ def chained(entries: Sequence[Config]) -> list[Config]:
 def with_module(entry: Config, module: str) -> Config:
     """Return an entry as Keras 3 writes it, with the module of its class."""
     return {"module": module} | entry | {"registered_name": None}
-
-
-WRITERS: dict[str, Callable[[BinaryIO, KerasModel], None]] = {
-    ".weights.h5": write_weights, ".h5": write_legacy, ".hdf5": write_legacy, ".keras": write_archive,
-}  # fmt: skip
-"""By the ending of the file's name, the longer one first."""

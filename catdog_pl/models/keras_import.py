@@ -14,25 +14,18 @@ from catdog_pl.keras.file import open_keras
 from catdog_pl.keras.hdf5 import read_array
 from catdog_pl.keras.nn import KerasRMSprop
 from catdog_pl.keras.optimizer import read_mean_squares, rmsprop_arguments
-from catdog_pl.keras.weights import StoredLayer, from_keras, keras_shape, layer_names, match, stored_layers
+from catdog_pl.keras.weights import from_keras, keras_shape
 from catdog_pl.models.classifier import Classifier, DataSpec
 from catdog_pl.models.keras_layers import weighted_layers
-from catdog_pl.models.keras_recognise import (
-    Preprocessing,
-    Recognised,
-    choose_size,
-    recognise,
-    recognise_weights,
-)
+from catdog_pl.models.keras_recognise import Preprocessing, Recognised, choose_size, recognise
 from catdog_pl.models.registry import model_class
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What came out of a Keras file.
+    """What came out of a Keras file, the model on the CPU in evaluation mode.
 
     Attributes:
-        model: on the CPU, in evaluation mode.
         optimizer: with the file's state; None where that cannot be carried over.
         source: the kind of file, and which Keras wrote it.
         layers: Keras' name of each layer with weights, and ours.
@@ -66,21 +59,15 @@ def import_file(
         KerasFileError: the file is missing, damaged, foreign or hostile, or holds another model.
     """
     with open_keras(path) as file:
-        if file.model is None:
-            stored = stored_layers(file.weights)
-            names, in_order = layer_names(file.weights)
-            found = recognise_weights(stored, names, in_order, preprocessing)
-        else:
-            found = recognise(file.model, file.training, preprocessing)
-            stored = match(found.layers, file.weights)
-        size = choose_size(found, stored[-2].kernel.shape[0], image_size)
+        found = recognise(file, preprocessing)
+        size = choose_size(found, image_size)
         rmsprop = rmsprop_arguments(file.training)
         model = build(found, {"image_size": size} | rmsprop)
-        load(model, stored, found.flip)
+        load(model, found)
         notes = [*found.notes, *sort_classes(model, class_names, size)]
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         means = read_mean_squares(file.weights, trainable) if rmsprop else []
-    theirs = [layer.name for layer in found.layers or stored]
+    theirs = [layer.name for layer in found.layers or found.stored]
     return Imported(
         model=model.eval(),
         optimizer=optimizer_with(model, means) if means else None,
@@ -98,13 +85,13 @@ def build(found: Recognised, more: Mapping[str, Any]) -> Classifier:
         raise KerasFileError(f"no {found.model} model of this size can be built ({error})") from error
 
 
-def load(model: Classifier, stored: Sequence[StoredLayer], flip: bool) -> None:
+def load(model: Classifier, found: Recognised) -> None:
     """Give the model its weights, each array's declared shape checked before it is read."""
     state: dict[str, Tensor] = {}
-    for (name, layer), arrays in zip(weighted_layers(model).items(), stored, strict=True):
+    for (name, layer), arrays in zip(weighted_layers(model).items(), found.stored, strict=True):
         state[f"{name}.weight"] = from_keras(read_array(arrays.kernel, keras_shape(layer.weight)))
         state[f"{name}.bias"] = from_keras(read_array(arrays.bias, (len(layer.weight),)))
-    if flip:
+    if found.flip:
         first = next(iter(state))
         state[first] = state[first].flip(1)
     model.load_state_dict(state, assign=True)
