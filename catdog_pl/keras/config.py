@@ -20,21 +20,14 @@ MEAN_BGR = (103.939, 116.779, 123.68)
 
 @dataclass(frozen=True)
 class KerasLayer:
-    """One layer that holds no others.
-
-    Attributes:
-        top: the position of the layer, or of the nested model it belongs to, at the top level. The legacy
-            layout has one group for each position with weights.
-        path: where the newer layout has its arrays: ``layers/functional/layers/conv2d_3``.
-        training: whether it was called with ``training=True``, so that it always acts as in training.
-    """
+    """One layer that holds no others."""
 
     class_name: str
     name: str
     config: Config
-    top: int = 0
-    path: str = ""
-    training: bool = False
+    top: int = 0  # position at the top level, where the legacy layout has a group, of it or its nested model
+    path: str = ""  # of its arrays in the newer layout: ``layers/functional/layers/conv2d_3``
+    training: bool = False  # called with ``training=True``: it always acts as in training
 
     def __str__(self) -> str:
         return f"layer {self.name[:80]} ({self.class_name[:80]})"
@@ -189,23 +182,18 @@ def channel_flip(entry: Config, named: Mapping[str, Config]) -> tuple[str | None
     return sources.pop(), [entry, *picks]
 
 
-def numbered(class_names: Iterable[str]) -> list[str]:
-    """Return each layer's folder in the newer layout: its class, numbered from the second of a class on."""
+def numbered(class_names: Iterable[str]) -> Iterator[str]:
+    """Yield each layer's folder in the newer layout: its class, numbered from the second of a class on."""
     counts: Counter[str] = Counter()
-    folders = []
     for class_name in class_names:
         folder = snake_case(class_name)
-        folders.append(f"{folder}_{counts[folder]}" if counts[folder] else folder)
+        yield f"{folder}_{counts[folder]}" if counts[folder] else folder
         counts[folder] += 1
-    return folders
 
 
 def input_shape(model: Config, layers: Sequence[KerasLayer]) -> list[object] | None:
-    """Return the shape of a model's input, batch axis first, from the first place that has it, or None.
-
-    Keras 3 calls it ``batch_shape``, older ones ``batch_input_shape``; a Sequential that learnt it from
-    its first batch keeps it as ``build_input_shape``.
-    """
+    """Return the shape of a model's input, batch axis first, from the first place that has it, or None."""
+    # Keras 3 has batch_shape, older ones batch_input_shape; a Sequential learns it from its first batch.
     places = [layer.config.get(key) for layer in layers[:3] for key in ("batch_shape", "batch_input_shape")]
     places.append(arguments(model).get("build_input_shape"))
     build = model.get("build_config")

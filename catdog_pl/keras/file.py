@@ -25,20 +25,13 @@ ZIP_ERRORS = (BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, 
 
 @dataclass(frozen=True)
 class KerasFile:
-    """What one file holds; version and training are empty where the file does not tell them.
+    """What one file holds; version and training are empty where the file does not tell them."""
 
-    Attributes:
-        kind: for messages, ``a whole model (HDF5)``.
-        model: the model's configuration; None for weights alone.
-        training: what the model was compiled with.
-        weights: the arrays, in either layout.
-    """
-
-    kind: str
+    kind: str  # for messages, ``a whole model (HDF5)``
     keras_version: str
-    model: Config | None
-    training: Config
-    weights: h5py.File
+    model: Config | None  # the model's configuration; None for weights alone
+    training: Config  # what the model was compiled with
+    weights: h5py.File  # the arrays, in either layout
 
 
 @contextmanager

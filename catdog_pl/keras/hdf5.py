@@ -29,7 +29,6 @@ UNSTORED = 2**20  # bytes that an array may declare beyond ten times what is sto
 MAX_ENTRIES = 2_000  # names, or entries of groups, of one file; VGG16 has 200
 MAX_TEXT = 2**24  # bytes of one attribute; the configuration of VGG16 has 30,000
 SURVEY_SECONDS = 30.0  # for the first reading; VGG16 takes a third of a second
-
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 FOREIGN: dict[str, Callable[[bytes], bool]] = {
@@ -71,9 +70,8 @@ def check_signature(source: Path | bytes, name: str) -> None:
         raise KerasFileError(f"{name} cannot be read ({error.strerror or error})") from error
     if start != SIGNATURE:
         found = next((kind for kind, is_kind in FOREIGN.items() if is_kind(start)), "")
-        raise KerasFileError(
-            f"{name} is {found}neither HDF5 nor a .keras archive, or damaged; give a file that Keras saved"
-        )
+        found += "neither HDF5 nor a .keras archive, or damaged"
+        raise KerasFileError(f"{name} is {found}; give a file that Keras saved")
 
 
 def survey(source: Path | bytes, name: str) -> None:

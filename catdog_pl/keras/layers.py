@@ -208,11 +208,7 @@ def joined(function: str, before: Sequence[Spec]) -> bool:
 
 
 def read_layer(layer: KerasLayer) -> Spec:
-    """Return a layer as plain values.
-
-    Raises:
-        KerasFileError: its class is unknown, or an option has a value that cannot be read.
-    """
+    """Return a layer as plain values."""
     kind = CLASSES.get(layer.class_name)
     if kind is None:
         raise KerasFileError(f"{layer} is not supported; supported are {', '.join(LAYERS)}")

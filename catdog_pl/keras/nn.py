@@ -89,17 +89,13 @@ class KerasRMSprop(Optimizer):
         if not params:
             return
         grads = [p.grad for p in params]
-        means = [self._mean_square(p) for p in params]
+        for p in params:
+            if "mean_square" not in self.state[p]:
+                self.state[p]["mean_square"] = torch.zeros_like(p)
+        means = [self.state[p]["mean_square"] for p in params]
         # The foreach kernels run one launch per operation over all tensors, not one per tensor.
         torch._foreach_mul_(means, group["rho"])
         torch._foreach_addcmul_(means, grads, grads, value=1 - group["rho"])
         roots = torch._foreach_add(means, group["epsilon"])
         torch._foreach_sqrt_(roots)
         torch._foreach_addcdiv_(params, grads, roots, value=-group["lr"])
-
-    def _mean_square(self, parameter: Tensor) -> Tensor:
-        state = self.state[parameter]
-        if "mean_square" not in state:
-            state["mean_square"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-        mean_square: Tensor = state["mean_square"]
-        return mean_square

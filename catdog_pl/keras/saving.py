@@ -18,8 +18,7 @@ from catdog_pl.keras.config import numbered
 from catdog_pl.keras.layers import KerasEntry
 from catdog_pl.keras.optimizer import RMSpropState
 
-KERAS_VERSION = "3.15.1"
-"""The version whose files these are; the tests compare with it."""
+KERAS_VERSION = "3.15.1"  # whose files these are; the tests compare with it
 
 COMPILED = {
     "loss": "binary_crossentropy", "loss_weights": None, "metrics": ["accuracy"], "weighted_metrics": None,
@@ -43,22 +42,15 @@ class KerasModel(NamedTuple):
 
 
 def write_file(target: Path, model: KerasModel) -> None:
-    """Write a Keras file; its ending decides the kind. A file that is there is replaced.
-
-    Args:
-        target: ``.keras`` or ``.h5`` for a whole model, ``.weights.h5`` for weights alone.
-        model: what to write.
+    """Write a whole model (``.keras``, ``.h5``) or weights alone (``.weights.h5``), as the ending says.
 
     Raises:
         UsageError: the ending is none of these.
         CatDogError: the file cannot be written; nothing half-written is left.
     """
     writers = {
-        ".weights.h5": write_weights,
-        ".h5": write_legacy,
-        ".hdf5": write_legacy,
-        ".keras": write_archive,
-    }
+        ".weights.h5": write_weights, ".h5": write_legacy, ".hdf5": write_legacy, ".keras": write_archive,
+    }  # fmt: skip
     write = next((writers[ending] for ending in writers if target.name.lower().endswith(ending)), None)
     if write is None:
         valid = ", ".join(writers)

@@ -44,19 +44,12 @@ def from_keras(array: Array) -> Tensor:
 
 
 class StoredLayer(NamedTuple):
-    """The arrays of one layer with weights.
+    """The arrays of one layer with weights, not yet read."""
 
-    Attributes:
-        group: the layer's name, or that of the nested model that holds it; in the newer layout the path.
-        name: what the arrays are called after: the layer itself; the path where the file names none.
-        kernel: (kh, kw, in, out) of a convolution, (in, out) of a dense layer, not yet read.
-        bias: (out,), not yet read.
-    """
-
-    group: str
-    name: str
-    kernel: h5py.Dataset
-    bias: h5py.Dataset
+    group: str  # the layer's name, or that of the nested model that holds it; in the newer layout the path
+    name: str  # what the arrays are called after: the layer itself; the path where the file names none
+    kernel: h5py.Dataset  # (kh, kw, in, out) of a convolution, (in, out) of a dense layer
+    bias: h5py.Dataset  # (out,)
 
 
 def conv_weights(path: Path) -> list[tuple[Tensor, Tensor]]:
@@ -76,9 +69,6 @@ def stored_layers(file: h5py.File) -> list[StoredLayer]:
     """Return every layer with a kernel and a bias, in the order of the layers as far as the file tells it.
 
     The newer layout tells it within each class alone: its convolutions come first, then its dense layers.
-
-    Raises:
-        KerasFileError: the file is in neither layout, or refers to other files.
     """
     root = legacy_root(file)
     if root is not None:
@@ -87,11 +77,7 @@ def stored_layers(file: h5py.File) -> list[StoredLayer]:
 
 
 def match(layers: Sequence[KerasLayer], file: h5py.File) -> list[StoredLayer]:
-    """Return the arrays of each layer of a configuration.
-
-    Raises:
-        KerasFileError: the file does not hold these layers.
-    """
+    """Return the arrays of each layer with weights of a configuration."""
     root = legacy_root(file)
     if root is not None:
         return match_groups(layers, legacy_layers(root))
@@ -112,10 +98,8 @@ def match_groups(layers: Sequence[KerasLayer], stored: Sequence[StoredLayer]) ->
     if len(tops) != len(groups):
         tops = [[layer] for layer in layers]
     if [len(top) for top in tops] != [len(group) for group in groups]:
-        raise KerasFileError(
-            f"the file holds the weights of {len(stored)} layers; "
-            f"its configuration has {len(layers)} layers with weights"
-        )
+        expected = f"its configuration has {len(layers)} layers with weights"
+        raise KerasFileError(f"the file holds the weights of {len(stored)} layers; {expected}")
     return [layer for top, group in zip(tops, groups, strict=True) for layer in arranged(top, group)]
 
 

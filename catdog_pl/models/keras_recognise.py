@@ -20,12 +20,8 @@ from catdog_pl.models.keras_layers import imagenet_rescaling, keras_chain
 Preprocessing = Literal["workshop", "imagenet"]
 
 VGG16_FILTERS = tuple(width for widths in BLOCKS for width in widths)
-
 WORKSHOP_SIZE = 150
-
-COARSE = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
-"""Keras' names of dtypes in which a layer computes with 2 to 3 digits."""
-
+COARSE = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")  # dtypes with 2 to 3 digits
 IDLE = ("Dropout", *TRAINING_ONLY)
 
 LIKE_OURS = {name.lower(): kind for name, kind in CLASSES.items()}
@@ -45,33 +41,19 @@ UNLIKE_OURS = {
 
 @dataclass
 class Recognised:
-    """One of our models, described by a Keras file.
-
-    Attributes:
-        arguments: its hyper-parameters, without the image size.
-        image_size: side of the square input in pixels; None where the file does not tell.
-        layers: the convolutions, then the two dense layers; none where the file holds weights only.
-        stored: the weights of these layers.
-        flip: whether our first kernel takes BGR where the file's takes RGB.
-        notes: what a user should know, one line each.
-    """
+    """One of our models, described by a Keras file."""
 
     model: str
-    arguments: dict[str, Any]
-    image_size: int | None = None
-    layers: list[KerasLayer] = field(default_factory=list)
-    stored: list[StoredLayer] = field(default_factory=list)
-    flip: bool = False
-    notes: list[str] = field(default_factory=list)
+    arguments: dict[str, Any]  # hyper-parameters, without the image size
+    image_size: int | None = None  # None where the file does not tell it
+    layers: list[KerasLayer] = field(default_factory=list)  # with weights; none for a file of weights only
+    stored: list[StoredLayer] = field(default_factory=list)  # the convolutions, then the two dense layers
+    flip: bool = False  # our first kernel takes BGR where the file's takes RGB
+    notes: list[str] = field(default_factory=list)  # what a user should know, one line each
 
 
 def recognise(file: KerasFile, preprocessing: Preprocessing | None) -> Recognised:
-    """Return the model of ours that a file holds; ``preprocessing`` is what the user says is done outside it.
-
-    Raises:
-        KerasFileError: a layer is another than our models have, and the message names it; or neither the
-            file nor the user tells what is done to pixels.
-    """
+    """Return the model of ours that a file holds, its pixels prepared outside it as the user says."""
     if file.model is None:
         return recognise_weights(file.weights, preprocessing)
     found = recognise_layers(file.model, file.training, preprocessing)
@@ -124,8 +106,8 @@ def differences(found: Recognised, idle: Sequence[KerasLayer]) -> list[str]:
     policies = [dtype.get("config") if isinstance(dtype, dict) else {"name": dtype} for dtype in dtypes]
     types = [policy.get("name") if isinstance(policy, dict) else None for policy in policies]
     if coarse := next((name for name in types if name in COARSE), None):
-        change = "probabilities differ by some thousandths"
-        notes.append(f"Keras computes in {coarse}, here it is float32: {change}")
+        here = "here it is float32: probabilities differ by some thousandths"
+        notes.append(f"Keras computes in {coarse}, {here}")
     return notes
 
 
@@ -138,17 +120,15 @@ def set_preprocessing(found: Recognised, inside: str | None, preprocessing: Prep
     """Set what is done to pixels, from what the file does itself and what the user says is done outside."""
     own = {None: None, "workshop": "workshop"}.get(inside, "imagenet")
     if own and preprocessing and own != preprocessing:
-        raise KerasFileError(
-            f"its layers do the preprocessing {own}; leave out --preprocessing {preprocessing}"
-        )
+        advice = f"leave out --preprocessing {preprocessing}"
+        raise KerasFileError(f"its layers do the preprocessing {own}; {advice}")
     how = own or preprocessing
     if found.model == "basic":
         if how == "imagenet":
             raise KerasFileError("its preprocessing is ImageNet's; the basic model takes pixels times 1/255")
         if how is None:
-            found.notes.append(
-                "no Rescaling layer: taken to be trained on pixels times 1/255, as in the workshop"
-            )
+            assumed = "taken to be trained on pixels times 1/255, as in the workshop"
+            found.notes.append(f"no Rescaling layer: {assumed}")
         return
     if how is None:
         raise KerasFileError(
@@ -195,13 +175,13 @@ def from_logits(training: Config) -> bool:
 def preprocessing_of(front: Link) -> str:
     """Return ``workshop``, ``preprocess_input``, or the weights that take what a Rescaling layer gives."""
     scale, offset, bgr = front.spec["scale"], front.spec["offset"], front.spec["bgr"]
-    weights: tuple[str, ...] = ("keras", *TORCHVISION_NAMES)
-    known = {name: imagenet_rescaling(name) for name in weights}
-    known["workshop"] = [1 / 255] * 3, [0.0] * 3
     if bgr:
         known = {"preprocess_input": ([1.0] * 3, [-value for value in MEAN_BGR])}
-    for name, rescaling in known.items():
-        pairs = zip(scale + offset, rescaling[0] + rescaling[1], strict=True)
+    else:
+        known = {name: imagenet_rescaling(name) for name in ("keras", *TORCHVISION_NAMES)}
+        known["workshop"] = [1 / 255] * 3, [0.0] * 3
+    for name, (factors, summands) in known.items():
+        pairs = zip(scale + offset, factors + summands, strict=True)
         if all(isclose(a, b, rel_tol=1e-5, abs_tol=1e-8) for a, b in pairs):
             return name
     does = f"multiplies by {scale[0]:g} and adds {offset[0]:g}"
@@ -228,10 +208,9 @@ def recognise_weights(file: h5py.File, preprocessing: Preprocessing | None) -> R
     convolutions = [layer for layer in stored if layer.kernel.ndim == 4]
     dense = [layer for layer in stored if layer.kernel.ndim == 2]
     if len(dense) != 2 or not convolutions or stored != convolutions + dense:
-        raise KerasFileError(
-            f"it holds {len(convolutions)} convolutions and {len(dense)} dense layers; "
-            "the models here have convolutions, then two dense layers"
-        )
+        counts = f"{len(convolutions)} convolutions and {len(dense)} dense layers"
+        expected = "the models here have convolutions, then two dense layers"
+        raise KerasFileError(f"it holds {counts}; {expected}")
     filters = tuple(int(layer.kernel.shape[3]) for layer in convolutions)
     found = Recognised("basic", {"dense_units": int(dense[0].kernel.shape[1])}, stored=stored)
     if filters == VGG16_FILTERS:
@@ -258,10 +237,10 @@ def compare_names(found: Recognised, names: Sequence[str], in_order: bool) -> No
 
     They are as `layer_names` returns them; not every file has those of layers without weights.
     """
-    stored = found.stored
-    nested = len({layer.group for layer in stored}) < len(stored)  # of some, only the whole has a name
+    groups = {layer.group for layer in found.stored}
+    nested = len(groups) < len(found.stored)  # of some, only the whole has a name
     kinds = {name: kind_of(name) for name in names}
-    for layer in stored:  # what has such weights, whatever it is called
+    for layer in found.stored:  # what has such weights, whatever it is called
         if layer.group in kinds and kinds[layer.group] not in UNLIKE_OURS:
             kinds[layer.group] = "conv2d" if layer.kernel.ndim == 4 else "dense"
     for name, kind in kinds.items():
@@ -277,9 +256,8 @@ def compare_names(found: Recognised, names: Sequence[str], in_order: bool) -> No
         found.notes.append(f"layers whose names do not tell what they do: {', '.join(unknown)[:200]}")
     elif not nested and "Flatten" in theirs:
         order = " in another order" if Counter(theirs) == Counter(ours) else ""
-        raise KerasFileError(
-            f"its layers are {counted(theirs)}; the {found.model} model has {counted(ours)}{order}"
-        )
+        expected = f"the {found.model} model has {counted(ours)}{order}"
+        raise KerasFileError(f"its layers are {counted(theirs)}; {expected}")
 
 
 def counted(kinds: Sequence[str]) -> str:
