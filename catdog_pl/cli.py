@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
-from inspect import Parameter, signature
+from importlib.util import find_spec
+from inspect import signature
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ProgressBar, RichProgressBar, TQDMProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
 from catdog_pl.callbacks.checkpoint import (
@@ -28,11 +30,11 @@ from catdog_pl.callbacks.checkpoint import (
     best_checkpoint,
 )
 from catdog_pl.callbacks.history import History
+from catdog_pl.callbacks.loggers import SaveConfig, make_save_dir_optional, write_into
 from catdog_pl.callbacks.training import EarlyStopping, EpochSeed, divergence
 from catdog_pl.data.datamodule import CatDogDataModule
-from catdog_pl.devices import check_accelerator
+from catdog_pl.devices import ACCELERATORS, bfloat16_is_fast, check_accelerator, find_device
 from catdog_pl.errors import CatDogError, Interrupted, UsageError, disk_line, first_line
-from catdog_pl.io.files import atomic_write
 from catdog_pl.models.checkpoint import compare, data_spec, read_checkpoint, restore_arguments
 from catdog_pl.models.classifier import NOTE, Classifier
 from catdog_pl.models.registry import class_path, model_class, model_name
@@ -49,18 +51,6 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "enable_model_summary": False,  # the totals are printed in Keras' words
     "default_root_dir": str(ROOT),
 }
-
-
-class SaveConfig(SaveConfigCallback):
-    """Saves the configuration into the run's folder, whatever loggers there are."""
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write ``config.yaml``, or a numbered one for a run that is resumed."""
-        run = RunFolder(Path(trainer.default_root_dir))
-        with atomic_write(run.new_config()) as part:
-            part.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8")
-        for logger in trainer.loggers:  # which hear the model's own parameters from Lightning
-            logger.log_hyperparams(run.remembered())
 
 
 class CatDogCLI(LightningCLI):
@@ -103,6 +93,8 @@ class CatDogCLI(LightningCLI):
                 "prog": f"{program()} {stage}",
                 "exit_on_error": False,
                 "allow_abbrev": False,  # --data.batch_siz must not set batch_size
+                "default_env": True,
+                "env_prefix": f"PL_{stage.upper()}_",  # PL_FIT__TRAINER__MAX_EPOCHS, as in Lightning
             },
             subclass_mode_model=True,
             args=words,
@@ -151,6 +143,12 @@ class CatDogCLI(LightningCLI):
             help="Checkpoint to start from: best or last of the newest run, or a path. "
             "fit starts from none by default, validate and test from best.",
         )
+        parser.add_argument(
+            "--force_bf16",
+            type=bool,
+            default=False,
+            help="Compute in bfloat16 also where it is about 100 times slower than float32.",
+        )
         parser.link_arguments("data.image_size", "model.init_args.image_size")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.set_defaults({"model": {"class_path": class_path("basic")}})
@@ -187,8 +185,24 @@ class CatDogCLI(LightningCLI):
             for line in [*lines, *self._compare_run()]:
                 rank_zero_only(print)(line)
         check_accelerator(self.config.trainer.accelerator)
+        self.precision = self._precision()
         if self.stage == "fit":
             self.run_folder = self._fit_folder(name)
+
+    def _precision(self) -> Any:
+        """Return the precision to compute in: bfloat16 becomes float32 where the device has to emulate it."""
+        trainer = self.config.trainer
+        if self.config.force_bf16 or trainer.accelerator not in ACCELERATORS:
+            return trainer.precision
+        device = find_device(trainer.accelerator)
+        if not str(trainer.precision).startswith("bf16") or bfloat16_is_fast(device):
+            return trainer.precision
+        rank_zero_only(print)(
+            f"{'[WARNING]':<10} --precision {trainer.precision}: this {device.type} computes bfloat16 about "
+            "100 times slower than float32, so that float32 is used; --force_bf16 true insists",
+            file=sys.stderr,
+        )
+        return "32-true"
 
     def _compare_run(self) -> list[str]:
         """Return lines that tell which options differ from those of the checkpoint's run.
@@ -238,7 +252,7 @@ class CatDogCLI(LightningCLI):
             super().instantiate_classes()
         except BaseException as error:
             self.run_folder.remove_if_empty()
-            if isinstance(error, TypeError | ValueError | MisconfigurationException):
+            if isinstance(error, ImportError | TypeError | ValueError | MisconfigurationException):
                 raise refusal(error) from error
             raise
         finally:
@@ -249,17 +263,21 @@ class CatDogCLI(LightningCLI):
         """Build the trainer with the run's folder, whole checkpoints, and a progress bar on a terminal."""
         config = self.config_init.trainer
         callbacks, plugins = as_list(config.callbacks), as_list(config.plugins)
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(AtomicCheckpointIO())
         has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
         enable_bar = config.enable_progress_bar
         if enable_bar is None:
             enable_bar = has_bar or on_terminal()
         if enable_bar and not has_bar:
-            callbacks.append(TQDMProgressBar(refresh_rate=10, leave=False))
+            bar = RichProgressBar if find_spec("rich") else TQDMProgressBar  # Lightning's own choice
+            callbacks.append(bar(refresh_rate=10, leave=False))
         return super().instantiate_trainer(
             default_root_dir=str(self.run_folder.path),
             callbacks=callbacks,
-            plugins=[*plugins, AtomicCheckpointIO()],
+            plugins=plugins,
             enable_progress_bar=enable_bar,
+            precision=self.precision,
             **kwargs,
         )
 
@@ -347,23 +365,6 @@ def known_keys(parser: LightningArgumentParser, error: str) -> list[str]:
     return others + [f"model.init_args.{name}" for name in own]
 
 
-def make_save_dir_optional(logger: type[Logger]) -> None:
-    """Let a logger be chosen without its ``save_dir``, which is the run's folder then."""
-    init: Any = logger.__init__
-    if signature(logger).parameters["save_dir"].default is Parameter.empty:
-        init.__defaults__ = (None, *init.__defaults__)
-
-
-def write_into(folder: Path, options: Any) -> None:
-    """Set where a logger writes, if its options leave it open."""
-    if "save_dir" in options and options["save_dir"] in (None, ".", "./mlruns"):
-        options["save_dir"] = str(folder)
-    if "tracking_uri" in options and not options["tracking_uri"]:  # MLflow 3 takes no plain folder any more
-        Path(options["save_dir"]).mkdir(parents=True, exist_ok=True)
-        options["tracking_uri"] = f"sqlite:///{options['save_dir']}/mlflow.db"
-        options["artifact_location"] = options["artifact_location"] or f"{options['save_dir']}/mlruns"
-
-
 def as_list(value: Any) -> list[Any]:
     """Return an option of the Trainer that may be one, several or null, as a list."""
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
@@ -377,6 +378,8 @@ def refusal(error: Exception) -> CatDogError:
             return cause
         cause = cause.__cause__ or cause.__context__
     text = str(error)
+    if line := missing_package(text) if isinstance(error, ImportError) else None:
+        return UsageError(line)
     return UsageError(parse_message(text, []) if "Does not validate" in text else first_line(error))
 
 
@@ -412,6 +415,8 @@ def failure(error: Exception, run: Path) -> str | None:
     # A worker process hands our error over as text behind its traceback: the last line, after its class.
     if text.startswith("Caught ") and (ours := re.match(r"catdog_pl\.[\w.]+: (.*)", text.splitlines()[-1])):
         return ours[1]
+    if isinstance(error, getattr(torch.distributed, "DistError", ())) or "/gloo/" in text:
+        return f"another process of this training was lost ({first_line(error)[:120]})"
     if isinstance(error, torch.OutOfMemoryError):
         return f"out of memory ({first_line(error)}); give a smaller --batch_size"
     return first_line(error) if text.startswith("DataLoader worker") else None

@@ -250,7 +250,7 @@ def test_early_stopping_names_its_reason(photos: Path, run: Run, capsys: Capture
     assert run(f"fit {TINY} --patience 1 --learning_rate 1e-30", "--root", photos) == 0
     out = lines(capsys)
     assert sum(line.startswith("Epoch") for line in out) == 2
-    assert "Stopped because val_loss had not improved for 1 epochs" in out
+    assert "Stopped because val_loss had not improved for 1 epoch" in out
 
 
 @pytest.mark.slow

@@ -144,6 +144,22 @@ def test_a_worker_that_dies_is_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in error
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the process in /proc")
+def test_a_lost_process_of_a_fit_on_two_devices_is_one_line(photos: Path) -> None:
+    process = start(f"fit {TINY} --devices 2 --trainer.strategy ddp", photos)
+    last = wait_for("checkpoints/basic/*/last.ckpt")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    (other,) = (pid for pid in children if b"catdog_pl" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(int(other), signal.SIGKILL)
+    _, error = process.communicate(timeout=90)
+    assert process.returncode == 1
+    line = error.splitlines()[-1]
+    assert line.startswith("[ERROR]    another process of this training was lost (")
+    assert line.endswith(f"resume with: python -m catdog_pl fit --ckpt_path {last}")
+    assert "Traceback" not in error
+    load_checkpoint(last)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes")
 def test_a_full_disk_keeps_the_last_checkpoint(photos: Path) -> None:
     limited = (

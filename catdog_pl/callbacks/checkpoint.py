@@ -102,15 +102,18 @@ class LastCheckpoint(EpochMetrics, Checkpoint):
     epoch that diverged is not written: the last good one is what a run can resume from.
     """
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Learn the run's folder, which the first process made, in all of them."""
+        self.folder = Path(trainer.strategy.broadcast(trainer.default_root_dir))
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the epoch, and link the best where it has another name."""
         if trainer.fast_dev_run or divergence(self.epoch_metrics(trainer)):  # type: ignore[attr-defined]
             return
-        folder = Path(trainer.default_root_dir)
-        trainer.save_checkpoint(folder / LAST)
+        trainer.save_checkpoint(self.folder / LAST)
         best = best_checkpoint(trainer)
-        if trainer.is_global_zero and best and best.parent.resolve() == folder.resolve():
-            link(best, folder / BEST)
+        if trainer.is_global_zero and best and best.parent.resolve() == self.folder.resolve():
+            link(best, self.folder / BEST)
 
 
 def model_checkpoint(trainer: Trainer) -> ModelCheckpoint | None:
