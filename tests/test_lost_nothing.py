@@ -61,17 +61,18 @@ def test_a_fit_killed_at_any_moment_goes_on_from_its_last_epoch(photos: Path) ->
     assert epochs > 0
 
 
-def test_a_number_that_is_none_ends_the_fit_and_keeps_the_best(
-    photos: Path, run: Run, capsys: Capture
-) -> None:
+def test_a_training_that_diverges_fails_and_keeps_the_best(photos: Path, run: Run, capsys: Capture) -> None:
     assert run("fit --image_size 32 --max_epochs 1", "--root", photos) == 0
-    assert run("fit --ckpt_path last --max_epochs 9 --learning_rate 1e30", "--root", photos) == 0
-    assert (
-        "Stopped because val_loss is NaN; a smaller --learning_rate may help: "
-        f"python -m catdog_pl fit --ckpt_path {find_checkpoint('best')} --learning_rate RATE"
-        in capsys.readouterr().out
+    assert run("fit --ckpt_path last --max_epochs 9 --learning_rate 1e30", "--root", photos) == 1
+    best = find_checkpoint("best")
+    out, error = capsys.readouterr()
+    assert "Stopped because train_loss is NaN" in out
+    assert error == (
+        "[ERROR]    The training diverged in epoch 2: train_loss is NaN. No checkpoint holds that epoch; "
+        f"try a smaller step: python -m catdog_pl fit --ckpt_path {best} --learning_rate 0.0001\n"
     )
-    load_checkpoint(find_checkpoint("best"))
+    load_checkpoint(best)
+    load_checkpoint(find_checkpoint("last"))
 
 
 def test_a_changed_patience_is_obeyed_on_resume(photos: Path, run: Run) -> None:

@@ -155,6 +155,11 @@ def test_only_plain_values_are_remembered() -> None:
     }
 
 
+def test_an_empty_configuration_remembers_nothing() -> None:
+    Path("config.yaml").touch()
+    assert RunFolder(Path()).remembered() == {}
+
+
 def test_the_newest_configuration_counts() -> None:
     for i, name in enumerate(("config-2.yaml", "config-10.yaml", "config.yaml")):
         Path(name).write_text(f"seed_everything: {i}")
