@@ -3,15 +3,11 @@
 import argparse
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from catdog_pl import runs
 from catdog_pl.arguments import ArgumentParser, local_path, spellings
 from catdog_pl.io.files import refuse_existing
 from catdog_pl.process import gc_paused, program
-
-if TYPE_CHECKING:
-    from catdog_pl.models.keras_import import Imported
 
 IMPORT_HELP = (
     "Read a Keras file (.keras, .h5 or .weights.h5 of Keras 1.2 to 3, told by its content) into a checkpoint "
@@ -85,22 +81,16 @@ def run_import(arguments: argparse.Namespace) -> Iterator[str]:
     target = arguments.output or runs.RunFolder.create(found.model.name).path / runs.BEST
     origin = {"file": str(arguments.file), "kind": found.source, "notes": found.notes}
     save_checkpoint(found.model, target, found.optimizer, origin)
-    yield from report(found)
-    yield f"{'Written':<11} {target}"
-    which = f" --ckpt_path {shlex.quote(str(target))}" if arguments.output else ""
-    yield f"{'Next':<11} {program()} test{which}"
-
-
-def report(found: "Imported") -> Iterator[str]:
-    """Yield what was recognised, as lines to print."""
     yield f"{'Recognised':<11} {found.model.name}, from {found.source}"
-    arguments = ", ".join(f"{key} {value}" for key, value in found.model.hparams.items() if value is not None)
-    yield f"{'':<11} {arguments}"
+    hparams = ", ".join(f"{key} {value}" for key, value in found.model.hparams.items() if value is not None)
+    yield f"{'':<11} {hparams}"
     renamed = [(theirs, ours.rpartition(".")[2]) for theirs, ours in found.layers]
     pairs = ", ".join(theirs if theirs == ours else f"{theirs} as {ours}" for theirs, ours in renamed)
     yield f"{'Layers':<11} {pairs}"
-    for note in found.notes:
-        yield f"{'Note':<11} {note}"
+    yield from (f"{'Note':<11} {note}" for note in found.notes)
+    yield f"{'Written':<11} {target}"
+    which = f" --ckpt_path {shlex.quote(str(target))}" if arguments.output else ""
+    yield f"{'Next':<11} {program()} test{which}"
 
 
 def run_export(arguments: argparse.Namespace) -> Iterator[str]:

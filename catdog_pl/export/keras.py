@@ -26,7 +26,7 @@ def export_keras(model: Classifier, checkpoint: dict[str, Any], target: Path) ->
 
     Raises:
         UsageError: the ending is none of these.
-        CatDogError: the model is none that Keras layers can express, or the file cannot be written.
+        CatDogError: Keras layers cannot express the model, or the file cannot be written.
     """
     write_file(target, KerasModel(entries(model), optimizer_state(model, checkpoint), model.has_backbone))
     optimizer = model.optimizer_class

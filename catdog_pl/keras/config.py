@@ -68,7 +68,7 @@ def entries_of(model: Config) -> list[Config]:
         raise KerasFileError(f"the configuration of the {model['class_name']} lists no layers")
     for entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get("class_name"), str):
-            raise KerasFileError("the configuration has an entry that is no layer")
+            raise KerasFileError("the configuration has an entry that is not a layer")
     return entries
 
 

@@ -31,12 +31,11 @@ MAX_TEXT = 2**24  # bytes of one attribute; the configuration of VGG16 has 30,00
 SURVEY_SECONDS = 30.0  # for the first reading; VGG16 takes a third of a second
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
-FOREIGN: dict[str, Callable[[bytes], bool]] = {
+FOREIGN: dict[str, Callable[[bytes], bool]] = {  # other files that people give, by their first 8 bytes
     "a pickle, ": lambda start: start[:1] == b"\x80",
     "a TensorFlow Lite model, ": lambda start: start[4:8] == b"TFL3",
     "JSON, which holds no weights, ": lambda start: start[:1] == b"{",
 }
-"""Other files that people give, by their first 8 bytes."""
 
 HDF5_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError)
 """What h5py raises on files that are damaged, foreign or hostile."""
@@ -150,7 +149,7 @@ def group_at(group: h5py.Group, path: str) -> h5py.Group:
     """Return the group at a path below a group."""
     found = child(group, path)
     if not isinstance(found, h5py.Group):
-        raise KerasFileError(f"{path} is no group")
+        raise KerasFileError(f"{path} is not a group")
     return found
 
 
@@ -158,7 +157,7 @@ def array_at(group: h5py.Group, path: str) -> h5py.Dataset:
     """Return the array at a path below a group, of numbers that lie in this file; nothing is read yet."""
     data = child(group, path)
     if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiu" or data.shape is None:
-        raise KerasFileError(f"{path} is no array of numbers")
+        raise KerasFileError(f"{path} is not an array of numbers")
     if data.external or data.is_virtual:
         raise KerasFileError(f"{path} lies in another file; a Keras file holds its own arrays")
     if data.size > MAX_ELEMENTS:

@@ -161,8 +161,6 @@ LAYERS: dict[str, LayerRow] = {
         ("ReLU",), {"activation": Option(_activation)}, lambda spec, shape: ACTIVATIONS[spec["activation"]]()
     ),
 }
-"""By Keras' class."""
-
 CLASSES = {name: kind for kind, row in LAYERS.items() for name in (kind, *row.classes)}
 
 TRAINING_ONLY = (
@@ -230,9 +228,11 @@ def modern(layer: KerasLayer) -> dict[str, Any]:
     if "pool_size" in found:
         found.setdefault("strides", found["pool_size"])
     if layer.class_name == "ReLU":
-        for option in ("max_value", "negative_slope", "threshold"):
-            if found.get(option):
-                raise KerasFileError(f"{layer} has {option} {reprlib.repr(found[option])}; valid is none")
+        for option, default in {"max_value": None, "negative_slope": 0, "threshold": 0}.items():
+            value = found.get(option, default)
+            if value != default:
+                stated = f"{option} {reprlib.repr(value)}"
+                raise KerasFileError(f"{layer} has {stated}; valid is a ReLU without it")
         found["activation"] = "relu"
     return found
 

@@ -54,7 +54,7 @@ def write_file(target: Path, model: KerasModel) -> None:
     write = next((writers[ending] for ending in writers if target.name.lower().endswith(ending)), None)
     if write is None:
         valid = ", ".join(writers)
-        raise UsageError(f"{target.name} is no name of a Keras file; give one that ends in {valid}")
+        raise UsageError(f"{target.name} is not the name of a Keras file; give one that ends in {valid}")
     with atomic_write(target) as part, part.open("wb+") as file:
         write(file, model)
 

@@ -239,7 +239,7 @@ def test_a_file_that_is_there_is_kept(ours: Classifier, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["m.onnx", "m", "m.pt", "keras"])
 def test_an_unknown_ending_is_named(ours: Classifier, tmp_path: Path, name: str) -> None:
     with pytest.raises(
-        UsageError, match=r"is no name of a Keras file; give one that ends in \.weights\.h5, \.h5"
+        UsageError, match=r"is not the name of a Keras file; give one that ends in \.weights\.h5, \.h5"
     ):
         export_keras(ours, {}, tmp_path / name)
 

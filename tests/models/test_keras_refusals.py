@@ -124,7 +124,11 @@ UNLIKE: dict[str, tuple[Callable[[], Model], str]] = {
     ),
     "capped ReLU": (
         lambda: network(layers.Conv2D(4, 3), layers.ReLU(6.0, name="six"), layers.MaxPooling2D()),
-        r"layer six \(ReLU\) has max_value 6.0; valid is none$",
+        r"layer six \(ReLU\) has max_value 6.0; valid is a ReLU without it$",
+    ),
+    "ReLU capped at 0": (
+        lambda: network(layers.Conv2D(4, 3), layers.ReLU(0.0, name="zero"), layers.MaxPooling2D()),
+        r"layer zero \(ReLU\) has max_value 0.0; valid is a ReLU without it$",
     ),
     "3x3 pooling": (
         lambda: network(conv(), layers.MaxPooling2D(3)),
@@ -465,7 +469,7 @@ HOSTILE: dict[Change, str] = {
     virtual: "lies in another file",
     shape_bomb: "of which few are stored",
     another_shape: "has the shape (7, 1), expected is (6, 1)",
-    text_for_numbers: "is no array of numbers",
+    text_for_numbers: "is not an array of numbers",
     scalars: "other weights than a kernel and a bias",
     integers: "holds the weights of|other weights than a kernel and a bias",
     a_layer_less: "holds the weights of 3 layers; its configuration has 4",
@@ -474,7 +478,7 @@ HOSTILE: dict[Change, str] = {
     a_name_with_a_line_break: "control characters",
     an_activation_with_a_line_break: "control characters",
     no_layers: "lists no layers",
-    layers_of_numbers: "an entry that is no layer",
+    layers_of_numbers: "an entry that is not a layer",
     deep: "damaged, or no Keras file",
     no_json: "damaged, or no Keras file",
     a_list: "its configuration is a list",
