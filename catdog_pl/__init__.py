@@ -24,7 +24,7 @@ A map of the rooms. Imports run one way, from the top of this list to the bottom
     models/      the networks, their checkpoints and layer tables
     runs         the folders in which fits keep their files
     callbacks/   epoch lines, history, checkpoints and early stopping of a fit
-    predict/     pictures of any kind -> cat or dog
+    prediction/  pictures of any kind -> cat or dog
     report/      the evaluation of a test
     export/      models in other formats
     cli          fit, validate and test on LightningCLI; short_forms are its short options
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from catdog_pl.models.basic import Basic
     from catdog_pl.models.checkpoint import load_checkpoint
     from catdog_pl.models.vgg16 import VGG16
-    from catdog_pl.predict.predictor import Prediction, predict
+    from catdog_pl.prediction.predictor import Prediction, predict
 
 __version__ = "0.1.0"
 
@@ -51,10 +51,10 @@ __all__ = ["VGG16", "Basic", "CatDogDataModule", "Prediction", "load_checkpoint"
 _HOMES = {
     "Basic": "models.basic",
     "CatDogDataModule": "data.datamodule",
-    "Prediction": "predict.predictor",
+    "Prediction": "prediction.predictor",
     "VGG16": "models.vgg16",
     "load_checkpoint": "models.checkpoint",
-    "predict": "predict.predictor",
+    "predict": "prediction.predictor",
 }
 
 

@@ -1,6 +1,7 @@
-"""Devices: what the word after ``--accelerator`` means here, and which of them compute in bfloat16."""
+"""What the word after ``--accelerator`` means on this machine, and which devices compute in bfloat16."""
 
 import platform
+from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,9 @@ ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
 def check_accelerator(word: object) -> None:
-    """Refuse an accelerator that Lightning does not know or this machine does not have.
+    """Raise `UsageError` for an accelerator that Lightning does not know or this machine does not have.
 
-    Args:
-        word: the value of ``--accelerator``; an object of Lightning's is not checked.
-
-    Raises:
-        UsageError: it cannot be used here.
+    An object of Lightning's is not checked.
     """
     if word in ACCELERATORS:
         find_device(str(word))
@@ -53,7 +50,7 @@ def find_device(word: str) -> "torch.device":
 
 @cache
 def bfloat16_is_fast(device: "torch.device") -> bool:
-    """Return whether the device has bfloat16 units, so that bfloat16 pays.
+    """Return whether the device has bfloat16 units.
 
     A processor without them is about 130 times slower in bfloat16 than in float32 (measured with AVX2).
     """
@@ -71,7 +68,6 @@ def bfloat16_is_fast(device: "torch.device") -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _unknown(word: str, valid: "set[str] | tuple[str, ...]") -> UsageError:
-    return UsageError(
-        f"--accelerator {word}: there is no such accelerator; valid are {', '.join(sorted(valid))}"
-    )
+def _unknown(word: str, valid: Iterable[str]) -> UsageError:
+    names = ", ".join(sorted(valid))
+    return UsageError(f"--accelerator {word}: there is no such accelerator; valid are {names}")

@@ -95,7 +95,7 @@ class RunFolder:
         )
         try:
             config = yaml.safe_load(configs[-1].read_text(encoding="utf-8")) or {}
-            values = {key: value for key, value in config.items() if key == "seed_everything"}
+            values = {"seed_everything": config["seed_everything"]} if "seed_everything" in config else {}
             for group in ("data", "trainer", "early_stopping", "checkpoint"):
                 values |= {f"{group}.{name}": value for name, value in config.get(group, {}).items()}
         except (AttributeError, OSError, RecursionError, ValueError, yaml.YAMLError) as error:

@@ -327,7 +327,7 @@ WRONG = {
     "fit --model vgg16 --model.dropout x": "--model.dropout x: not a valid value",
     "fit --accelerator abacus": "--accelerator abacus: there is no such accelerator; valid are auto, cpu",
     "fit --devices 99x": "should be an int > 0",
-    "fit --root nowhere": "nowhere: there is no such folder; make it with python -m catdog_pl prepare",
+    "fit --root nowhere": "There is no folder nowhere; make it with python -m catdog_pl prepare",
     "fit --config no.yaml": "no.yaml",
     "fit --model.optimizer Adamm": "optimizer 'Adamm' is unknown; valid are keras_rmsprop",
     "fit --early_stopping.monitor loss": "monitor loss is not a metric; valid are train_loss, train_acc",

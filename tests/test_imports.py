@@ -27,8 +27,8 @@ MAY_IMPORT = {
     "models": {"errors", "process", "devices", "io", "keras"},
     "runs": {"errors", "process", "io"},
     "callbacks": {"errors", "process", "io", "runs"},
-    "predict": {"errors", "process", "devices", "io", "data", "models", "runs"},
-    "report": {"errors", "io", "data", "models", "runs", "predict"},
+    "prediction": {"errors", "process", "devices", "io", "data", "models", "runs"},
+    "report": {"errors", "io", "data", "models", "runs", "prediction"},
     "export": {"errors", "io", "keras", "models"},
     "cli": {
         "errors",

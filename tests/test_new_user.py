@@ -98,19 +98,31 @@ MISSING = [
     ("prepare none", 2, "SOURCE is a folder, a zip or tar archive"),
     ("prepare a_folder --root new", 1, "there is no photograph in it"),
     ("prepare --check none", 1, "none: there is no train or validation or test folder in it"),
-    (f"fit --root none {TINY}", 1, "none: there is no such folder; make it with"),
-    (f"fit --root a_file {TINY}", 1, "a_file: there is no such folder; make it with"),
-    (f"fit --root a_folder {TINY}", 1, "prepare a_folder --root a_folder-split"),
+    (
+        f"fit --root none {TINY}",
+        1,
+        "There is no folder none; make it with python -m catdog_pl prepare SOURCE --root none",
+    ),
+    (
+        f"fit --root a_file {TINY}",
+        1,
+        "a_file is not a folder; give one that holds train, validation and test",
+    ),
+    (
+        f"fit --root a_folder {TINY}",
+        1,
+        "a_folder has no folder train; make it with python -m catdog_pl prepare",
+    ),
     ("fit --config none.yaml", 2, "File does not exist"),
     ("fit --config a_folder", 2, "Path is not a file"),
     ("fit --ckpt_path none.ckpt", 1, "give a path, best or last"),
     ("fit --ckpt_path a_file", 1, "is not a checkpoint"),
     ("fit --model vgg16 --weights none.h5", 1, "none.h5"),
-    ("validate --root none", 1, "prepare SOURCE --root none"),
-    ("validate --ckpt_path a_folder", 1, "Checkpoint a_folder: it is a folder"),
+    ("validate --root none", 1, "There is no folder none; make it with"),
+    ("validate --ckpt_path a_folder", 1, "it is a folder; run fit first, or give the path of a file"),
     ("validate --model vgg16", 1, "run fit first, or give --ckpt_path PATH"),
-    ("test --root none", 1, "prepare SOURCE --root none"),
-    ("test --ckpt_path a_folder", 1, "Checkpoint a_folder: it is a folder"),
+    ("test --root none", 1, "There is no folder none; make it with"),
+    ("test --ckpt_path a_folder", 1, "it is a folder; run fit first, or give the path of a file"),
     ("test --model vgg16", 1, "run fit first, or give --ckpt_path PATH"),
     ("predict none.jpg", 1, "there is no such file"),
     ("predict a_folder", 1, "there are no images in this folder"),
@@ -201,7 +213,7 @@ def test_a_file_in_the_place_of_data(run: Run, capsys: Capture) -> None:
     Path("data").unlink()
     Path("data").touch()
     for line in ("fit", "validate", "test"):
-        assert "prepare SOURCE --root data" in refused(line, 1, run, capsys)
+        assert "data is not a folder; give one that holds train" in refused(line, 1, run, capsys)
     assert "data/x.jpg (there is no such file)" in refused("predict data/x.jpg", 1, run, capsys)
     assert "give another --root" in refused("prepare sample", 1, run, capsys)
 

@@ -27,7 +27,7 @@ def python(program: str) -> str:
 
 def test_the_import_is_light_and_tells_its_names() -> None:
     program = (
-        f"import sys, catdog_pl, catdog_pl.predict; heavy = {HEAVY} & set(sys.modules)\n"
+        f"import sys, catdog_pl, catdog_pl.prediction; heavy = {HEAVY} & set(sys.modules)\n"
         "print(heavy or '', *[name for name in catdog_pl.__all__ if name not in dir(catdog_pl)])"
     )
     assert python(program) == ""
@@ -45,14 +45,11 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
         catdog_pl.Resnet  # noqa: B018
 
 
-def test_predict_can_be_called_although_its_package_has_the_name() -> None:
-    package = importlib.import_module("catdog_pl.predict")
-    assert (
-        vars(catdog_pl)["predict"] is package
-    )  # Python's doing, as soon as anybody imports from the package
+def test_predict_is_the_function_also_after_its_modules_were_imported() -> None:
+    importlib.import_module("catdog_pl.prediction.predictor")
+    importlib.import_module("catdog_pl.commands.predict")
+    assert catdog_pl.predict is predict
     assert list(catdog_pl.predict([], model=Basic(image_size=32))) == []
-    with pytest.raises(AttributeError, match=r"module 'catdog_pl\.predict' has no attribute 'Resnet'"):
-        package.Resnet  # noqa: B018
 
 
 def test_fit_save_load_predict(photos: Path, tmp_path: Path) -> None:

@@ -65,17 +65,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run ``keras import`` or ``keras export``.
-
-    Args:
-        argv: the words behind ``keras``.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        CatDogError: a file cannot be read, or cannot be written.
-    """
+    """Run ``keras import`` or ``keras export``."""
     arguments = parser().parse_args(argv)
     if arguments.output and not arguments.overwrite:
         refuse_existing(arguments.output)

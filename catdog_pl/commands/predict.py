@@ -14,22 +14,11 @@ from catdog_pl.devices import ACCELERATORS
 from catdog_pl.errors import UsageError
 from catdog_pl.io.files import write_error
 from catdog_pl.io.source import WebOptions, is_single
-from catdog_pl.predict.formats import (
-    FORMAT_NAMES,
-    OUTPUT_FORMATS,
-    PARQUET,
-    SINGLE,
-    TEXT,
-    check_parquet,
-    error_line,
-    format_of,
-    write,
-    write_parquet,
-)
+from catdog_pl.prediction import formats
 from catdog_pl.process import gc_paused, keep_memory, wait_passively
 
 if TYPE_CHECKING:
-    from catdog_pl.predict.predictor import Prediction
+    from catdog_pl.prediction.predictor import Prediction
 
 EPILOG = """\
 exit codes: 0 every picture was answered, 1 some could not be read, 2 wrong usage, 130 interrupted.
@@ -46,7 +35,7 @@ class PredictOptions:
         "best", "best or last of the newest run, or a file (default: %(default)s)", metavar="PATH"
     )
     format: str | None = option(
-        None, "of the answers (default: what FILE's ending says, else text)", choices=FORMAT_NAMES
+        None, "of the answers (default: what FILE's ending says, else text)", choices=formats.FORMAT_NAMES
     )
     output: Path | None = option(None, "write there instead of standard output", metavar="FILE")  # noqa: RUF009
     overwrite: bool = option(False, "replace FILE when it exists")
@@ -66,7 +55,7 @@ class PredictOptions:
 
 
 def parser() -> ArgumentParser:
-    """Return the parser of the command line."""
+    """Return the command line."""
     parser = ArgumentParser(
         "predict",
         description="Tell cats from dogs.",
@@ -85,22 +74,12 @@ def parser() -> ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Answer each source on standard output or in a file.
-
-    Args:
-        argv: the words after the command's name.
-
-    Returns:
-        0 every picture was answered, 1 some could not be read.
-
-    Raises:
-        CatDogError: the checkpoint, the accelerator or the output cannot be used.
-    """
+    """Answer each source on standard output or in a file; return 1 where some could not be read, else 0."""
     # Pictures may stand on both sides of an option, but argparse cannot do this and "--" at once.
     options = parser().parse_args(argv) if "--" in argv else parser().parse_intermixed_args(argv)
-    form = options.format or (format_of(options.output) if options.output else TEXT)
-    if form == PARQUET:
-        check_parquet()
+    form = options.format or (formats.format_of(options.output) if options.output else formats.TEXT)
+    if form == formats.PARQUET:
+        formats.check_parquet()
         if not options.output:
             raise UsageError("--format parquet is not for a terminal; give --output FILE")
     if options.output and os.path.lexists(options.output) and not options.overwrite:
@@ -109,7 +88,7 @@ def main(argv: Sequence[str]) -> int:
     wait_passively()
     with gc_paused():
         from catdog_pl.data.images import silence_pillow
-        from catdog_pl.predict.predictor import predict
+        from catdog_pl.prediction.predictor import predict
     silence_pillow()
     predictions: Iterable[Prediction] = predict(
         options.sources,
@@ -119,30 +98,27 @@ def main(argv: Sequence[str]) -> int:
         public_only=options.public_only,
         seconds=options.timeout,
     )
-    if options.output or form != TEXT:  # as text on standard output, errors are seen anyway
+    if options.output or form != formats.TEXT:  # as text on standard output, errors are seen anyway
         predictions = _with_errors_shown(predictions)
-    is_plain = form == TEXT and is_single(options.sources)
+    is_plain = form == formats.TEXT and is_single(options.sources)
     with _output(options.output, options.overwrite) as file:
-        if form == PARQUET:
-            return int(write_parquet(predictions, file.buffer) > 0)
-        return int(write(predictions, SINGLE if is_plain else OUTPUT_FORMATS[form], file) > 0)
+        if form == formats.PARQUET:
+            return int(formats.write_parquet(predictions, file.buffer) > 0)
+        layout = formats.SINGLE if is_plain else formats.OUTPUT_FORMATS[form]
+        return int(formats.write(predictions, layout, file) > 0)
 
 
 def _with_errors_shown(predictions: "Iterable[Prediction]") -> "Iterator[Prediction]":
-    """Yield the same predictions; those that are errors are told on standard error, too."""
+    """Yield the same predictions; those that are errors are printed on standard error, too."""
     for prediction in predictions:
         if prediction.error is not None:
-            print(error_line(prediction), file=sys.stderr)
+            print(formats.error_line(prediction), file=sys.stderr)
         yield prediction
 
 
 @contextmanager
 def _output(path: Path | None, overwrite: bool) -> Iterator[TextIO]:
-    """Give the file to write to, or standard output.
-
-    Raises:
-        CatDogError: it cannot be written.
-    """
+    """Give the file to write to, or standard output."""
     try:
         if path is None:
             yield sys.stdout

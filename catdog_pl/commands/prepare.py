@@ -33,10 +33,7 @@ def parser() -> ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Prepare a folder, or check a prepared one.
-
-    Returns:
-        0; with ``--check``, 1 where the folder has a fault.
+    """Prepare a folder, or check a prepared one; return 1 where the check finds a fault, else 0.
 
     Raises:
         CatDogError: a source or ROOT cannot be used.

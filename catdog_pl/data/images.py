@@ -1,6 +1,6 @@
 """The content of an image file becomes one RGB image: the only decoder, with its limits and refusals.
 
-The rules, for training, test and prediction alike:
+For training, test and prediction alike:
 
 - EXIF orientation is ignored, as Keras, Pillow and torchvision ignore it.
 - Of an animation, the first frame counts.
@@ -47,21 +47,18 @@ Colour = tuple[int, int, int]
 ResizeRule = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 RESIZE_RULES: tuple[ResizeRule, ...] = get_args(ResizeRule)
 
-_MEMORY = 2**30
 _BAND = 2**22  # pixels that are converted at once where a conversion needs several copies
 _RESAMPLING = {rule: Image.Resampling[rule.upper()] for rule in RESIZE_RULES}
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_NOT_IMAGES = {
-    b"<!doctype html": "an HTML page",
-    b"<html": "an HTML page",
-    b"<head": "an HTML page",
-    b"<svg": "an SVG drawing",
-    b"<?xml": "an XML or SVG document",
-    b"%pdf": "a PDF document",
-    b"%!ps": "a PostScript document",
-    b"8bps": "a Photoshop document",
-    b"pk\x03\x04": "a zip archive",
-    b"\x1f\x8b": "a gzip archive",
+_NOT_IMAGES: dict[str, bytes | tuple[bytes, ...]] = {
+    "an HTML page": (b"<!doctype html", b"<html", b"<head"),
+    "an SVG drawing": b"<svg",
+    "an XML or SVG document": b"<?xml",
+    "a PDF document": b"%pdf",
+    "a PostScript document": b"%!ps",
+    "a Photoshop document": b"8bps",
+    "a zip archive": b"pk\x03\x04",
+    "a gzip archive": b"\x1f\x8b",
 }
 _IMAGE_STARTS = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"RIFF", b"II*\x00", b"MM\x00*", b"BM")
 
@@ -74,8 +71,8 @@ class Decoded(NamedTuple):
         format: Pillow's name of the file's format, such as ``JPEG``.
         mode: Pillow's mode of the file's pixels, such as ``CMYK``.
         size: width and height.
-        is_animated: whether further pictures follow; the second picture of an MPO, which is the camera's
-            preview or the other eye, does not count.
+        is_animated: whether further pictures follow. The second one of an MPO, which is the camera's preview
+            or the other eye, does not count.
     """
 
     image: Image.Image
@@ -86,11 +83,7 @@ class Decoded(NamedTuple):
 
 
 def silence_pillow() -> None:
-    """Hide the messages of Pillow that nobody can act on; for commands, which own their process.
-
-    ``DecompressionBombWarning`` comes on top of the refusal by ``MAX_PIXELS``; the other warnings
-    tell of odd metadata, which is not used. libtiff prints on standard error what Pillow raises as well.
-    """
+    """Hide what Pillow and libtiff print beside their errors; for commands, which own their process."""
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     if os.name == "posix":  # libtiff is among the libraries that Pillow's own one is linked to
@@ -102,11 +95,8 @@ def silence_pillow() -> None:
 def decode(content: bytes, name: str, background: Colour | None = None) -> Decoded:
     """Decode the content of one image file completely.
 
-    Args:
-        content: all bytes of the file.
-        name: what errors call it.
-        background: None drops transparency, which is the rule of Keras and of training and test
-            (bit-equal to ``load_img``); a colour is put behind transparent pixels.
+    A background is the colour put behind transparent pixels; None drops transparency, which is the rule of
+    Keras and of training and test (bit-equal to ``load_img``). The name is for errors.
 
     Raises:
         ImageError: the content is empty, too large, damaged, or not an image.
@@ -117,21 +107,7 @@ def decode(content: bytes, name: str, background: Colour | None = None) -> Decod
 def decode_pixels(
     content: bytes, name: str, size: int, rule: ResizeRule, background: Colour | None = None
 ) -> npt.NDArray[np.uint8]:
-    """Decode and resize the content of one image file; several threads share the memory limit.
-
-    Args:
-        content: as for `decode`.
-        name: as for `decode`.
-        size: side of the square in pixels.
-        rule: Pillow's filter.
-        background: as for `decode`.
-
-    Returns:
-        uint8, shape (size, size, 3), writable.
-
-    Raises:
-        ImageError: as by `decode`.
-    """
+    """Decode as `decode` and resize as `resize`; several threads share the memory limit."""
     image = _open(content, name)
     with _BUDGET.hold(len(content) + image.width * image.height * _bytes_per_pixel(image)):
         try:
@@ -140,11 +116,48 @@ def decode_pixels(
             del image  # before others may take its memory
 
 
+def load_pixels(path: Path, size: int, rule: ResizeRule) -> npt.NDArray[np.uint8]:
+    """Load a file as the networks are trained on it: transparency dropped, then resized as by `resize`.
+
+    Raises:
+        ImageError: the file cannot be read, is too large, or is not an image.
+    """
+    return decode_pixels(read_file(str(path)), str(path), size, rule)
+
+
+def resize(image: Image.Image, size: int, rule: ResizeRule) -> npt.NDArray[np.uint8]:
+    """Resize by Pillow's own filter, the aspect ratio not kept, to a writable (size, size, 3) array."""
+    return np.array(image.resize((size, size), _RESAMPLING[rule]))
+
+
+def resize_rule(name: str) -> ResizeRule:
+    """Return the rule of a name that comes from a file; `CatDogError` where there is none."""
+    for rule in RESIZE_RULES:
+        if rule == name:
+            return rule
+    raise CatDogError(f"resize rule {name!r} is unknown; valid are {', '.join(RESIZE_RULES)}")
+
+
 def _open(content: bytes, name: str) -> Image.Image:
-    """Open an image of an allowed size by its header."""
+    """Open an image of an allowed size by its header; no pixel is decoded yet."""
     check_length(len(content), name)
     _check_icon(content, name)
-    image = _identify(content, name)
+    formats = IMAGE_FORMATS
+    # Of the same container is AVIF, which Pillow reads itself; the brands are named one by one.
+    if content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS and b"avif" not in content[:64]:
+        try:
+            import_module("pillow_heif").register_heif_opener()  # optional
+        except ImportError as error:
+            raise ImageError(name, "it is a HEIC image; to read those: pip install pillow-heif") from error
+        formats = (*IMAGE_FORMATS, "HEIF")
+    try:
+        image = Image.open(BytesIO(content), formats=formats)
+    except UnidentifiedImageError as error:
+        raise ImageError(name, _why_unidentified(content), _fault(content, error)) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(name, f"more than {MAX_PIXELS:,} pixels, the limit", "too large") from error
+    except Exception as error:
+        raise _damaged("header", name, content, error) from error
     _check_size(image.size, name)
     return image
 
@@ -158,46 +171,39 @@ def _load(image: Image.Image, content: bytes, name: str, background: Colour | No
         return Decoded(_to_rgb(image, background), *header, _is_animated(image))
     except MemoryError as error:
         raise ImageError(name, "there is not enough memory to decode it") from error
-    except Exception as error:  # Pillow raises a dozen types on damaged data, all about this one file
-        reason = f"the image data is damaged: {_detail(error)}"
-        raise ImageError(name, reason, _fault(content, error)) from error
+    except Exception as error:
+        raise _damaged("data", name, content, error) from error
 
 
-def resize_rule(name: str) -> ResizeRule:
-    """Return the rule of a name that comes from a file.
-
-    Raises:
-        CatDogError: there is no such rule.
-    """
-    for rule in RESIZE_RULES:
-        if rule == name:
-            return rule
-    raise CatDogError(f"resize rule {name!r} is unknown; valid are {', '.join(RESIZE_RULES)}")
+def _damaged(place: str, name: str, content: bytes, error: Exception) -> ImageError:
+    """Return the error for what Pillow raises on damaged files, which is of a dozen types."""
+    detail = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    detail = detail if len(detail) <= 120 else f"{detail[:117]}..."
+    return ImageError(name, f"the image {place} is damaged: {detail}", _fault(content, error))
 
 
-def resize(image: Image.Image, size: int, rule: ResizeRule) -> npt.NDArray[np.uint8]:
-    """Resize to a square by Pillow's own filter, the aspect ratio not kept.
+def _fault(content: bytes, error: Exception) -> ImageFault:
+    """Return the kind of fault behind an error of Pillow's."""
+    # Of a WebP that is shorter than its header says, Pillow only says that it cannot decode it.
+    is_webp = content.startswith(b"RIFF") and content[8:12] == b"WEBP"
+    is_cut = is_webp and int.from_bytes(content[4:8], "little") + 8 > len(content)
+    if is_cut or "truncated" in str(error).lower():
+        return "truncated"
+    is_unknown = isinstance(error, UnidentifiedImageError) and not content.startswith(_IMAGE_STARTS)
+    return "not an image" if is_unknown else "unreadable"
 
-    Returns:
-        uint8, shape (size, size, 3), writable.
-    """
-    return np.array(image.resize((size, size), _RESAMPLING[rule]))
 
-
-def load_pixels(path: Path, size: int, rule: ResizeRule) -> npt.NDArray[np.uint8]:
-    """Load a file as the networks are trained on it: transparency dropped, then resized.
-
-    Returns:
-        uint8, shape (size, size, 3).
-
-    Raises:
-        ImageError: the file cannot be read, is too large, or is not an image.
-    """
-    return decode_pixels(read_file(str(path)), str(path), size, rule)
+def _why_unidentified(content: bytes) -> str:
+    """Return what the content looks like, for the message."""
+    start = content[:256].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for kind, starts in _NOT_IMAGES.items():
+        if start.startswith(starts):
+            return f"its content is {kind}, not a photograph"
+    return "it is damaged or not an image; read are JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, PPM, ICO, HEIC"
 
 
 class _Budget:
-    """Bytes that several threads share; who needs more than all of them waits until it is alone."""
+    """Bytes that several threads share; a thread that needs more than all of them waits until it is alone."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -206,28 +212,26 @@ class _Budget:
 
     @contextmanager
     def hold(self, amount: int) -> Iterator[None]:
-        """Hold an amount while the block runs, as soon as it is free."""
+        """Wait until the amount is free, and hold it while the block runs."""
         with self._changed:
             self._changed.wait_for(lambda: not self._used or self._used + amount <= self._limit)
             self._used += amount
         # glibc keeps what one thread has freed for the same thread; for little, asking it would take longer.
-        trim = _malloc_trim if amount >= self._limit // 8 else None
+        trim = _malloc_trim if amount >= self._limit // 8 else lambda _: None
         try:
-            if trim:
-                trim(0)
+            trim(0)
             yield
         finally:
-            if trim:
-                trim(0)
+            trim(0)
             with self._changed:
                 self._used -= amount
                 self._changed.notify_all()
 
 
-_malloc_trim = getattr(ctypes.CDLL(None) if os.name == "posix" else None, "malloc_trim", None)
-_BUDGET = _Budget(_MEMORY)
+_malloc_trim = getattr(ctypes.CDLL(None) if os.name == "posix" else None, "malloc_trim", lambda _: None)
+_BUDGET = _Budget(2**30)
 if hasattr(os, "register_at_fork"):  # threads that hold some of it stay behind in the parent process
-    os.register_at_fork(after_in_child=lambda: _BUDGET.__init__(_MEMORY))  # type: ignore[misc]
+    os.register_at_fork(after_in_child=lambda: _BUDGET.__init__(2**30))  # type: ignore[misc]
 
 
 def _bytes_per_pixel(image: Image.Image) -> int:
@@ -235,23 +239,6 @@ def _bytes_per_pixel(image: Image.Image) -> int:
     if image.format in ("JPEG", "MPO"):
         return 11 if image.info.get("progressive") else 4 if image.mode == "RGB" else 8
     return {"WEBP": 16, "HEIF": 16, "AVIF": 12}.get(image.format or "", 8)
-
-
-def _identify(content: bytes, name: str) -> Image.Image:
-    """Open an image by its header; no pixel is decoded yet."""
-    formats = IMAGE_FORMATS
-    # Of the same container is AVIF, which Pillow reads itself; the brands are named one by one.
-    if content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS and b"avif" not in content[:64]:
-        formats = _with_heif(name)
-    try:
-        return Image.open(BytesIO(content), formats=formats)
-    except UnidentifiedImageError as error:
-        raise ImageError(name, _why_unidentified(content), _fault(content, error)) from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(name, f"more than {MAX_PIXELS:,} pixels, the limit", "too large") from error
-    except Exception as error:  # as in decode; a damaged header is met here already
-        reason = f"the image header is damaged: {_detail(error)}"
-        raise ImageError(name, reason, _fault(content, error)) from error
 
 
 def _is_animated(image: Image.Image) -> bool:
@@ -263,44 +250,15 @@ def _is_animated(image: Image.Image) -> bool:
         return True
 
 
-def _fault(content: bytes, error: Exception) -> ImageFault:
-    """Return the kind of fault behind an error of Pillow's."""
-    # Of a WebP that is shorter than its header says, Pillow only says that it cannot decode it.
-    is_webp = content.startswith(b"RIFF") and content[8:12] == b"WEBP"
-    is_cut = is_webp and int.from_bytes(content[4:8], "little") + 8 > len(content)
-    if is_cut or "truncated" in str(error).lower():
-        return "truncated"
-    unknown = isinstance(error, UnidentifiedImageError) and not content.startswith(_IMAGE_STARTS)
-    return "not an image" if unknown else "unreadable"
-
-
-def _with_heif(name: str) -> tuple[str, ...]:
-    """Return the formats with HEIF, which Pillow reads only through a plug-in that has to be registered."""
-    try:
-        plug_in = import_module("pillow_heif")  # optional, and needed for these files alone
-    except ImportError as error:
-        raise ImageError(name, "it is a HEIC image; to read those: pip install pillow-heif") from error
-    plug_in.register_heif_opener()
-    return (*IMAGE_FORMATS, "HEIF")
-
-
-def _why_unidentified(content: bytes) -> str:
-    """Return what the content looks like, for the message."""
-    start = content[:256].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    for prefix, kind in _NOT_IMAGES.items():
-        if start.startswith(prefix):
-            return f"its content is {kind}, not a photograph"
-    return "it is damaged or not an image; read are JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, PPM, ICO, HEIC"
-
-
 def _check_size(size: tuple[int, int], name: str) -> None:
     width, height = size
     if width * height > MAX_PIXELS:
-        reason = f"{width} x {height} are more than {MAX_PIXELS:,} pixels, the limit"
-        raise ImageError(name, reason, "too large")
-    if max(size) > MAX_SIDE:
-        reason = f"{width} x {height} has a side longer than {MAX_SIDE:,} pixels, the limit"
-        raise ImageError(name, reason, "too large")
+        too_much = f"are more than {MAX_PIXELS:,} pixels"
+    elif max(size) > MAX_SIDE:
+        too_much = f"has a side longer than {MAX_SIDE:,} pixels"
+    else:
+        return
+    raise ImageError(name, f"{width} x {height} {too_much}, the limit", "too large")
 
 
 def _check_icon(content: bytes, name: str) -> None:
@@ -319,12 +277,6 @@ def _check_icon(content: bytes, name: str) -> None:
         raise ImageError(name, "the image header is damaged: it ends too early", "truncated") from error
 
 
-def _detail(error: Exception) -> str:
-    """Return a library's message, short enough for a line."""
-    text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-    return text if len(text) <= 120 else f"{text[:117]}..."
-
-
 def _to_rgb(image: Image.Image, background: Colour | None = None) -> Image.Image:
     """Return the image in mode RGB; it may be the same object, and its ``info`` may change."""
     if image.mode == "RGB" and "transparency" not in image.info:
@@ -338,7 +290,6 @@ def _to_rgb(image: Image.Image, background: Colour | None = None) -> Image.Image
 
 
 def _composite(image: Image.Image, background: Colour) -> Image.Image:
-    """Put a colour behind a picture with transparency."""
     result = Image.new("RGB", image.size)
     for box in _bands(image):
         band = image.crop(box).convert("RGBA")
@@ -348,11 +299,10 @@ def _composite(image: Image.Image, background: Colour) -> Image.Image:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Scale grey of 16 or 32 bits, or of floats, to 0..255.
+    """Scale grey of 16 or 32 bits, or of floats, to 0..255; what is not a finite number counts as black.
 
-    Black is 0. White is the smallest usual white that no pixel exceeds: 65,535 for integers; 1, 255 or
-    65,535 for floats; the brightest pixel where even that is exceeded. So a dark 16-bit photograph
-    stays dark, and 65,535 becomes 255 exactly. What is not a finite number counts as black.
+    White is the smallest usual white that no pixel exceeds: 65,535 for integers; 1, 255 or 65,535 for floats;
+    else the brightest pixel. So a dark 16-bit photograph stays dark, and 65,535 becomes 255 exactly.
     """
     peak = max(float(_finite(image, box).max()) for box in _bands(image))
     whites = (1.0, 255.0, 65_535.0) if image.mode == "F" else (65_535.0,)
@@ -365,9 +315,8 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
 
 
 def _finite(image: Image.Image, box: tuple[int, int, int, int]) -> npt.NDArray[np.float32]:
-    values = np.asarray(image.crop(box)).astype(np.float32)
-    values[~np.isfinite(values)] = 0.0
-    return values
+    values = np.asarray(image.crop(box), np.float32)
+    return np.where(np.isfinite(values), values, np.float32(0.0))
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:

@@ -27,26 +27,28 @@ def split_folder(root: Path, split: Split) -> Path:
     folder = root / split
     if folder.is_dir():
         return folder
-    if not root.is_dir():
+    if root.exists() and not root.is_dir():
         raise DatasetError(
-            f"{root}: there is no such folder; make it with {program()} prepare SOURCE "
-            f"--root {quoted(root)}, or give another by --root"
+            f"{root} is not a folder; give one that holds train, validation and test by --root"
         )
     try:
-        found = subfolders(root)
+        found = subfolders(root) if root.exists() else []
     except OSError as error:
         raise unreadable(error) from error
     synonyms = [name for name in found if name.lower() in (split, *SPLIT_SYNONYMS[split])]
     if synonyms:
-        advice = f"but {synonyms[0]}; rename it: mv {quoted(root / synonyms[0])} {quoted(folder)}"
+        advice = f", but {synonyms[0]}; rename it: mv {quoted(root / synonyms[0])} {quoted(folder)}"
     elif any(name in found for name in SPLIT_SYNONYMS):
-        advice = f"only {', '.join(found)}; move photographs of each class there"
-    else:
+        advice = f", only {', '.join(found)}; move photographs of each class there"
+    elif found:
         advice = (
-            f"only {', '.join(found) or 'no folders at all'}; split its photographs: "
+            f", only {', '.join(found)}; split its photographs: "
             f"{program()} prepare {quoted(root)} --root {quoted(f'{root}-split')}"
         )
-    raise DatasetError(f"{root} has no folder {split}, {advice}")
+    else:
+        advice = f"; make it with {program()} prepare SOURCE --root {quoted(root)}, or give another --root"
+    missing = f"{root} has no folder {split}" if root.exists() else f"There is no folder {root}"
+    raise DatasetError(f"{missing}{advice}")
 
 
 def quoted(path: str | Path) -> str:

@@ -11,14 +11,9 @@ from catdog_pl.keras.layers import KerasEntry, write_layer
 from catdog_pl.keras.nn import KerasRMSprop
 from catdog_pl.keras.optimizer import RMSpropState, rmsprop_state
 from catdog_pl.keras.saving import KerasModel, write_file
+from catdog_pl.models.backbones.vgg16 import normalization
 from catdog_pl.models.classifier import Classifier
-from catdog_pl.models.keras_layers import (
-    imagenet_rescaling,
-    keras_chain,
-    layer,
-    takes_bgr,
-    weighted_layers,
-)
+from catdog_pl.models.keras_layers import imagenet_rescaling, keras_chain, layer, weighted_layers
 
 
 def export_keras(model: Classifier, checkpoint: dict[str, Any], target: Path) -> Iterator[str]:
@@ -28,9 +23,6 @@ def export_keras(model: Classifier, checkpoint: dict[str, Any], target: Path) ->
         model: on any device.
         checkpoint: as ``read_checkpoint`` returns it, with its RMSprop; empty for a fresh one.
         target: ``.keras`` or ``.h5`` for a whole model, ``.weights.h5`` for weights alone; replaced if there.
-
-    Returns:
-        What a user should know, as lines.
 
     Raises:
         UsageError: the ending is none of these.
@@ -50,11 +42,12 @@ def entries(model: Classifier) -> list[KerasEntry]:
     """
     modules = {name.rpartition(".")[2]: module for name, module in weighted_layers(model).items()}
     layers = [write_layer(spec, modules.get(spec["name"])) for spec in keras_chain(model.name, model.hparams)]
-    if takes_bgr(model):
-        kernel, bias = layers[0].arrays
-        layers[0] = layers[0]._replace(arrays=(kernel[:, :, ::-1], bias))
     if model.hparams.get("preprocessing") == "imagenet":
-        scale, offset = imagenet_rescaling(str(model.hparams["weights"]))
+        weights = str(model.hparams["weights"])
+        if normalization(weights).bgr:
+            kernel, bias = layers[0].arrays
+            layers[0] = layers[0]._replace(arrays=(kernel[:, :, ::-1], bias))
+        scale, offset = imagenet_rescaling(weights)
         layers.insert(0, write_layer(layer("Rescaling", "rescaling_1", scale=scale, offset=offset)))
     shape = [None, model.data_spec.image_size, model.data_spec.image_size, 3]
     name = "input_1" if model.has_backbone else "conv2d_1_input"

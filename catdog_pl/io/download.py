@@ -28,24 +28,17 @@ from catdog_pl.io.files import write_error
 from catdog_pl.io.http import HEADERS, TRANSIENT, mask, reason, root_cause
 
 _CHUNK = 2**18
-# A server that drips must give this much in each stretch of `Patience.stall_seconds`.
-_LEAST_BYTES = 2**12
-# So much more than ever before, and the attempts are counted from the start again.
-_PROGRESS_BYTES = 2**20
+_LEAST_BYTES = 2**12  # that a server must give in each stretch of `Patience.stall_seconds`
+_PROGRESS_BYTES = 2**20  # so much more than ever before, and the attempts are counted from the start again
 _LONGEST_WAIT = 60.0
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 
 
 class Patience(NamedTuple):
-    """How long to try.
+    """How long to try."""
 
-    Attributes:
-        waits: seconds before each further attempt without progress.
-        stall_seconds: silence after which an attempt is given up.
-    """
-
-    waits: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
-    stall_seconds: float = 30.0
+    waits: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)  # before each further attempt without progress
+    stall_seconds: float = 30.0  # silence after which an attempt is given up
 
 
 PATIENCE = Patience()
@@ -59,20 +52,19 @@ def download(
     digest: str | None = None,
     patience: Patience = PATIENCE,
 ) -> None:
-    """Download a file; it appears under its name when it is complete.
+    """Download a file; it appears under its name, in a folder made when missing, when it is complete.
 
     Several processes may ask for the same file: one downloads, the others wait and take what it got.
 
     Args:
         url: http or https.
-        target: where to put it; its folder is made when missing.
+        target: where to put it.
         free_bytes: what the disk may be filled with; by default what it has free.
         digest: of the whole file, as `digest_fault` takes it; None trusts what comes.
-        patience: how long to try.
+        patience: for the server.
 
     Raises:
-        DownloadError: it cannot be had; what has come stays beside the target for the next run, unless it
-            is wrong.
+        DownloadError: there is no such file; what has come is kept for the next run, unless wrong.
         CatDogError: it cannot be written.
     """
     was_there = target.exists()
@@ -80,29 +72,26 @@ def download(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):
-            if not was_there and target.exists():
-                return
-            free = shutil.disk_usage(target.parent).free if free_bytes is None else free_bytes
-            _Download(url, target, free, digest, patience).run()
+            try:
+                if not target.exists() or was_there:
+                    free = shutil.disk_usage(target.parent).free if free_bytes is None else free_bytes
+                    _Download(url, target, free, digest, patience).run()
+            finally:  # while it is held: a process that has just got it would lose it
+                with suppress(OSError):
+                    lock.unlink()
     except OSError as error:
         raise write_error(target, error, "make room, or choose another place") from error
-    finally:
-        with suppress(OSError):
-            lock.unlink()
 
 
 def digest_fault(file: Path, digest: str) -> str | None:
-    """Return how a file differs from its digest, in words; None where it has the digest.
+    """Return how a file differs from its digest, in words; None where it does not.
 
-    Args:
-        file: is read whole.
-        digest: ``sha256:HEX`` or ``md5:HEX``; the first 8 digits or more, as torchvision publishes them.
+    A digest is ``sha256:HEX`` or ``md5:HEX``, of which 8 digits suffice, as torchvision publishes them.
     """
     algorithm, _, expected = digest.lower().partition(":")
     with file.open("rb") as stream:
-        actual = hashlib.file_digest(
-            stream, lambda: hashlib.new(algorithm, usedforsecurity=False)
-        ).hexdigest()
+        found = hashlib.file_digest(stream, lambda: hashlib.new(algorithm, usedforsecurity=False))
+    actual = found.hexdigest()
     name = {"sha256": "SHA-256", "md5": "MD5"}[algorithm]
     is_right = len(expected) >= 8 and actual.startswith(expected)
     return None if is_right else f"its {name} is {actual}, not {expected}"
@@ -110,36 +99,24 @@ def digest_fault(file: Path, digest: str) -> str | None:
 
 @dataclass
 class _Download:
-    """One download; the arguments are those of `download`.
-
-    Attributes:
-        retry_after: seconds that the server asked to wait for in the last attempt.
-    """
+    """One download; the fields are the arguments of `download`."""
 
     url: str
     target: Path
     free_bytes: int
     digest: str | None
     patience: Patience
-    retry_after: float = 0.0
 
     def __post_init__(self) -> None:
         self.name = mask(self.url)
         self.path = self.target.with_name(f"{self.target.name}.part")
         self.note = self.target.with_name(f"{self.target.name}.part.json")
+        self.retry_after = 0.0  # seconds that the server asked to wait for in the last attempt
 
     @property
     def size(self) -> int:
         """How many bytes are here."""
         return self.path.stat().st_size if self.path.exists() else 0
-
-    @property
-    def version(self) -> str:
-        """The ETag or date to ask for the rest of, or the empty string."""
-        try:
-            return str(json.loads(self.note.read_text(encoding="utf-8")))
-        except (OSError, ValueError):
-            return ""
 
     def run(self) -> None:
         """Try until the file is here, or nothing more comes."""
@@ -151,9 +128,7 @@ class _Download:
             if wait is None:
                 kept = f"; {self.size:,} bytes are kept, run the same command to resume" if self.size else ""
                 tries = len(self.patience.waits) + 1
-                raise DownloadError(
-                    self.name, f"{failure.reason}, {tries} times without progress{kept}", transient=True
-                )
+                raise self._transient(f"{failure.reason}, {tries} times without progress{kept}")
             wait = max(wait, min(self.retry_after, _LONGEST_WAIT))
             print(f"{self.name}: {failure.reason}; trying again in {wait:g} s", file=sys.stderr)
             time.sleep(wait)
@@ -184,62 +159,45 @@ class _Download:
     def _attempt(self) -> None:
         """Ask for what is missing and write it."""
         headers = HEADERS | {"Accept": "*/*"}
-        if self.size and self.version:
-            headers |= {"Range": f"bytes={self.size}-", "If-Range": self.version}
+        if self.size and (version := self._version()):
+            headers |= {"Range": f"bytes={self.size}-", "If-Range": version}
         timeout = self.patience.stall_seconds
         with requests.get(self.url, headers=headers, stream=True, timeout=timeout) as response:
-            was_encrypted, is_encrypted = (
-                url.lower().startswith("https:") for url in (self.url, response.url)
-            )
-            if was_encrypted and not is_encrypted and not self.digest:
+            is_downgraded = self.url.lower().startswith("https:") and response.url.lower().startswith("http:")
+            if is_downgraded and not self.digest:
                 raise DownloadError(self.name, "it redirects to an address without encryption; give --sha256")
-            if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and self.size:
-                return self._check_complete(response)
-            self._check_status(response)
-            total = self._begin(response)
-            if total - self.size > self.free_bytes:
-                raise DownloadError(self.name, f"{total:,} bytes are more than the disk has free")
-            self._receive(response, total)
-
-    def _check_status(self, response: requests.Response) -> None:
-        code = response.status_code
-        if code in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-            return
-        after = response.headers.get("Retry-After", "")
-        self.retry_after = float(after) if after.isdecimal() else 0.0
-        answer = one_line(f"the server answered {code} {response.reason or ''}".strip())
-        raise DownloadError(self.name, answer, code in TRANSIENT)
-
-    def _check_complete(self, response: requests.Response) -> None:
-        """The server has nothing after the bytes that are here: they are all, or of another file."""
-        match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if not match or match[2] != str(self.size):
-            self._remove()
-            raise self._transient("the file has changed on the server")
+            if response.status_code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not self.size:
+                self._receive(response, self._begin(response))
+            elif _content_range(response)[1] != str(self.size):  # else nothing is missing
+                raise self._restart("the file has changed on the server")
 
     def _begin(self, response: requests.Response) -> int:
         """Get ready for the bytes that come; return the size of the whole file, 0 where it is not told."""
-        length = response.headers.get("Content-Length", "")
-        if response.status_code == HTTPStatus.OK:
+        code = response.status_code
+        if code == HTTPStatus.OK:
             self.path.write_bytes(b"")
-            self.note.write_text(json.dumps(_version(response)), encoding="utf-8")
-            return int(length) if length.isdecimal() else 0
-        match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if not match or match[1] != str(self.size):
-            self._remove()
-            raise self._transient("the server answered with other bytes of the file than those asked for")
-        return int(match[2]) if match[2].isdecimal() else 0
+            self.note.write_text(json.dumps(_version_of(response)), encoding="utf-8")
+            size = response.headers.get("Content-Length", "")
+        elif code == HTTPStatus.PARTIAL_CONTENT:
+            start, size = _content_range(response)
+            if start != str(self.size):
+                raise self._restart("the server answered with other bytes than those asked for")
+        else:
+            after = response.headers.get("Retry-After", "")
+            self.retry_after = float(after) if after.isdecimal() else 0.0
+            answer = one_line(f"the server answered {code} {response.reason or ''}".strip())
+            raise DownloadError(self.name, answer, code in TRANSIENT)
+        total = int(size) if size.isdecimal() else 0
+        if total - self.size > self.free_bytes:
+            raise DownloadError(self.name, f"{total:,} bytes are more than the disk has free")
+        return total
 
     def _receive(self, response: requests.Response, total: int) -> None:
-        bar = tqdm(
-            total=total or None,
-            initial=self.size,
-            desc="downloading",
-            unit="B",
-            unit_scale=True,
-            disable=None,  # unless standard error is a terminal
-        )
         free_bytes = self.free_bytes
+        # disable=None: the bar is for terminals only
+        bar = tqdm(
+            None, "downloading", total or None, initial=self.size, unit="B", unit_scale=True, disable=None
+        )
         with bar, self.path.open("ab") as file:
             for chunk in self._chunks(response):
                 if file.tell() == 0 and chunk[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
@@ -271,12 +229,29 @@ class _Download:
     def _transient(self, why: str) -> DownloadError:
         return DownloadError(self.name, why, transient=True)
 
+    def _restart(self, why: str) -> DownloadError:
+        self._remove()
+        return self._transient(why)
+
+    def _version(self) -> str:
+        """Return the ETag or date to ask for the rest of, or the empty string."""
+        try:
+            return str(json.loads(self.note.read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return ""
+
     def _remove(self) -> None:
         self.path.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
 
 
-def _version(response: requests.Response) -> str:
+def _content_range(response: requests.Response) -> tuple[str, str]:
+    """Return the first byte and the file's size that a partial answer names; empty where it does not."""
+    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    return (match[1] or "", match[2]) if match else ("", "")
+
+
+def _version_of(response: requests.Response) -> str:
     """Return what names this version of the file in If-Range; a weak ETag may not (RFC 9110, 13.1.5)."""
     etag = response.headers.get("ETag", "")
     return response.headers.get("Last-Modified", "") if not etag or etag.startswith("W/") else etag

@@ -15,24 +15,20 @@ IMAGE_EXTENSIONS = (
 """Endings of file names, in lower case, that make a file in a folder an image."""
 
 SYSTEM_FOLDERS = frozenset({"__MACOSX", "$RECYCLE.BIN", "System Volume Information", "@eaDir"})
-"""Folders that archives, Windows and network drives add; what looks like a photograph there is none."""
+"""Folders that archives, Windows and network drives add; the images in them are previews or deleted."""
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]+://|data:", re.IGNORECASE)
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://|data:", re.IGNORECASE)  # one letter is a drive of Windows
 
 
 @contextmanager
 def atomic_write(target: Path, advice: str = "make room, or choose another place") -> Iterator[Path]:
     """Give a path beside ``target`` to write to; it takes the target's place when the block ends well.
 
-    A reader sees the old file or the new one, never half of one, also after a crash. When the block fails,
-    what it wrote is removed and the target is untouched.
-
-    Args:
-        target: the file; its folder is made when missing.
-        advice: what the error tells the user to do.
+    A reader sees the old file or the new one, never half of one, also after a crash. The target's folder is
+    made when missing.
 
     Raises:
-        CatDogError: the disk is full, or the folder cannot be made or written to.
+        CatDogError: the disk is full, or the folder cannot be made or written to; ends with the advice.
     """
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -44,12 +40,12 @@ def atomic_write(target: Path, advice: str = "make room, or choose another place
     except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError where the disk is full
         raise write_error(target, error, advice) from error
     finally:
-        with suppress(OSError):  # its folder may be none
+        with suppress(OSError):  # the folder may not exist
             part.unlink(missing_ok=True)
 
 
 def file_fault(path: Path) -> str | None:
-    """Return why a path is not that of a file, in words; None where it is."""
+    """Return why a path does not name a file, in words; None where it does."""
     if os.path.isfile(path):  # unlike pathlib's, it answers for every name, also one that is too long
         return None
     if os.path.isdir(path):
@@ -58,32 +54,19 @@ def file_fault(path: Path) -> str | None:
 
 
 def write_error(target: object, error: Exception, advice: str) -> CatDogError:
-    """Return the one error for a file that cannot be written.
-
-    Args:
-        target: what was to be written.
-        error: why it was not.
-        advice: what the user can do.
-    """
+    """Return the one error for a file that cannot be written."""
     reason = getattr(error, "strerror", None) or first_line(error)
     return CatDogError(f"{target} cannot be written ({reason}); {advice}")
 
 
 def refuse_existing(target: Path, advice: str = "give another --output, or --overwrite") -> None:
-    """Refuse to replace a file that is there.
-
-    Raises:
-        CatDogError: the target exists, be it as a broken link.
-    """
+    """Raise `CatDogError` where the target exists, be it as a broken link."""
     if os.path.lexists(target):
         raise CatDogError(f"{target} exists already; {advice}")
 
 
 def is_url(word: str) -> bool:
-    """Return whether a word is meant as a URL, of any scheme, and not as a path.
-
-    One letter before the colon is a drive of Windows.
-    """
+    """Return whether a word is meant as a URL, of any scheme, and not as a path."""
     return _URL.match(word) is not None
 
 
@@ -93,7 +76,7 @@ def is_image_name(name: str) -> bool:
 
 
 def is_visible_folder(name: str) -> bool:
-    """Return whether a folder of this name is looked into: not hidden, and none of the system's."""
+    """Return whether a folder is searched: neither hidden nor a system's."""
     return not name.startswith(".") and name not in SYSTEM_FOLDERS
 
 
@@ -142,11 +125,7 @@ def walk(
 
 
 def subfolders(folder: str | Path) -> list[str]:
-    """Return the names of the folders in a folder, without hidden and system ones, in plain string order.
-
-    Raises:
-        OSError: the folder cannot be read.
-    """
+    """Return the names of the visible folders in a folder, in plain string order."""
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if is_visible_folder(entry.name) and _is_folder(entry))
 

@@ -11,6 +11,7 @@ import socket
 from contextlib import suppress
 from contextvars import ContextVar
 from http import HTTPStatus
+from http.client import responses
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from threading import Lock, Timer
 from time import monotonic
@@ -45,17 +46,10 @@ _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last 32
 
 
 def fetch(url: str, web: WebOptions) -> bytes:
-    """Download one image.
-
-    Args:
-        url: http, https or data.
-        web: the limits.
-
-    Returns:
-        The body of an answer with status 200; whether it is an image shows when it is decoded.
+    """Return the body of an answer with status 200, or the content of a data URL.
 
     Raises:
-        DownloadError: no such body could be had within the limits; secrets in the URL are masked.
+        DownloadError: there is no such body within the limits; secrets in the URL are masked.
     """
     name = mask(url)
     if _is_data(url):
@@ -66,9 +60,10 @@ def fetch(url: str, web: WebOptions) -> bytes:
             body = _follow(session, url)
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             root = root_cause(error)
-            late = session.is_cut or isinstance(root, TimeoutError)
+            if session.is_cut or isinstance(root, TimeoutError):
+                raise too_slow from error
             kind: ImageFault = "truncated" if isinstance(root, IncompleteRead) else "missing"
-            raise (too_slow if late else DownloadError(name, reason(error), True, kind)) from error
+            raise DownloadError(name, reason(error), True, kind) from error
         if session.is_cut:  # without a declared length, a body that was cut looks like a complete one
             raise too_slow
     return body
@@ -111,16 +106,10 @@ def root_cause(error: BaseException) -> BaseException:
 
 def is_public(address: str) -> bool:
     """Return whether an IP address is public; one that wraps an IPv4 address counts as that."""
-    ip = _unwrap(ip_address(address.partition("%")[0]))
+    ip = ip_address(address.partition("%")[0])
+    if isinstance(ip, IPv6Address):
+        ip = IPv4Address(int(ip) & 0xFFFF_FFFF) if ip in _NAT64 else ip.ipv4_mapped or ip.sixtofour or ip
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
-
-
-def _unwrap(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    if isinstance(ip, IPv4Address):
-        return ip
-    if ip in _NAT64:
-        return IPv4Address(int(ip) & 0xFFFF_FFFF)
-    return ip.ipv4_mapped or ip.sixtofour or ip
 
 
 def _is_data(url: str) -> bool:
@@ -160,8 +149,7 @@ def _follow(session: "_Session", url: str) -> bytes:
 
 def _body(response: requests.Response, name: str, max_bytes: int) -> bytes:
     if response.status_code != HTTPStatus.OK:
-        phrases = {status.value: status.phrase for status in HTTPStatus}
-        status = f"{response.status_code} {phrases.get(response.status_code, '')}".strip()
+        status = f"{response.status_code} {responses.get(response.status_code, '')}".strip()
         raise DownloadError(name, f"the server answered {status}", response.status_code in TRANSIENT)
     declared = response.headers.get("Content-Length", "")
     _check_length(int(declared) if declared.isdecimal() else 0, name, max_bytes)
@@ -181,18 +169,13 @@ class _Session(requests.Session):
     """A session whose connections go to checked addresses and are cut when its time is up; used once.
 
     Looking up a host's name is the one step whose time the operating system bounds instead.
-
-    Attributes:
-        name: the URL as errors call it.
-        web: the limits.
-        is_cut: whether the time was up before the ``with`` block was left.
     """
 
     def __init__(self, name: str, web: WebOptions) -> None:
         super().__init__()
         self.name = name
         self.web = web
-        self.is_cut = False
+        self.is_cut = False  # the time was up
         self.headers.update(HEADERS)
         self.trust_env = not web.public_only
         for scheme in _POOLS:
@@ -217,28 +200,21 @@ class _Session(requests.Session):
                 watched.close()
 
     def connect(self, connection: HTTPConnection) -> socket.socket:
-        """Open a socket to the first address of the connection's host that answers.
-
-        Raises:
-            DownloadError: the host has an address that is not public, and only those are allowed.
-            NewConnectionError: none of its addresses answers.
-        """
+        """Open a socket to the first address of the connection's host that answers."""
+        host, port = connection.host, connection.port
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        addresses = [str(address[0]) for *_, address in found]
+        if self.web.public_only and not all(map(is_public, addresses)):
+            raise DownloadError(self.name, f"{host} is not a public address, and only those are allowed here")
         failure: OSError = TimeoutError()
-        for address in self._addresses(connection.host, connection.port):
+        for address in addresses:
             try:
-                opened = socket.create_connection((address, connection.port), self._remaining())
+                opened = socket.create_connection((address, port), self._remaining())
             except OSError as error:
                 failure = error
             else:
                 return self._watch(opened)
         raise NewConnectionError(connection, "no address answers") from failure
-
-    def _addresses(self, host: str, port: int) -> list[str]:
-        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-        addresses = [str(address[0]) for *_, address in found]
-        if self.web.public_only and not all(map(is_public, addresses)):
-            raise DownloadError(self.name, f"{host} is not a public address, and only those are allowed here")
-        return addresses
 
     def _remaining(self) -> float:
         return max(0.001, self._end - monotonic())
@@ -267,9 +243,8 @@ class _Connection(HTTPConnection):
         return _SESSION.get().connect(self)
 
 
-class _SecureConnection(HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        return _SESSION.get().connect(self)
+class _SecureConnection(_Connection, HTTPSConnection):
+    pass
 
 
 class _Pool(HTTPConnectionPool):

@@ -16,11 +16,7 @@ _LOADING = Lock()
 
 
 def memory_source(given: Any) -> ImageSource:
-    """Return the source of bytes, a binary file object, a PIL image, a numpy array or a torch tensor.
-
-    Raises:
-        UsageError: it is none of these.
-    """
+    """Return the source of bytes, a binary file object, a PIL image, a numpy array or a torch tensor."""
     if isinstance(given, bytes | bytearray | memoryview):
         return ImageSource(f"<{len(given)} bytes>", partial(bytes, given))
     if callable(getattr(given, "read", None)):
@@ -30,9 +26,9 @@ def memory_source(given: Any) -> ImageSource:
     if _is(given, "PIL.Image", "Image"):
         name = getattr(given, "filename", "") or f"<image {given.width} x {given.height}>"
         return ImageSource(str(name), partial(_encode_image, given, str(name)))
-    for module, kind in (("numpy", "ndarray"), ("torch", "Tensor")):
+    for module, kind, word in (("numpy", "ndarray", "array"), ("torch", "Tensor", "tensor")):
         if _is(given, module, kind):
-            name = f"<{'array' if module == 'numpy' else 'tensor'} {tuple(given.shape)}>"
+            name = f"<{word} {tuple(given.shape)}>"
             return ImageSource(name, partial(_encode_array, given, name))
     raise UsageError(
         f"predict cannot read a {type(given).__name__}; give a path, a URL, bytes, a binary file, a PIL "
@@ -41,7 +37,7 @@ def memory_source(given: Any) -> ImageSource:
 
 
 def _is(given: object, module: str, name: str) -> bool:
-    """Return whether an object is of a class, without importing its module: without it, there is none."""
+    """Return whether an object is of a class; where its module is not imported, there can be no object."""
     return module in sys.modules and isinstance(given, getattr(sys.modules[module], name))
 
 
@@ -58,7 +54,6 @@ def _read_stream(stream: Any, name: str) -> bytes:
 
 
 def _encode_image(image: Any, name: str) -> bytes:
-    """Return a PIL image as a TIFF file."""
     try:
         with _LOADING:  # two threads may have the same image, which is read from its file at the first use
             copy = image.copy()

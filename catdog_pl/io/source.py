@@ -36,8 +36,7 @@ class WebOptions(NamedTuple):
             after each redirect; for URLs that come from somebody else. Proxies and stored passwords
             (``.netrc``) of the environment are then not used.
         seconds: for one download as a whole, from the first connection to the last byte.
-        max_bytes: of one download, after decompression. By default twice the largest photographs of today's
-            cameras.
+        max_bytes: of one download, after decompression; twice the largest photographs of today's cameras.
     """
 
     public_only: bool = False
@@ -49,7 +48,7 @@ class ImageSource(NamedTuple):
     """One picture before it is read; can be pickled.
 
     Attributes:
-        name: what answers and errors call it; secrets in a URL are masked.
+        name: for answers and errors; secrets in a URL are masked.
         read: gives the content of an image file; raises ``ImageError`` or ``DownloadError``.
     """
 
@@ -60,22 +59,20 @@ class ImageSource(NamedTuple):
 def expand(inputs: "Iterable[Input]", web: WebOptions) -> Iterator[ImageSource]:
     """Find the pictures behind the inputs, in their order, as they are asked for.
 
-    Args:
-        inputs: any file that is named is tried; of a folder or zip, the images that ``walk`` would find, of a
-            folder its own before those of the folders in it. A pattern such as ``photos/**/*.jpg`` and
-            ``@names.txt``, a file with a name a line, count as such where no file has that name.
-        web: how URLs are fetched.
+    Any file that is named is tried; of a folder or zip, the images that ``walk`` would find, of a folder its
+    own before those of the folders in it. A pattern such as ``photos/**/*.jpg`` and ``@names.txt``, a file
+    with a name a line, count as such where no file has that name.
 
     Raises:
         UsageError: an input is of no known type.
     """
     for given in inputs:
-        if not isinstance(given, str | os.PathLike):
+        if isinstance(given, str | os.PathLike):
+            yield from _named_sources(os.fspath(given), web)
+        else:
             from catdog_pl.io.memory import memory_source  # which imports this module
 
             yield memory_source(given)
-        else:
-            yield from _named(os.fspath(given), web)
 
 
 def is_one(inputs: object) -> bool:
@@ -98,7 +95,7 @@ def file_source(path: str) -> ImageSource:
 
 def refused_source(name: str, reason: str, kind: ImageFault = "unreadable") -> ImageSource:
     """Return a source that cannot be read, so that it gets its line among the answers."""
-    return ImageSource(name, partial(_refuse, name, reason, kind))
+    return ImageSource(name, partial(_refuse, ImageError(name, reason, kind)))
 
 
 def read_file(path: str, limit: int = MAX_BYTES) -> bytes:
@@ -120,21 +117,11 @@ def read_file(path: str, limit: int = MAX_BYTES) -> bytes:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ImageError(path, "there is no such file", "missing") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        raise ImageError(path, f"it cannot be read: {reason}") from error
-
-
-def read_stdin() -> bytes:
-    """Read standard input to its end, or a byte further than an image file may be long."""
-    return sys.stdin.buffer.read(MAX_BYTES + 1)
+        raise ImageError(path, f"it cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def check_length(count: int, name: str, limit: int = MAX_BYTES) -> None:
-    """Refuse an image file by its number of bytes.
-
-    Raises:
-        ImageError: it is empty or too large.
-    """
+    """Raise `ImageError` for an image file that is empty or has more bytes than the limit."""
     if count == 0:
         raise ImageError(name, "it is empty", "empty")
     if count > limit:
@@ -154,27 +141,42 @@ def _kind(name: str) -> str:
     return "list" if name.startswith("@") else "pattern" if glob.has_magic(name) else "file"
 
 
-def _named(name: str, web: WebOptions) -> Iterator[ImageSource]:
+def _named_sources(name: str, web: WebOptions) -> Iterator[ImageSource]:
     match _kind(name):
         case "stdin":
-            yield ImageSource(STDIN, read_stdin)
+            yield ImageSource(STDIN, _read_stdin)
         case "url":
-            yield _web_source(name, web)
+            from catdog_pl.io.http import fetch, mask  # requests takes 0.1 s to import; files need none of it
+
+            yield ImageSource(mask(name), partial(fetch, name, web))
         case "folder":
-            yield from _in_folder(name)
+            yield from _folder_sources(name)
         case "zip":
             from catdog_pl.io.zip import zip_sources  # which imports this module
 
             yield from zip_sources(name)
         case "list":
-            yield from _in_list(name, web)
+            yield from _listed_sources(name, web)
         case "pattern":
-            yield from _in_pattern(name)
+            yield from _pattern_sources(name)
         case _:
             yield file_source(name)
 
 
-def _in_pattern(pattern: str) -> Iterator[ImageSource]:
+def _folder_sources(folder: str) -> Iterator[ImageSource]:
+    is_empty = True
+    failures: list[OSError] = []
+    for parent, names in walk(folder, failures.append):
+        for name in names:
+            is_empty = False
+            yield file_source(os.path.join(parent, name))
+    for failure in failures:
+        yield refused_source(str(failure.filename), f"the folder cannot be read: {failure.strerror}")
+    if is_empty and not failures:
+        yield refused_source(folder, "there are no images in this folder", "missing")
+
+
+def _pattern_sources(pattern: str) -> Iterator[ImageSource]:
     system = SYSTEM_FOLDERS.difference(Path(pattern).parts)
     found = [
         path
@@ -182,12 +184,12 @@ def _in_pattern(pattern: str) -> Iterator[ImageSource]:
         if not system.intersection(Path(path).parts) and not ("**" in pattern and os.path.isdir(path))
     ]
     for path in found:
-        yield from _in_folder(path) if os.path.isdir(path) else [file_source(path)]
+        yield from _folder_sources(path) if os.path.isdir(path) else [file_source(path)]
     if not found:
         yield refused_source(pattern, "no file matches this pattern", "missing")
 
 
-def _in_list(name: str, web: WebOptions) -> Iterator[ImageSource]:
+def _listed_sources(name: str, web: WebOptions) -> Iterator[ImageSource]:
     """Find the pictures that a file names, one a line; a list in a list is not read."""
     try:
         with open(name[1:], "rb") as lines:
@@ -196,32 +198,16 @@ def _in_list(name: str, web: WebOptions) -> Iterator[ImageSource]:
                 if word.startswith("@"):
                     yield file_source(word)
                 elif word:
-                    yield from _named(word, web)
+                    yield from _named_sources(word, web)
     except (OSError, ValueError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        reason = getattr(error, "strerror", None) or error
         kind: ImageFault = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
         yield refused_source(name, f"the list of names cannot be read: {reason}", kind)
 
 
-def _web_source(url: str, web: WebOptions) -> ImageSource:
-    from catdog_pl.io.http import fetch, mask  # requests takes 0.1 s to import, and files need none of it
-
-    return ImageSource(mask(url), partial(fetch, url, web))
+def _read_stdin() -> bytes:
+    return sys.stdin.buffer.read(MAX_BYTES + 1)  # one more than an image file may have
 
 
-def _in_folder(folder: str) -> Iterator[ImageSource]:
-    is_empty = True
-    failures: list[OSError] = []
-    for parent, names in walk(folder, failures.append):
-        for name in names:
-            is_empty = False
-            yield file_source(os.path.join(parent, name))
-    for failure in failures:
-        is_empty = False
-        yield refused_source(str(failure.filename), f"the folder cannot be read: {failure.strerror}")
-    if is_empty:
-        yield refused_source(folder, "there are no images in this folder", "missing")
-
-
-def _refuse(name: str, reason: str, kind: ImageFault) -> bytes:
-    raise ImageError(name, reason, kind)
+def _refuse(error: ImageError) -> bytes:
+    raise error

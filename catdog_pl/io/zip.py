@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import PurePosixPath
-from typing import BinaryIO
 
 from catdog_pl.errors import ImageError
 from catdog_pl.io.files import is_image_name, is_visible_folder
@@ -18,17 +17,13 @@ from catdog_pl.io.source import ImageSource, check_length, refused_source
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 """The compressions of zip members that are read; others need memory as the data ask for it."""
 
-# The fixed part of a zip member's own header (PKWARE APPNOTE 4.3.7): its mark, and at its end the lengths of
-# the name and the extra field that lie between it and the data.
+# A zip member's own header (PKWARE APPNOTE 4.3.7): its mark, and at its end the lengths of the name and the
+# extra field that lie between it and the data.
 _HEADER = struct.Struct("<4s22xHH")
 
 
 def zip_sources(path: str) -> Iterator[ImageSource]:
-    """Yield the pictures of a zip by the rule for folders, in its own order, as ``ZIP/MEMBER``.
-
-    Args:
-        path: of the zip; where it cannot be read, its only source refuses with the reason.
-    """
+    """Yield the pictures of a zip by the rule for folders, in its own order, as ``ZIP/MEMBER``."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if _is_picture(info)]
@@ -51,13 +46,8 @@ def zip_sources(path: str) -> Iterator[ImageSource]:
 def read_zip_member(path: str, offset: int, packed_size: int, size: int, method: int, crc: int) -> bytes:
     """Read one member of a zip in place, never more of it than the directory says.
 
-    Args:
-        path: of the zip.
-        offset: where the member's header begins; this and the others as the zip's directory has them.
-        packed_size: bytes in the zip.
-        size: bytes unpacked.
-        method: a compression of `zipfile`.
-        crc: CRC-32 of the unpacked bytes.
+    The arguments after the path are as the zip's directory has them: where the member's header begins, its
+    bytes packed and unpacked, its compression in `METHODS` and its CRC-32.
 
     Raises:
         ImageError: the member is empty, larger than an image file may be, or damaged, or the zip is gone.
@@ -65,7 +55,12 @@ def read_zip_member(path: str, offset: int, packed_size: int, size: int, method:
     check_length(size and max(packed_size, size), path)
     try:
         with open(path, "rb") as file:
-            data = _packed_bytes(file, offset, packed_size)
+            file.seek(offset)
+            mark, name_length, extra_length = _HEADER.unpack(file.read(_HEADER.size))
+            if mark != b"PK\x03\x04":
+                raise zipfile.BadZipFile("its header is not where the directory says")
+            file.seek(name_length + extra_length, os.SEEK_CUR)
+            data = file.read(packed_size)
         if method == zipfile.ZIP_DEFLATED:
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
         elif method == zipfile.ZIP_BZIP2:
@@ -77,15 +72,6 @@ def read_zip_member(path: str, offset: int, packed_size: int, size: int, method:
     except OSError as error:  # also bz2's word for damaged data
         raise ImageError(path, f"it cannot be read in the archive ({error.strerror or error})") from error
     return data
-
-
-def _packed_bytes(file: BinaryIO, offset: int, packed_size: int) -> bytes:
-    file.seek(offset)
-    mark, name_length, extra_length = _HEADER.unpack(file.read(_HEADER.size))
-    if mark != b"PK\x03\x04":
-        raise zipfile.BadZipFile("its header is not where the directory says")
-    file.seek(name_length + extra_length, os.SEEK_CUR)
-    return file.read(packed_size)
 
 
 def _is_picture(info: zipfile.ZipInfo) -> bool:

@@ -1,7 +1,4 @@
-"""A Keras model's JSON configuration, of Keras 1.2 to 3, as the list of its layers in order.
-
-The configuration is read as plain data: class names are only compared with the names known here.
-"""
+"""A model's JSON configuration, of Keras 1.2 to 3, read as plain data: its layers in order."""
 
 import re
 from collections import Counter
@@ -15,8 +12,7 @@ from catdog_pl.keras.hdf5 import printable
 
 Config = Mapping[str, Any]
 
-CONTAINERS = ("Sequential", "Functional", "Model")
-"""Classes that hold layers."""
+CONTAINERS = ("Sequential", "Functional", "Model")  # classes that hold layers
 
 MEAN_BGR = (103.939, 116.779, 123.68)
 """The ImageNet mean on 0..255 that ``keras.applications.vgg16.preprocess_input`` subtracts from BGR."""
@@ -24,27 +20,16 @@ MEAN_BGR = (103.939, 116.779, 123.68)
 
 @dataclass(frozen=True)
 class KerasLayer:
-    """One layer that holds no others.
-
-    Attributes:
-        class_name: as in the configuration, ``Conv2D``.
-        name: its own name.
-        config: its arguments.
-        top: the position of the layer, or of the nested model it belongs to, at the top level. The legacy
-            layout has one group for each position with weights.
-        path: where the newer layout has its arrays: ``layers/functional/layers/conv2d_3``.
-        training: whether it was called with ``training=True`` and acts as in training for ever.
-    """
+    """One layer that holds no others."""
 
     class_name: str
     name: str
     config: Config
-    top: int = 0
-    path: str = ""
-    training: bool = False
+    top: int = 0  # position at the top level, where the legacy layout has a group, of it or its nested model
+    path: str = ""  # of its arrays in the newer layout: ``layers/functional/layers/conv2d_3``
+    training: bool = False  # called with ``training=True``: it always acts as in training
 
     def __str__(self) -> str:
-        """For messages."""
         return f"layer {self.name[:80]} ({self.class_name[:80]})"
 
 
@@ -61,15 +46,10 @@ def layers_in_order(model: object) -> list[KerasLayer]:
 
 
 def opened(model: Config, path: str, top: int | None = None, training: bool = False) -> Iterator[KerasLayer]:
-    """Yield the layers of a model, depth first.
-
-    Args:
-        model: the model's own entry.
-        path: where the newer layout has its layers.
-        top: the position of a nested model at the top level.
-        training: whether it was called with ``training=True``.
-    """
-    entries = entries_of(model) if model["class_name"] == "Sequential" else chain(model)
+    """Yield the layers of a model, depth first."""
+    entries = entries_of(model)
+    if model["class_name"] != "Sequential":
+        entries = chain(with_preprocess_input(entries))
     folders = numbered(entry["class_name"] for entry in entries)
     for i, (entry, folder) in enumerate(zip(entries, folders, strict=True)):
         position, here = (i if top is None else top), f"{path}/{folder}"
@@ -81,11 +61,7 @@ def opened(model: Config, path: str, top: int | None = None, training: bool = Fa
 
 
 def entries_of(model: Config) -> list[Config]:
-    """Return the layers' entries; before Keras 2.2.3 a Sequential's configuration was their list.
-
-    Raises:
-        KerasFileError: an entry is no layer.
-    """
+    """Return the layers' entries; before Keras 2.2.3 a Sequential's configuration was their list."""
     config = model.get("config")
     entries = config.get("layers") if isinstance(config, dict) else config
     if not isinstance(entries, list) or not entries:
@@ -117,23 +93,16 @@ def class_of(entry: Config) -> str:
     return printable(f"{module}.{entry['class_name']}" if foreign else str(entry["class_name"]))
 
 
-def chain(model: Config) -> list[Config]:
-    """Return the entries of a functional model from its input to its output.
-
-    Raises:
-        KerasFileError: a layer takes more than one input, or the layers branch.
-    """
-    entries = with_preprocess_input(entries_of(model))
+def chain(entries: Iterable[Config]) -> list[Config]:
+    """Return the entries of a functional model from its input to its output."""
     after: dict[str | None, Config] = {}
     for entry in entries:
-        sources = set(inputs(entry.get("inbound_nodes")))
+        name, sources = name_of(entry), set(inputs(entry))
         if len(sources) > 1:
-            raise KerasFileError(
-                f"layer {name_of(entry)} takes {len(sources)} inputs; the models here are chains"
-            )
+            raise KerasFileError(f"layer {name} takes {len(sources)} inputs; the models here are chains")
         source = next(iter(sources), None)
         if source in after:
-            raise KerasFileError(f"layer {name_of(entry)} is a branch; the models here are chains")
+            raise KerasFileError(f"layer {name} is a branch; the models here are chains")
         after[source] = entry
     ordered, source = [], None
     while source in after:
@@ -144,20 +113,32 @@ def chain(model: Config) -> list[Config]:
     return ordered
 
 
-def inputs(node: object) -> Iterator[str]:
-    """Yield the names of the layers that ``inbound_nodes`` refers to.
+def inputs(entry: Config) -> list[str]:
+    """Return the names of the layers that a layer is applied to."""
+    return [value for value in call(entry.get("inbound_nodes")) if isinstance(value, str)]
 
-    Keras 3 has them as ``keras_history`` of a ``__keras_tensor__``, older ones as ``[name, node, tensor]``.
+
+def constants(entry: Config) -> list[float]:
+    """Return the numbers among the arguments of a layer's call."""
+    return [value for value in call(entry.get("inbound_nodes")) if not isinstance(value, str)]
+
+
+def call(node: object) -> Iterator[str | float]:
+    """Yield the names of the layers that ``inbound_nodes`` refers to, and the numbers among its arguments.
+
+    Keras 3 has names in the ``keras_history`` of tensors, older ones in ``[name, node, tensor, arguments]``.
     """
     if isinstance(node, dict):
         history = node.get("keras_history")
-        yield from inputs(history if history is not None else list(node.values()))
-    elif isinstance(node, list):
+        node = list(node.values()) if history is None else [history]
+    if isinstance(node, list):
         if len(node) >= 3 and isinstance(node[0], str) and isinstance(node[1], int):
             yield node[0]
-        else:
-            for part in node:
-                yield from inputs(part)
+            node = node[3:]
+        for value in node:
+            yield from call(value)
+    elif isinstance(node, int | float) and not isinstance(node, bool) and abs(node) < 1e9:
+        yield node
 
 
 def called_in_training(node: object) -> bool:
@@ -174,19 +155,14 @@ def with_preprocess_input(entries: list[Config]) -> list[Config]:
     """
     named = {name_of(entry): entry for entry in entries}
     for shift in entries:
-        sources, mean = list(inputs(shift.get("inbound_nodes"))), constants(shift.get("inbound_nodes"))
+        sources, mean = inputs(shift), constants(shift)
         if shift["class_name"] not in ("Add", "TFOpLambda") or len(sources) != 1 or len(mean) != 3:
             continue
         source, flip = channel_flip(named.get(sources[0], {}), named)
         if source and all(isclose(-a, b, rel_tol=1e-5) for a, b in zip(MEAN_BGR, mean, strict=True)):
+            name, node = name_of(shift), [[source, 0, 0]]
             config = {"scale": 1.0, "offset": [-value for value in MEAN_BGR], "bgr": True}
-            node = [[source, 0, 0, {}]]
-            whole = {
-                "class_name": "Rescaling",
-                "name": name_of(shift),
-                "config": config,
-                "inbound_nodes": node,
-            }
+            whole = {"class_name": "Rescaling", "name": name, "config": config, "inbound_nodes": node}
             return [whole if entry is shift else entry for entry in entries if entry not in flip]
     return entries
 
@@ -197,46 +173,27 @@ def channel_flip(entry: Config, named: Mapping[str, Config]) -> tuple[str | None
     Keras 3 takes the channels one by one and stacks them; earlier versions take a slice with the step -1.
     """
     stacks = entry.get("class_name") == "Stack" and arguments(entry).get("axis") in (-1, 3)
-    nodes = entry.get("inbound_nodes")
-    picks = [named.get(name, {}) for name in inputs(nodes)] if stacks else [entry]
-    sources = {name for pick in picks for name in inputs(pick.get("inbound_nodes"))}
-    order = [constants(pick.get("inbound_nodes")) for pick in picks]
+    picks = [named.get(name, {}) for name in inputs(entry)] if stacks else [entry]
+    sources = {name for pick in picks for name in inputs(pick)}
+    order = [constants(pick) for pick in picks]
     takes = all(pick.get("class_name") in ("GetItem", "SlicingOpLambda") for pick in picks)
     if not takes or len(sources) != 1 or order != ([[2], [1], [0]] if stacks else [[-1]]):
         return None, []
     return sources.pop(), [entry, *picks]
 
 
-def constants(node: object) -> list[float]:
-    """Return the numbers among the arguments of a call in ``inbound_nodes``."""
-    if isinstance(node, dict):
-        tensor = node.get("class_name") == "__keras_tensor__"
-        return [] if tensor else [n for value in node.values() for n in constants(value)]
-    if isinstance(node, list):
-        call = len(node) >= 3 and isinstance(node[0], str) and isinstance(node[1], int)
-        return [n for value in (node[3:] if call else node) for n in constants(value)]
-    if isinstance(node, int | float) and not isinstance(node, bool) and abs(node) < 1e9:
-        return [node]
-    return []
-
-
-def numbered(class_names: Iterable[str]) -> list[str]:
-    """Return each layer's folder in the newer layout: its class, numbered from the second of a class on."""
+def numbered(class_names: Iterable[str]) -> Iterator[str]:
+    """Yield each layer's folder in the newer layout: its class, numbered from the second of a class on."""
     counts: Counter[str] = Counter()
-    folders = []
     for class_name in class_names:
         folder = snake_case(class_name)
-        folders.append(f"{folder}_{counts[folder]}" if counts[folder] else folder)
+        yield f"{folder}_{counts[folder]}" if counts[folder] else folder
         counts[folder] += 1
-    return folders
 
 
 def input_shape(model: Config, layers: Sequence[KerasLayer]) -> list[object] | None:
-    """Return the shape of a model's input, batch axis first, from the first place that has it, or None.
-
-    Keras 3 calls it ``batch_shape``, older ones ``batch_input_shape``; a Sequential that learnt it from
-    its first batch keeps it as ``build_input_shape``.
-    """
+    """Return the shape of a model's input, batch axis first, from the first place that has it, or None."""
+    # Keras 3 has batch_shape, older ones batch_input_shape; a Sequential learns it from its first batch.
     places = [layer.config.get(key) for layer in layers[:3] for key in ("batch_shape", "batch_input_shape")]
     places.append(arguments(model).get("build_input_shape"))
     build = model.get("build_config")

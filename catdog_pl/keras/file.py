@@ -16,11 +16,8 @@ from catdog_pl.keras.config import Config
 from catdog_pl.keras.hdf5 import open_h5, printable, text
 from catdog_pl.keras.weights import legacy_root
 
-MAX_CONFIG = 2**24
-"""Bytes of the configuration in an archive; VGG16's has 30,000."""
-
-MAX_WEIGHTS = 2**31
-"""Bytes of the weights in an archive, which are read into memory; VGG16 has 67 million."""
+MAX_CONFIG = 2**24  # bytes of the configuration in an archive; VGG16's has 30,000
+MAX_WEIGHTS = 2**31  # bytes of the weights, which are read into memory; VGG16 has 67 million
 
 ZIP_ERRORS = (BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, KeyError, ValueError)
 """What zipfile raises on archives that are damaged, encrypted or compressed in an unknown way."""
@@ -28,21 +25,13 @@ ZIP_ERRORS = (BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, 
 
 @dataclass(frozen=True)
 class KerasFile:
-    """What one file holds.
+    """What one file holds; version and training are empty where the file does not tell them."""
 
-    Attributes:
-        kind: for people, ``a whole model (HDF5)``.
-        keras_version: of the Keras that wrote it; empty where the file does not tell.
-        model: the model's configuration; None for weights alone.
-        training: what the model was compiled with; empty where the file does not tell.
-        weights: the arrays, in either layout.
-    """
-
-    kind: str
+    kind: str  # for messages, ``a whole model (HDF5)``
     keras_version: str
-    model: Config | None
-    training: Config
-    weights: h5py.File
+    model: Config | None  # the model's configuration; None for weights alone
+    training: Config  # what the model was compiled with
+    weights: h5py.File  # the arrays, in either layout
 
 
 @contextmanager
@@ -63,11 +52,7 @@ def open_keras(path: Path) -> Iterator[KerasFile]:
 
 
 def refuse_tensorflow(path: Path) -> None:
-    """Name TensorFlow's own formats, with the lines of Keras that convert them.
-
-    Raises:
-        KerasFileError: it is one of them.
-    """
+    """Name TensorFlow's own formats, with the lines of Keras that convert them."""
     folder = path.parent if path.name in ("saved_model.pb", "keras_metadata.pb") else path
     prefix = re.sub(r"\.(index|data-\d+-of-\d+)$", "", str(path))
     if (folder / "saved_model.pb").is_file():
@@ -75,9 +60,8 @@ def refuse_tensorflow(path: Path) -> None:
         found = f"a TensorFlow SavedModel; convert it with Keras 2: {lines}"
     elif Path(f"{prefix}.index").is_file():
         lines = f"model = build_model(); model.load_weights({prefix!r})"
-        found = (
-            f"a TensorFlow checkpoint; convert it with Keras 2 and your code that builds the model: {lines}"
-        )
+        code = "Keras 2 and your code that builds the model"
+        found = f"a TensorFlow checkpoint; convert it with {code}: {lines}"
     else:
         return
     raise KerasFileError(f"{path} is {found}; model.save('model.h5')")
@@ -111,21 +95,13 @@ def open_archive(path: Path) -> Iterator[KerasFile]:
         raise KerasFileError(f"{path} is damaged, or no Keras archive ({error})") from error
     with open_h5(content, str(path)) as weights:
         version, training = metadata.get("keras_version"), config.get("compile_config")
-        yield KerasFile(
-            kind="a whole model (.keras)",
-            keras_version=printable(version) if isinstance(version, str) else "",
-            model=config,
-            training=training if isinstance(training, dict) else {},
-            weights=weights,
-        )
+        version = printable(version) if isinstance(version, str) else ""
+        training = training if isinstance(training, dict) else {}
+        yield KerasFile("a whole model (.keras)", version, config, training, weights)
 
 
 def member(archive: ZipFile, name: str, limit: int) -> bytes:
-    """Return one file of an archive, unless it declares more bytes than Keras writes.
-
-    Raises:
-        KerasFileError: it is missing or too large, or would unpack to far more than is stored.
-    """
+    """Return one file of an archive, unless it declares more bytes than Keras writes."""
     if name not in archive.namelist():
         raise KerasFileError(f"{name} is missing in the archive; give a file that Keras saved")
     entry = archive.getinfo(name)
@@ -137,11 +113,7 @@ def member(archive: ZipFile, name: str, limit: int) -> bytes:
 
 
 def parsed(content: str | bytes) -> dict[str, Any]:
-    """Return a JSON object.
-
-    Raises:
-        KerasFileError: it is something else.
-    """
+    """Return a JSON object."""
     found = json.loads(content)
     if not isinstance(found, dict):
         raise KerasFileError(f"its configuration is a {type(found).__name__}, no JSON object")

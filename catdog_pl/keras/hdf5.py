@@ -22,19 +22,14 @@ from catdog_pl.errors import KerasFileError
 
 Array = npt.NDArray[np.float32]
 
-MAX_ELEMENTS = 2**28
-"""Largest array read, in elements (1 GiB); the basic model's largest has 4.7 million."""
-
-UNSTORED = 2**20
-"""Bytes that an array may declare beyond ten times what the file stores of it. Keras compresses nothing, and
-a file of a few kilobytes can declare terabytes."""
-
-MAX_ENTRIES = 2_000
-"""Names, or entries of groups, read from one file; VGG16 has 200. Hard links can make a small file an endless
-tree."""
-
+# Keras compresses nothing; a file of a few kilobytes can declare terabytes, and hard links can make it an
+# endless tree.
+MAX_ELEMENTS = 2**28  # of one array, 1 GiB; the basic model's largest has 4.7 million
+UNSTORED = 2**20  # bytes that an array may declare beyond ten times what is stored of it
+MAX_ENTRIES = 2_000  # names, or entries of groups, of one file; VGG16 has 200
+MAX_TEXT = 2**24  # bytes of one attribute; the configuration of VGG16 has 30,000
+SURVEY_SECONDS = 30.0  # for the first reading; VGG16 takes a third of a second
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-"""The first bytes of every HDF5 file that Keras writes."""
 
 FOREIGN: dict[str, Callable[[bytes], bool]] = {
     "a pickle, ": lambda start: start[:1] == b"\x80",
@@ -43,24 +38,13 @@ FOREIGN: dict[str, Callable[[bytes], bool]] = {
 }
 """Other files that people give, by their first 8 bytes."""
 
-MAX_TEXT = 2**24
-"""Bytes of one attribute; the configuration of VGG16 has 30,000."""
-
 HDF5_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError)
 """What h5py raises on files that are damaged, foreign or hostile."""
-
-
-SURVEY_SECONDS = 30.0
-"""How long the first reading may take; VGG16 takes a third of a second."""
 
 
 @contextmanager
 def open_h5(source: Path | bytes, name: str) -> Iterator[h5py.File]:
     """Open a file for reading; whatever is wrong with it while the block runs becomes one line.
-
-    Args:
-        source: a path, or the content.
-        name: what the message calls it.
 
     Raises:
         KerasFileError: the file is damaged or foreign, or the block raised this.
@@ -78,33 +62,20 @@ def open_h5(source: Path | bytes, name: str) -> Iterator[h5py.File]:
 
 
 def check_signature(source: Path | bytes, name: str) -> None:
-    """Refuse content that is no HDF5, before anything else is made of it.
-
-    Raises:
-        KerasFileError: it is none.
-    """
+    """Refuse content that is no HDF5, before anything else is made of it."""
     try:
-        start = source[:8] if isinstance(source, bytes) else _first_bytes(source)
+        with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+            start = file.read(len(SIGNATURE))
     except OSError as error:
         raise KerasFileError(f"{name} cannot be read ({error.strerror or error})") from error
     if start != SIGNATURE:
         found = next((kind for kind, is_kind in FOREIGN.items() if is_kind(start)), "")
-        raise KerasFileError(
-            f"{name} is {found}neither HDF5 nor a .keras archive, or damaged; give a file that Keras saved"
-        )
-
-
-def _first_bytes(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(8)
+        found += "neither HDF5 nor a .keras archive, or damaged"
+        raise KerasFileError(f"{name} is {found}; give a file that Keras saved")
 
 
 def survey(source: Path | bytes, name: str) -> None:
-    """Let another process read all of a file, and see whether HDF5 survives it.
-
-    Raises:
-        KerasFileError: HDF5 crashed, or did not come to an end.
-    """
+    """Let another process read all of a file, and refuse it if HDF5 crashes or does not end."""
     package = Path(__file__).resolve().parents[2]
     path = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH"))))
     argument, content = ("-", source) if isinstance(source, bytes) else (str(source.resolve()), None)
@@ -148,11 +119,7 @@ def or_none(read: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def groups(file: h5py.File) -> Iterator[tuple[str, h5py.Group]]:
-    """Yield all groups below the root with their paths, each reached through hard links alone.
-
-    Raises:
-        KerasFileError: the file has more than ``MAX_ENTRIES`` entries, or a link.
-    """
+    """Yield all groups below the root with their paths, each reached through hard links alone."""
     waiting, count = [("", file)], 0
     while waiting:
         path, group = waiting.pop()
@@ -167,11 +134,7 @@ def groups(file: h5py.File) -> Iterator[tuple[str, h5py.Group]]:
 
 
 def child(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
-    """Return what lies at a path below a group, reached through hard links alone.
-
-    Raises:
-        KerasFileError: nothing does, or a link stands in the way.
-    """
+    """Return what lies at a path below a group, reached through hard links alone."""
     found = group
     for part in path.split("/"):
         link = found.get(part, getlink=True) if part and isinstance(found, h5py.Group) else None
@@ -184,11 +147,7 @@ def child(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
 
 
 def group_at(group: h5py.Group, path: str) -> h5py.Group:
-    """Return the group at a path below a group.
-
-    Raises:
-        KerasFileError: there is none.
-    """
+    """Return the group at a path below a group."""
     found = child(group, path)
     if not isinstance(found, h5py.Group):
         raise KerasFileError(f"{path} is no group")
@@ -196,11 +155,7 @@ def group_at(group: h5py.Group, path: str) -> h5py.Group:
 
 
 def array_at(group: h5py.Group, path: str) -> h5py.Dataset:
-    """Return the array at a path below a group, of numbers that lie in this file; nothing is read yet.
-
-    Raises:
-        KerasFileError: it lies in another file, is no array of numbers, or declares more than is stored.
-    """
+    """Return the array at a path below a group, of numbers that lie in this file; nothing is read yet."""
     data = child(group, path)
     if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiu" or data.shape is None:
         raise KerasFileError(f"{path} is no array of numbers")
@@ -214,11 +169,7 @@ def array_at(group: h5py.Group, path: str) -> h5py.Dataset:
 
 
 def read_array(data: h5py.Dataset, shape: tuple[int, ...]) -> Array:
-    """Return the values of an array, which must have this shape, as float32.
-
-    Raises:
-        KerasFileError: it has another shape, or holds no floating-point numbers, or NaN or infinite ones.
-    """
+    """Return the values of an array, finite floating-point numbers of this shape, as float32."""
     if data.shape != shape:
         raise KerasFileError(f"{data.name} has the shape {data.shape}, expected is {shape}")
     if data.dtype.kind != "f":
@@ -236,26 +187,17 @@ def has_names(group: h5py.Group, attribute: str) -> bool:
 
 
 def names(group: h5py.Group, attribute: str) -> list[str]:
-    """Return a list attribute, which Keras splits into ``layer_names0``, ``layer_names1``, ... when long.
-
-    Raises:
-        KerasFileError: it is missing, too long, or no list of names.
-    """
+    """Return a list attribute, which Keras splits into ``layer_names0``, ``layer_names1``, ... when long."""
     if not has_names(group, attribute):
         raise KerasFileError(f"the attribute {attribute} is missing in it; give a file that Keras saved")
     chunks = [f"{attribute}{i}" for i in range(len(group.attrs))]
     keys = [attribute] if attribute in group.attrs else [key for key in chunks if key in group.attrs]
-    return [
-        printable(decoded(name)) for key in keys for name in np.ravel(attribute_value(group, key)).tolist()
-    ]
+    values = [value for key in keys for value in np.ravel(attribute_value(group, key)).tolist()]
+    return [printable(decoded(value)) for value in values]
 
 
 def text(group: h5py.Group, attribute: str) -> str | None:
-    """Return a text attribute; None where there is none.
-
-    Raises:
-        KerasFileError: it is too long, or no text.
-    """
+    """Return a text attribute; None where there is none."""
     return decoded(attribute_value(group, attribute)) if attribute in group.attrs else None
 
 
@@ -278,11 +220,7 @@ def decoded(value: object) -> str:
 
 
 def printable(name: str) -> str:
-    """Return a name that may stand in a message.
-
-    Raises:
-        KerasFileError: it has line breaks or other control characters.
-    """
+    """Return a name that may stand in a message."""
     if not name.isprintable():
         raise KerasFileError(f"it has the name {name!r}; Keras writes none with control characters")
     return name

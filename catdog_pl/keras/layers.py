@@ -18,19 +18,11 @@ from catdog_pl.keras.nn import KerasFlatten, KerasRescaling
 from catdog_pl.keras.weights import to_keras
 
 Spec = dict[str, Any]
-
-Shape = tuple[int, ...]
-"""Of one sample as Keras has it: (height, width, channels), or (values,)."""
+Shape = tuple[int, ...]  # of one sample as Keras has it: (height, width, channels), or (values,)
 
 
 class KerasEntry(NamedTuple):
-    """One layer to write.
-
-    Attributes:
-        class_name: Keras' class.
-        config: its arguments, its name among them; Keras takes its defaults for the others.
-        arrays: its kernel and bias in Keras' axes; none for a layer without weights.
-    """
+    """One layer to write: its arguments, its name among them, and its weights in Keras' axes."""
 
     class_name: str
     config: dict[str, Any]
@@ -50,29 +42,18 @@ class Link(NamedTuple):
 
 
 class Option(NamedTuple):
-    """One option of a layer.
+    """One option of a layer."""
 
-    Attributes:
-        parse: value of a configuration -> plain value; raises ValueError with what would be valid.
-        default: what Keras takes where the configuration has none; None where it must have one.
-    """
-
-    parse: Callable[[Any], Any]
-    default: Any = None
+    parse: Callable[[Any], Any]  # value of a configuration -> plain value; ValueError says what is valid
+    default: Any = None  # Keras'; None where the configuration must have the option
 
 
 class LayerRow(NamedTuple):
-    """How one kind of layer is read, built and written.
+    """How one kind of layer is read, built and written."""
 
-    Attributes:
-        classes: its other names, in any version of Keras.
-        options: those that a prediction depends on, by their names in Keras 3.
-        build: spec and input shape -> module, without the activation.
-    """
-
-    classes: tuple[str, ...]
-    options: Mapping[str, Option]
-    build: Callable[[Spec, Shape], nn.Module]
+    classes: tuple[str, ...]  # its other names, in any version of Keras
+    options: Mapping[str, Option]  # those that a prediction depends on, by their names in Keras 3
+    build: Callable[[Spec, Shape], nn.Module]  # without the activation
 
 
 def _whole(value: Any) -> int:
@@ -101,7 +82,7 @@ def _padding(value: Any) -> str:
 
 
 def _channels_last(value: Any) -> str:
-    if value not in ("channels_last", "tf"):
+    if value not in ("channels_last", "tf"):  # Keras 1 called it tf
         raise ValueError("channels_last")
     return "channels_last"
 
@@ -131,17 +112,10 @@ def _activation(value: Any) -> str:
 
 
 def _build_conv(spec: Spec, shape: Shape) -> nn.Module:
-    padding = spec["padding"] if spec["strides"] == [1, 1] else _unpadded(spec)
-    return nn.Conv2d(
-        shape[-1],
-        spec["filters"],
-        kernel_size=tuple(spec["kernel_size"]),
-        stride=tuple(spec["strides"]),
-        padding=padding,
-        dilation=tuple(spec["dilation_rate"]),
-        groups=spec["groups"],
-        bias=spec["use_bias"],
-    )
+    kernel, strides, dilation = (tuple(spec[key]) for key in ("kernel_size", "strides", "dilation_rate"))
+    padding = spec["padding"] if strides == (1, 1) else _unpadded(spec)
+    groups, bias = spec["groups"], spec["use_bias"]
+    return nn.Conv2d(shape[-1], spec["filters"], kernel, strides, padding, dilation, groups, bias)
 
 
 def _build_pool(spec: Spec, shape: Shape) -> nn.Module:
@@ -149,18 +123,12 @@ def _build_pool(spec: Spec, shape: Shape) -> nn.Module:
 
 
 def _unpadded(spec: Spec) -> int:
-    """The padding 0.
-
-    Raises:
-        KerasFileError: Keras would pad, in a way that PyTorch's layer cannot.
-    """
     if spec["padding"] != "valid":
         raise KerasFileError(f"layer {spec['name']} has padding same, which cannot be built with its strides")
     return 0
 
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
-"""The functions that can be built, by Keras' name."""
 
 IMAGE = {"data_format": Option(_channels_last, "channels_last")}
 LINEAR = {"use_bias": Option(_flag, True), "activation": Option(_activation, "linear")}
@@ -240,11 +208,7 @@ def joined(function: str, before: Sequence[Spec]) -> bool:
 
 
 def read_layer(layer: KerasLayer) -> Spec:
-    """Return a layer as plain values.
-
-    Raises:
-        KerasFileError: its class is unknown, or an option has a value that cannot be read.
-    """
+    """Return a layer as plain values."""
     kind = CLASSES.get(layer.class_name)
     if kind is None:
         raise KerasFileError(f"{layer} is not supported; supported are {', '.join(LAYERS)}")
@@ -259,11 +223,7 @@ def read_layer(layer: KerasLayer) -> Spec:
 
 
 def modern(layer: KerasLayer) -> dict[str, Any]:
-    """Return a layer's options in the words of Keras 3, those that are null left out.
-
-    Raises:
-        KerasFileError: it is a ReLU that is capped, leaky or shifted.
-    """
+    """Return a layer's options in the words of Keras 3, those that are null left out."""
     found = {KERAS_1.get(key, key): value for key, value in layer.config.items() if value is not None}
     if "nb_row" in found:
         found["kernel_size"] = [found["nb_row"], found.get("nb_col")]
@@ -280,18 +240,13 @@ def modern(layer: KerasLayer) -> dict[str, Any]:
 def build_layer(spec: Spec, shape: Shape) -> dict[str, nn.Module]:
     """Return a layer as a module under its name, and its activation as one behind it.
 
-    Args:
-        spec: the layer.
-        shape: of one sample of its input.
-
     Raises:
         KerasFileError: PyTorch has no such layer, or no such activation.
     """
     function = spec.get("activation", "linear")
     if function != "linear" and function not in ACTIVATIONS:
-        raise KerasFileError(
-            f"layer {spec['name']} has activation {function}; valid are {', '.join(ACTIVATIONS)}"
-        )
+        valid = ", ".join(ACTIVATIONS)
+        raise KerasFileError(f"layer {spec['name']} has activation {function}; valid are {valid}")
     modules = {spec["name"]: LAYERS[spec["class_name"]].build(spec, shape)}
     if function != "linear" and spec["class_name"] != "Activation":
         modules[f"{spec['name']}_{function}"] = ACTIVATIONS[function]()
@@ -299,12 +254,7 @@ def build_layer(spec: Spec, shape: Shape) -> dict[str, nn.Module]:
 
 
 def write_layer(spec: Spec, module: nn.Module | None = None) -> KerasEntry:
-    """Return a layer as Keras stores it.
-
-    Args:
-        spec: the layer; options that are Keras' defaults are not written.
-        module: holds its weights; needs none for a layer without.
-    """
+    """Return a layer as Keras stores it, without options that are Keras' defaults."""
     options = LAYERS[spec["class_name"]].options
     config = {"name": spec["name"]} | {
         name: spec[name]

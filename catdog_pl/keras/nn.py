@@ -29,7 +29,7 @@ class KerasFlatten(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, H * W * C)."""
+        """Return (N, H * W * C)."""
         return x.permute(0, 2, 3, 1).flatten(1)
 
 
@@ -41,7 +41,7 @@ class KerasRescaling(nn.Module):
         self.scale, self.offset, self.bgr = tuple(scale), tuple(offset), bgr
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> the same shape."""
+        """Return the same shape, (N, C, H, W)."""
         scale, offset = (x.new_tensor(values).view(-1, 1, 1) for values in (self.scale, self.offset))
         return (x.flip(1) if self.bgr else x) * scale + offset
 
@@ -52,15 +52,6 @@ class KerasRMSprop(Optimizer):
     ``v = rho * v + (1 - rho) * g**2`` and ``p -= lr * g / sqrt(v + epsilon)``, v starting at 0
     (``keras/src/optimizers/rmsprop.py``, momentum 0, not centered). ``torch.optim.RMSprop`` adds
     epsilon outside the root, as the Keras of 2018 did; no setting of it gives this rule.
-
-    Args:
-        params: parameters or parameter groups, as for any PyTorch optimizer.
-        lr: learning rate, > 0.
-        rho: decay of the mean square, 0 <= rho < 1.
-        epsilon: added to the mean square before the root, >= 0.
-
-    Raises:
-        ValueError: a value lies outside its range.
     """
 
     def __init__(
@@ -84,14 +75,7 @@ class KerasRMSprop(Optimizer):
     def step(self, closure: Callable[[], float]) -> float: ...
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Update every parameter that has a gradient.
-
-        Args:
-            closure: recomputes the loss and its gradients, as Lightning's automatic optimisation does.
-
-        Returns:
-            What ``closure`` returned.
-        """
+        """Update every parameter that has a gradient."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -105,17 +89,13 @@ class KerasRMSprop(Optimizer):
         if not params:
             return
         grads = [p.grad for p in params]
-        means = [self._mean_square(p) for p in params]
+        for p in params:
+            if "mean_square" not in self.state[p]:
+                self.state[p]["mean_square"] = torch.zeros_like(p)
+        means = [self.state[p]["mean_square"] for p in params]
         # The foreach kernels run one launch per operation over all tensors, not one per tensor.
         torch._foreach_mul_(means, group["rho"])
         torch._foreach_addcmul_(means, grads, grads, value=1 - group["rho"])
         roots = torch._foreach_add(means, group["epsilon"])
         torch._foreach_sqrt_(roots)
         torch._foreach_addcdiv_(params, grads, roots, value=-group["lr"])
-
-    def _mean_square(self, parameter: Tensor) -> Tensor:
-        state = self.state[parameter]
-        if "mean_square" not in state:
-            state["mean_square"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-        mean_square: Tensor = state["mean_square"]
-        return mean_square

@@ -4,7 +4,7 @@ The model is compiled as the workshop's: binary cross-entropy, RMSprop, accuracy
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -18,20 +18,18 @@ from catdog_pl.keras.config import numbered
 from catdog_pl.keras.layers import KerasEntry
 from catdog_pl.keras.optimizer import RMSpropState
 
-KERAS_VERSION = "3.15.1"
-"""The version whose files these are; the tests compare with it."""
+KERAS_VERSION = "3.15.1"  # whose files these are; the tests compare with it
+
+COMPILED = {
+    "loss": "binary_crossentropy", "loss_weights": None, "metrics": ["accuracy"], "weighted_metrics": None,
+}  # fmt: skip
+"""What the workshop's models are compiled with, but for the optimizer."""
 
 Config = dict[str, Any]
 
 
 class KerasModel(NamedTuple):
-    """What is written.
-
-    Attributes:
-        layers: in their order, the input layer first.
-        optimizer: RMSprop with its state.
-        functional: a functional model, which counts its input as a layer; otherwise a Sequential.
-    """
+    """What is written: the input layer first; a functional model counts it as a layer, a Sequential not."""
 
     layers: Sequence[KerasEntry]
     optimizer: RMSpropState
@@ -44,42 +42,26 @@ class KerasModel(NamedTuple):
 
 
 def write_file(target: Path, model: KerasModel) -> None:
-    """Write a Keras file; its ending decides the kind. A file that is there is replaced.
-
-    Args:
-        target: ``.keras`` or ``.h5`` for a whole model, ``.weights.h5`` for weights alone.
-        model: what to write.
+    """Write a whole model (``.keras``, ``.h5``) or weights alone (``.weights.h5``), as the ending says.
 
     Raises:
         UsageError: the ending is none of these.
         CatDogError: the file cannot be written; nothing half-written is left.
     """
-    write = writer(target)
+    writers = {
+        ".weights.h5": write_weights, ".h5": write_legacy, ".hdf5": write_legacy, ".keras": write_archive,
+    }  # fmt: skip
+    write = next((writers[ending] for ending in writers if target.name.lower().endswith(ending)), None)
+    if write is None:
+        valid = ", ".join(writers)
+        raise UsageError(f"{target.name} is no name of a Keras file; give one that ends in {valid}")
     with atomic_write(target) as part, part.open("wb+") as file:
         write(file, model)
 
 
-def writer(target: Path) -> Callable[[BinaryIO, KerasModel], None]:
-    """Return the function that writes the kind of file that a name stands for.
-
-    Raises:
-        UsageError: it stands for none.
-    """
-    endings = {
-        ".weights.h5": write_weights,
-        ".h5": write_legacy,
-        ".hdf5": write_legacy,
-        ".keras": write_archive,
-    }
-    for ending, write in endings.items():
-        if target.name.lower().endswith(ending):
-            return write
-    raise UsageError(f"{target.name} is no name of a Keras file; give one that ends in {', '.join(endings)}")
-
-
 def write_legacy(file: BinaryIO, model: KerasModel) -> None:
     """Write a whole model in HDF5, as Keras 2 and 3 read it."""
-    training = compile_config() | {"optimizer_config": model.optimizer.config}
+    training = COMPILED | {"optimizer_config": model.optimizer.config}
     with h5py.File(file, "w") as h5:
         group = h5.create_group("model_weights")
         for place in (h5, group):
@@ -105,9 +87,8 @@ def write_weights(file: BinaryIO, model: KerasModel) -> None:
     """Write weights alone, in the layout of Keras 3."""
     with h5py.File(file, "w") as h5:
         h5.create_group("vars")  # the model's own, which has none; Keras 2 misses it all the same
-        for layer, folder in zip(
-            model.listed, numbered(layer.class_name for layer in model.listed), strict=True
-        ):
+        folders = numbered(layer.class_name for layer in model.listed)
+        for layer, folder in zip(model.listed, folders, strict=True):
             write_numbered(h5, f"layers/{folder}", layer.name, layer.arrays)
         write_numbered(h5, "optimizer", "rmsprop", list(model.optimizer.variables.values()))
 
@@ -126,7 +107,7 @@ def write_archive(file: BinaryIO, model: KerasModel) -> None:
     write_weights(weights, model)
     optimizer = with_module(model.optimizer.config, "keras.optimizers")
     config = model_config(model, keras3=True)
-    config["compile_config"] = compile_config() | {"optimizer": optimizer}
+    config["compile_config"] = COMPILED | {"optimizer": optimizer}
     with ZipFile(file, "w") as archive:  # ZipInfo has a fixed date: equal models are equal files
         archive.writestr(ZipInfo("metadata.json"), json.dumps({"keras_version": KERAS_VERSION}))
         archive.writestr(ZipInfo("config.json"), json.dumps(config))
@@ -134,12 +115,7 @@ def write_archive(file: BinaryIO, model: KerasModel) -> None:
 
 
 def model_config(model: KerasModel, keras3: bool = False) -> Config:
-    """Return the model as Keras describes it.
-
-    Args:
-        model: what to write.
-        keras3: whether classes carry the module they are from, as in ``.keras`` archives.
-    """
+    """Return the model as Keras describes it."""
     entries = [{"class_name": layer.class_name, "config": layer.config} for layer in model.layers]
     if keras3:
         entries = [with_module(entry, "keras.layers") for entry in entries]
@@ -166,13 +142,3 @@ def chained(entries: Sequence[Config]) -> list[Config]:
 def with_module(entry: Config, module: str) -> Config:
     """Return an entry as Keras 3 writes it, with the module of its class."""
     return {"module": module} | entry | {"registered_name": None}
-
-
-def compile_config() -> Config:
-    """Return what the workshop's models are compiled with, but for the optimizer."""
-    return {
-        "loss": "binary_crossentropy",
-        "loss_weights": None,
-        "metrics": ["accuracy"],
-        "weighted_metrics": None,
-    }

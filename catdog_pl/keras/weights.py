@@ -6,7 +6,7 @@ in ``layers/<class>[_k]/vars/{0,1}``, numbered within each class.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -17,25 +17,12 @@ import torch
 from torch import Tensor
 
 from catdog_pl.errors import KerasFileError
+from catdog_pl.keras import hdf5
 from catdog_pl.keras.config import KerasLayer
-from catdog_pl.keras.hdf5 import (
-    Array,
-    array_at,
-    group_at,
-    groups,
-    has_names,
-    names,
-    open_h5,
-    printable,
-    read_array,
-    text,
-)  # fmt: skip
+from catdog_pl.keras.hdf5 import Array
 
 TO_KERAS = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
-"""Axes of (out, in, kh, kw) -> (kh, kw, in, out) and (out, in) -> (in, out), by their number.
-
-Both of our networks flatten in Keras' order, so dense kernels need no more than a transposition.
-"""
+"""Axes of (out, in, kh, kw) -> (kh, kw, in, out) and (out, in) -> (in, out), by their number."""
 
 FROM_KERAS = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
 
@@ -57,51 +44,31 @@ def from_keras(array: Array) -> Tensor:
 
 
 class StoredLayer(NamedTuple):
-    """The arrays of one layer with weights.
+    """The arrays of one layer with weights, not yet read."""
 
-    Attributes:
-        group: in the legacy layout the group, which is called after the layer, or after the nested model
-            that holds it; in the newer layout the path, ``layers/conv2d_1``.
-        name: what the arrays are called after: the layer itself; the path where the file names none.
-        kernel: (kh, kw, in, out) of a convolution, (in, out) of a dense layer, not yet read.
-        bias: (out,), not yet read.
-    """
-
-    group: str
-    name: str
-    kernel: h5py.Dataset
-    bias: h5py.Dataset
+    group: str  # the layer's name, or that of the nested model that holds it; in the newer layout the path
+    name: str  # what the arrays are called after: the layer itself; the path where the file names none
+    kernel: h5py.Dataset  # (kh, kw, in, out) of a convolution, (in, out) of a dense layer
+    bias: h5py.Dataset  # (out,)
 
 
 def conv_weights(path: Path) -> list[tuple[Tensor, Tensor]]:
-    """Return kernel and bias of each convolution of a Keras HDF5 file, in the order of its layers.
-
-    Args:
-        path: weights alone or a whole model, in either layout.
-
-    Returns:
-        Kernels as PyTorch has them, (out, in, h, w), and biases (out,), float32.
+    """Return kernel and bias of each convolution of a Keras HDF5 file, as PyTorch has them, in layer order.
 
     Raises:
         KerasFileError: the file is damaged, not Keras', or refers to other files.
     """
-    with open_h5(path, str(path)) as file:
+    with hdf5.open_h5(path, str(path)) as file:
         convolutions = [layer for layer in stored_layers(file) if layer.kernel.ndim == 4]
-        pairs = [(layer.kernel, layer.bias) for layer in convolutions]
-        return [(_read(kernel), _read(bias)) for kernel, bias in pairs]
-
-
-def _read(data: h5py.Dataset) -> Tensor:
-    return from_keras(read_array(data, data.shape))
+        arrays = [array for layer in convolutions for array in (layer.kernel, layer.bias)]
+        tensors = [from_keras(hdf5.read_array(array, array.shape)) for array in arrays]
+        return list(zip(tensors[::2], tensors[1::2], strict=True))
 
 
 def stored_layers(file: h5py.File) -> list[StoredLayer]:
     """Return every layer with a kernel and a bias, in the order of the layers as far as the file tells it.
 
     The newer layout tells it within each class alone: its convolutions come first, then its dense layers.
-
-    Raises:
-        KerasFileError: the file is in neither layout, or refers to other files.
     """
     root = legacy_root(file)
     if root is not None:
@@ -110,15 +77,7 @@ def stored_layers(file: h5py.File) -> list[StoredLayer]:
 
 
 def match(layers: Sequence[KerasLayer], file: h5py.File) -> list[StoredLayer]:
-    """Return the arrays of each layer of a configuration.
-
-    Args:
-        layers: the layers with weights, in their order.
-        file: in either layout.
-
-    Raises:
-        KerasFileError: the file does not hold these layers.
-    """
+    """Return the arrays of each layer with weights of a configuration."""
     root = legacy_root(file)
     if root is not None:
         return match_groups(layers, legacy_layers(root))
@@ -139,19 +98,13 @@ def match_groups(layers: Sequence[KerasLayer], stored: Sequence[StoredLayer]) ->
     if len(tops) != len(groups):
         tops = [[layer] for layer in layers]
     if [len(top) for top in tops] != [len(group) for group in groups]:
-        raise KerasFileError(
-            f"the file holds the weights of {len(stored)} layers; "
-            f"its configuration has {len(layers)} layers with weights"
-        )
+        expected = f"its configuration has {len(layers)} layers with weights"
+        raise KerasFileError(f"the file holds the weights of {len(stored)} layers; {expected}")
     return [layer for top, group in zip(tops, groups, strict=True) for layer in arranged(top, group)]
 
 
 def arranged(layers: Sequence[KerasLayer], group: list[StoredLayer]) -> list[StoredLayer]:
-    """Return the layers of one nested model in their order; a partly frozen one is stored in another.
-
-    Raises:
-        KerasFileError: the order cannot be told.
-    """
+    """Return the layers of one nested model in their order; a partly frozen one is stored in another."""
     by_name = {stored.name: stored for stored in group}
     if by_name.keys() == {layer.name for layer in layers}:
         return [by_name[layer.name] for layer in layers]
@@ -179,21 +132,17 @@ def in_vgg16_order(layers: list[StoredLayer]) -> list[StoredLayer]:
 def legacy_root(file: h5py.File) -> h5py.Group | None:
     """Return the group of the legacy layout that lists the layers; None for a file in the newer layout."""
     if "model_weights" in file:
-        return group_at(file, "model_weights")
-    return file if has_names(file, "layer_names") else None
+        return hdf5.group_at(file, "model_weights")
+    return file if hdf5.has_names(file, "layer_names") else None
 
 
 def legacy_layers(root: h5py.Group) -> list[StoredLayer]:
-    """Return the layers of the legacy layout as they are stored: of a nested model trainable ones first.
-
-    Raises:
-        KerasFileError: a layer has other weights than a kernel and a bias.
-    """
+    """Return the layers of the legacy layout as they are stored: of a nested model trainable ones first."""
     layers = []
-    for name in names(root, "layer_names"):
-        group = group_at(root, name)
-        arrays = [(owner(path) or name, array_at(group, path)) for path in names(group, "weight_names")]
-        layers += paired(name, arrays)
+    for name in hdf5.names(root, "layer_names"):
+        group = hdf5.group_at(root, name)
+        paths = hdf5.names(group, "weight_names")
+        layers += paired(name, [(owner(path) or name, hdf5.array_at(group, path)) for path in paths])
     return layers
 
 
@@ -204,41 +153,31 @@ def owner(weight: str) -> str:
 
 
 def numbered_layers(file: h5py.File) -> list[StoredLayer]:
-    """Return the layers of the newer layout, in no particular order.
-
-    Raises:
-        KerasFileError: the file is not in this layout.
-    """
+    """Return the layers of the newer layout, in no particular order."""
     layers = []
-    for path, group in groups(file):
-        folder, _, last = plain_path(path).rpartition("/")
-        if last == "vars" and folder.startswith("layers/"):
-            name = printable(text(group, "name") or folder)
-            layers += paired(folder, [(name, array_at(group, key)) for key in sorted(group)])
+    for folder, group in layer_folders(file):
+        name = hdf5.printable(hdf5.text(group, "name") or folder)
+        layers += paired(folder, [(name, hdf5.array_at(group, key)) for key in sorted(group)])
     if not layers:
         raise KerasFileError("it has no layers with a kernel and a bias; give a file that Keras saved")
     return layers
 
 
-def plain_path(path: str) -> str:
-    """Return a path of the newer layout as Keras 3 writes it.
+def layer_folders(file: h5py.File) -> Iterator[tuple[str, h5py.Group]]:
+    """Yield the path of each layer as Keras 3 writes it, and the group of its arrays.
 
     Keras 2.12 wrote ``_layer_checkpoint_dependencies`` for ``layers``, and on Windows backslashes.
     """
-    return path.replace("\\", "/").replace("_layer_checkpoint_dependencies", "layers")
+    for path, group in hdf5.groups(file):
+        plain = path.replace("\\", "/").replace("_layer_checkpoint_dependencies", "layers")
+        folder, _, last = plain.rpartition("/")
+        if last == "vars" and folder.startswith("layers/"):
+            yield folder, group
 
 
 def paired(group: str, arrays: list[tuple[str, h5py.Dataset]]) -> list[StoredLayer]:
-    """Return kernels and biases in turn as layers.
-
-    Args:
-        group: what the layers' group is called.
-        arrays: each with the name of its layer; integers among them are the state of random generators,
-            which layers for augmentation keep.
-
-    Raises:
-        KerasFileError: a layer has other weights than a kernel and a bias.
-    """
+    """Return kernels and biases in turn as layers."""
+    # Integers are the state of random generators, which layers for augmentation keep.
     floats = [(name, data) for name, data in arrays if data.dtype.kind == "f"]
     pairs = list(zip(floats[::2], floats[1::2], strict=False))
     plain = all(kernel.ndim in (2, 4) and bias.ndim == 1 for (_, kernel), (_, bias) in pairs)
@@ -248,18 +187,14 @@ def paired(group: str, arrays: list[tuple[str, h5py.Dataset]]) -> list[StoredLay
 
 
 def layer_names(file: h5py.File) -> tuple[list[str], bool]:
-    """Return what the file calls its layers, with weights or without, and whether these are their own names.
+    """Return the names of the layers, with weights or without, and whether they are their own, in order.
 
-    The legacy layout has their own names in their order. The newer one has their classes, ``re_lu_2``, in no
-    particular order.
+    The newer layout has their classes instead, ``re_lu_2``, in no particular order.
     """
     root = legacy_root(file)
     if root is not None:
-        return names(root, "layer_names"), True
-    folders = [path for path, _ in groups(file) if plain_path(path).endswith("/vars")]
-    return [
-        plain_path(path).split("/")[-2] for path in folders if plain_path(path).startswith("layers/")
-    ], False
+        return hdf5.names(root, "layer_names"), True
+    return [folder.rpartition("/")[2] for folder, _ in layer_folders(file)], False
 
 
 def path_order(path: str) -> list[tuple[str, int]]:
@@ -271,9 +206,9 @@ def path_order(path: str) -> list[tuple[str, int]]:
 def optimizer_arrays(file: h5py.File) -> list[h5py.Dataset]:
     """Return what the file keeps of its optimizer, in Keras' order; nothing where it keeps nothing."""
     if "optimizer_weights" in file:
-        group = group_at(file, "optimizer_weights")
-        return [array_at(group, name) for name in names(group, "weight_names")]
-    if legacy_root(file) is None and "optimizer" in file and "vars" in group_at(file, "optimizer"):
-        group = group_at(file, "optimizer/vars")
-        return [array_at(group, str(i)) for i in range(len(group))]
+        group = hdf5.group_at(file, "optimizer_weights")
+        return [hdf5.array_at(group, name) for name in hdf5.names(group, "weight_names")]
+    if legacy_root(file) is None and "optimizer" in file and "vars" in hdf5.group_at(file, "optimizer"):
+        group = hdf5.group_at(file, "optimizer/vars")
+        return [hdf5.array_at(group, str(i)) for i in range(len(group))]
     return []

@@ -82,15 +82,10 @@ def output_side(image_size: int, n_blocks: int) -> int:
     """Return height and width of the last block's output.
 
     A valid 3x3 convolution takes 2 pixels off, a 2x2 max-pooling halves and rounds down.
-
-    Raises:
-        UsageError: no pixel is left, or there is no block.
     """
     side = image_size
     for _ in range(n_blocks):
         side = (side - 2) // 2
-        if side < 1:
-            break
     if side < 1 or n_blocks < 1:
         raise UsageError(
             f"image_size {image_size} with {n_blocks} convolution blocks leaves no pixels; "

@@ -8,7 +8,8 @@ import sys
 import types
 import typing
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -35,13 +36,7 @@ PER_WEIGHT = {"mean_square", "square_avg", "exp_avg", "exp_avg_sq", "momentum_bu
 
 
 def load_checkpoint(path: str | Path) -> Classifier:
-    """Build the model that a checkpoint names and give it the checkpoint's weights.
-
-    Args:
-        path: a file that ``fit`` wrote.
-
-    Returns:
-        The model on the CPU, in evaluation mode, with its ``data_spec``.
+    """Return a checkpoint's model with its weights and ``data_spec``, on the CPU, in evaluation mode.
 
     Raises:
         CheckpointError: the file is missing, damaged, foreign or hostile.
@@ -65,21 +60,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def save_checkpoint(
-    model: Classifier,
-    path: Path,
-    optimizer: Optimizer | None = None,
-    origin: dict[str, Any] | None = None,
+    model: Classifier, path: Path, optimizer: Optimizer | None = None, origin: dict[str, Any] | None = None
 ) -> None:
-    """Write a checkpoint as ``fit`` would before its first epoch.
+    """Write, or replace, a checkpoint as ``fit`` would before its first epoch.
 
     Args:
         model: its weights, hyper-parameters and ``data_spec`` are written.
-        path: the file, which is replaced if it is there.
+        path: the file; if it cannot be written (CatDogError), what was there is untouched.
         optimizer: the state that ``fit --ckpt_path`` starts with; a fresh one by default.
         origin: where the weights are from and what is not proven of them, as plain values for the note.
-
-    Raises:
-        CatDogError: the file cannot be written; what was there is untouched.
     """
     checkpoint: dict[str, Any] = {
         "epoch": 0,
@@ -99,9 +88,13 @@ def save_checkpoint(
 
 
 def restore_arguments(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments that rebuild a checkpoint's model; its pretrained weights are not read again."""
+    """Return all arguments that rebuild a checkpoint's model; its pretrained weights are not read again.
+
+    A checkpoint of an earlier version lacks later arguments, whose defaults are what it was trained with.
+    """
     cls = model_class(checkpoint[NOTE]["model"])
-    return cls.rebuild_arguments(dict(checkpoint.get("hyper_parameters") or {}))
+    defaults = {key: parameter.default for key, parameter in inspect.signature(cls).parameters.items()}
+    return cls.rebuild_arguments(defaults | checkpoint["hyper_parameters"])
 
 
 def data_spec(checkpoint: dict[str, Any]) -> DataSpec:
@@ -117,22 +110,8 @@ def data_spec(checkpoint: dict[str, Any]) -> DataSpec:
     return DataSpec(**{**fields, "class_names": tuple(fields["class_names"])})
 
 
-def progress(checkpoint: dict[str, Any]) -> str:
-    """Return how far a checkpoint's model was trained, such as ``epoch 3``.
-
-    Lightning counts from 0, so that the checkpoint of the first epoch and one that was imported both say 0;
-    only the second was never stepped.
-    """
-    return f"epoch {checkpoint['epoch'] + 1}" if checkpoint["global_step"] else "not trained here yet"
-
-
 def compare(checkpoint: dict[str, Any], arguments: dict[str, Any], path: Path | None) -> list[str]:
-    """Return lines that tell what is taken from the checkpoint and which arguments differ from it.
-
-    Args:
-        checkpoint: as ``read_checkpoint`` returns it.
-        arguments: those of the model, from the command line and configuration files.
-        path: the checkpoint's, for the lines.
+    """Return lines that tell what is taken from the checkpoint and which model arguments differ from it.
 
     Raises:
         UsageError: an argument differs that is not in the model's ``TUNABLE``: it decides what the weights
@@ -140,10 +119,10 @@ def compare(checkpoint: dict[str, Any], arguments: dict[str, Any], path: Path | 
     """
     name = checkpoint[NOTE]["model"]
     cls = model_class(name)
-    lines = [f"From the checkpoint {path}: model {name}, {progress(checkpoint)}"]
-    # A checkpoint of an earlier version lacks later arguments, whose defaults are what it was trained with.
-    defaults = {key: parameter.default for key, parameter in inspect.signature(cls).parameters.items()}
-    for key, old in (defaults | restore_arguments(checkpoint)).items():
+    # Lightning counts epochs from 0; a checkpoint that was imported says 0 as well, but was never stepped.
+    progress = f"epoch {checkpoint['epoch'] + 1}" if checkpoint["global_step"] else "not trained here yet"
+    lines = [f"From the checkpoint {path}: model {name}, {progress}"]
+    for key, old in restore_arguments(checkpoint).items():
         new = arguments.get(key, old)
         if _as_yaml(new) == _as_yaml(old):
             continue
@@ -169,7 +148,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Classifier]:
         model = _skeleton(checkpoint)
         _check_weights(checkpoint.get("state_dict"), model)
         _check_training(checkpoint, [p for p in model.parameters() if p.requires_grad])
-    except CheckpointError as error:
+    except CatDogError as error:
         raise CheckpointError(f"Checkpoint {path}: {error}") from error
     return checkpoint, model
 
@@ -226,18 +205,16 @@ def _check_note(checkpoint: Any) -> None:
             f"it has format {reprlib.repr(note.get('format'))}, this version reads up to {FORMAT}; "
             "update catdog_pl"
         )
-    if not all(isinstance(checkpoint.get(key), int) for key in ("epoch", "global_step")):
+    if not _is_valid([checkpoint.get("epoch"), checkpoint.get("global_step")], list[int]):
         raise CheckpointError("its epoch and global_step must be whole numbers; use another copy")
 
 
 def _skeleton(checkpoint: dict[str, Any]) -> Classifier:
     """Return the checkpoint's model on the meta device, built only from values of the right kind."""
+    cls = model_class(checkpoint[NOTE].get("model"))
+    _check_values(cls.__init__, checkpoint.get("hyper_parameters"), "hyper_parameters")
     try:
-        cls = model_class(checkpoint[NOTE].get("model"))
-        _check_values(cls.__init__, checkpoint.get("hyper_parameters"), "hyper_parameters")
-        model = cls.skeleton(**restore_arguments(checkpoint))
-    except CheckpointError:
-        raise
+        model = cls.skeleton(**checkpoint["hyper_parameters"])
     except (TypeError, ValueError, RuntimeError, CatDogError) as error:
         raise CheckpointError(f"its hyper-parameters do not fit its model: {first_line(error)}") from error
     if data_spec(checkpoint).image_size != model.data_spec.image_size:
@@ -246,15 +223,9 @@ def _skeleton(checkpoint: dict[str, Any]) -> Classifier:
 
 
 def _check_values(target: Any, values: Any, name: str) -> None:
-    """Check values against the annotations of what takes them.
-
-    Args:
-        target: a dataclass, or a function.
-        values: a mapping, or whatever the file holds in its place.
-        name: of the mapping.
-    """
+    """Check that values are a mapping that fits the annotations of a dataclass or function."""
     annotations = typing.get_type_hints(target)
-    if not isinstance(values, Mapping):
+    if not isinstance(values, dict):
         raise CheckpointError(f"its {name} are missing; use another copy")
     for key, value in values.items():
         if key not in annotations or not _is_valid(value, annotations[key]):
@@ -262,20 +233,26 @@ def _check_values(target: Any, values: Any, name: str) -> None:
             raise CheckpointError(f"its {name} hold {entry}, which is not valid; use another copy")
 
 
-def _is_valid(value: object, annotation: Any) -> bool:
+def _is_valid(value: Any, annotation: Any) -> bool:
     """Return whether a value is of an annotated type; a list counts as a tuple, a float must be finite."""
     origin, members = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is Any:
+        return True
     if origin in (types.UnionType, typing.Union):
         return any(_is_valid(value, member) for member in members)
     if origin is typing.Literal:
         return isinstance(value, str) and value in members
-    if origin is tuple:
+    if origin in (tuple, list):
         return isinstance(value, tuple | list) and all(_is_valid(item, members[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(
+            _is_valid(key, members[0]) and _is_valid(item, members[1]) for key, item in value.items()
+        )
     if annotation is float:
         return isinstance(value, float | int) and abs(value) <= sys.float_info.max
     if annotation is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, origin or annotation)
+    return isinstance(value, annotation)
 
 
 def _check_weights(state: object, model: Classifier) -> None:
@@ -302,36 +279,20 @@ def _check_weights(state: object, model: Classifier) -> None:
 
 
 def _check_training(checkpoint: dict[str, Any], trainable: Sequence[Tensor]) -> None:
-    """Check what Lightning and the optimizer take over without a check of theirs.
-
-    Args:
-        checkpoint: the contents of a file.
-        trainable: the model's trainable parameters in their order; only their shapes matter.
-    """
+    """Check what Lightning and the optimizer of ``trainable`` take over without a check of theirs."""
     callbacks, loops = checkpoint.get("callbacks", {}), checkpoint.get("loops", {})
     optimizers = checkpoint.get("optimizer_states", [])
     if not LIGHTNING_VERSION.fullmatch(str(checkpoint.get("pytorch-lightning_version"))):
         fault = "no version of Lightning from 2.0"
-    elif not _is_table(callbacks) or not _is_table(loops):
+    elif not _is_valid([callbacks, loops], list[dict[str, dict[Any, Any]]]):
         fault = "callbacks or loops of another kind"
-    elif not _is_rows(callbacks.get("History", {}).get("rows", [])):
+    elif not _is_valid(callbacks.get("History", {}).get("rows", []), list[dict[Any, Any]]):
         fault = "a history without rows"
     elif not isinstance(optimizers, list) or not all(_fits(state, trainable) for state in optimizers):
         fault = "an optimizer of other weights"
     else:
         return
     raise CheckpointError(f"its training state is not as fit writes it ({fault}); use another copy")
-
-
-def _is_table(value: object) -> bool:
-    """Return whether a value is a mapping from names to mappings."""
-    if not isinstance(value, dict):
-        return False
-    return all(isinstance(key, str) and isinstance(row, dict) for key, row in value.items())
-
-
-def _is_rows(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(row, dict) for row in value)
 
 
 def _tensors(value: object) -> Iterator[Tensor]:
@@ -353,29 +314,26 @@ def _is_stored(tensor: Tensor) -> bool:
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
-def _fits(optimizer: object, trainable: Sequence[Tensor]) -> bool:
+def _fits(optimizer: Any, trainable: Sequence[Tensor]) -> bool:
     """Return whether an optimizer's state is that of these parameters, with entries of their shapes."""
-    if not isinstance(optimizer, dict) or not isinstance(optimizer.get("state"), dict):
+    if not _is_valid(optimizer, dict[str, Any]) or not isinstance(optimizer.get("state"), dict):
         return False
     groups = optimizer.get("param_groups")
-    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
+    if not groups or not _is_valid(groups, list[dict[Any, Any]]):
         return False
-    lists = [group.get("params") for group in groups]
-    if not lists or not all(isinstance(indices, list) for indices in lists):
+    numbers = [group.get("params") for group in groups]
+    if not _is_valid(numbers, list[list[int]]):
         return False
-    indices = [index for indices in lists for index in indices]
+    indices = list(chain.from_iterable(numbers))
     if indices != list(range(len(indices))):
         return False
     if len(indices) != len(trainable):  # layers were unfrozen in Python; a resume would be told so by PyTorch
         return True
-    return all(
-        isinstance(index, int)
-        and 0 <= index < len(trainable)
-        and isinstance(values, dict)
-        and all(_same_shape(values[name], trainable[index]) for name in PER_WEIGHT & values.keys())
-        for index, values in optimizer["state"].items()
+    if not _is_valid(optimizer["state"], dict[int, dict[Any, Any]]):
+        return False
+    return optimizer["state"].keys() <= set(indices) and all(
+        value is None or (isinstance(value, Tensor) and value.shape == trainable[index].shape)
+        for index, entries in optimizer["state"].items()
+        for name, value in entries.items()
+        if name in PER_WEIGHT
     )
-
-
-def _same_shape(value: object, parameter: Tensor) -> bool:
-    return value is None or (isinstance(value, Tensor) and value.shape == parameter.shape)

@@ -64,16 +64,7 @@ class Classifier(LightningModule, ABC):
     Keras summary, and sets ``name``. It takes pixels in 0..255 and owns all further preprocessing, so
     that training, test, prediction and export cannot drift apart.
 
-    Args:
-        image_size: side of the square input in pixels.
-        learning_rate: step size of the optimizer.
-        optimizer: ``keras_rmsprop`` (Keras 3's rule) or the name of a class in ``torch.optim``.
-        optimizer_args: further arguments of the optimizer, for example ``{"alpha": 0.9, "eps": 1e-7}``
-            with ``RMSprop``, which is the rule of the Keras of 2018.
-        lr_scheduler: name of a class in ``torch.optim.lr_scheduler``; null keeps the learning rate.
-        lr_scheduler_args: its arguments, and ``interval`` (epoch or step), ``frequency`` and ``monitor``.
-        class_weight: ``balanced`` weighs the training loss of each photograph by n / (2 * n of its class),
-            so that a rare class counts as much as a frequent one. By default all photographs count alike.
+    ``Basic`` documents the arguments, which all models have.
 
     Raises:
         UsageError: the optimizer or the class weight is unknown.
@@ -118,20 +109,13 @@ class Classifier(LightningModule, ABC):
 
     @classmethod
     def skeleton(cls, **arguments: Any) -> Self:
-        """Return the network without memory for its weights (on the meta device), for its shapes and counts.
-
-        Raises:
-            UsageError: an argument is out of its range.
-        """
+        """Return the network without memory for its weights (on the meta device), for shapes and counts."""
         with torch.device("meta"):
             return cls(**cls.rebuild_arguments(arguments))
 
     @classmethod
     def rebuild_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments for building a network whose weights come from a checkpoint or a Keras file.
-
-        A subclass that reads pretrained weights switches that off.
-        """
+        """Return the arguments that build the network without reading its pretrained weights."""
         return dict(arguments)
 
     @abstractmethod
@@ -139,14 +123,10 @@ class Classifier(LightningModule, ABC):
         """Pixels (N, 3, S, S) in 0..255, uint8 or float -> what the first layer takes, float."""
 
     def rescale(self, pixels: Tensor) -> Tensor:
-        """Multiply by 1/255 in float32, as ``ImageDataGenerator(rescale=1. / 255)`` does.
+        """Pixels in 0..255, uint8 or float -> 0..1 in the model's dtype, the shape stays.
 
-        Args:
-            pixels: (N, 3, S, S), 0..255, uint8 or float.
-
-        Returns:
-            The same shape in 0..1, in the model's dtype; at least float32 while multiplying. 126 of the
-            256 values differ by one unit in the last place from a division by 255.
+        Multiplied by 1/255 in float32 or more, as ``ImageDataGenerator(rescale=1. / 255)`` does; 126 of the
+        256 values differ by one unit in the last place from a division by 255.
         """
         return (self.widen(pixels) * (1 / 255)).to(self.weight_dtype)
 
@@ -160,14 +140,7 @@ class Classifier(LightningModule, ABC):
         return next(self.parameters()).dtype
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return the logits of the second class.
-
-        Args:
-            pixels: (N, 3, S, S), RGB, 0..255, uint8 or float.
-
-        Returns:
-            (N,), unbounded; ``sigmoid`` gives the probability of the second class.
-        """
+        """RGB pixels (N, 3, S, S) in 0..255, uint8 or float -> logits of the second class (N,)."""
         logits: Tensor = self.head(self.extract(pixels))  # (N, 1)
         return logits.squeeze(1)
 
@@ -178,13 +151,7 @@ class Classifier(LightningModule, ABC):
         return features
 
     def batch_features(self, batch: Batch, batch_idx: int, stage: str) -> Tensor:
-        """Return the features of a batch; a subclass may keep them instead of computing them again.
-
-        Args:
-            batch: as the datamodule gives it.
-            batch_idx: its place in the epoch.
-            stage: ``train``, ``val`` or ``test``.
-        """
+        """Return the features of a batch; a subclass may keep them, by stage: train, val or test."""
         return self.extract(batch[0])
 
     def shared_step(self, batch: Batch, batch_idx: int, stage: str) -> tuple[Tensor, Tensor]:
@@ -196,7 +163,7 @@ class Classifier(LightningModule, ABC):
         weighted losses are divided by the number of samples.
 
         Returns:
-            The mean loss of the batch, scalar, and the probabilities (N,).
+            The mean loss of the batch, a scalar, and the probabilities (N,).
         """
         labels = batch[1]
         logits: Tensor = self.head(self.batch_features(batch, batch_idx, stage)).squeeze(1)
@@ -226,11 +193,7 @@ class Classifier(LightningModule, ABC):
         self.shared_step(batch, batch_idx, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Log ``test_loss`` and ``test_acc``.
-
-        Returns:
-            ``indices`` (N,) and ``probabilities`` (N,) of the batch's samples, for the evaluation report.
-        """
+        """Log ``test_loss`` and ``test_acc``; return ``indices`` and ``probabilities``, both (N,)."""
         _, probabilities = self.shared_step(batch, batch_idx, "test")
         return {"indices": batch[2], "probabilities": probabilities}
 
@@ -288,11 +251,7 @@ class Classifier(LightningModule, ABC):
             ) from error
 
     def setup(self, stage: str) -> None:
-        """Take over the datamodule's ``data_spec``, and before a fit count its classes.
-
-        Raises:
-            UsageError: the datamodule's image size is not the model's, or it does not tell its labels.
-        """
+        """Take over the datamodule's ``data_spec``, and before a fit count its classes."""
         datamodule: Any = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and self.class_weight:
             if not hasattr(datamodule, "labels"):
@@ -322,20 +281,11 @@ class Classifier(LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note the model's name, its data and the versions, in plain values only."""
-        spec = asdict(self.data_spec) | {"class_names": list(self.data_spec.class_names)}
-        checkpoint[NOTE] = {
-            "format": FORMAT,
-            "model": self.name,
-            "data": spec,
-            "versions": versions(),
-        }
+        data = asdict(self.data_spec) | {"class_names": list(self.data_spec.class_names)}
+        checkpoint[NOTE] = {"format": FORMAT, "model": self.name, "data": data, "versions": versions()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the checkpoint's class names are the datamodule's.
-
-        Raises:
-            CatDogError: they differ, so that labels would silently change their meaning.
-        """
+        """Refuse other class names than the datamodule's: labels would silently change their meaning."""
         trained = tuple(checkpoint[NOTE]["data"]["class_names"])
         if trained != tuple(self.data_spec.class_names):
             raise CatDogError(

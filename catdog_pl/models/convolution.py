@@ -41,16 +41,9 @@ class TrainingBlock(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """Compute the block's output.
+        """Return (N, filters, (H - 2) // 2, (W - 2) // 2), >= 0, in channels_last memory.
 
-        Args:
-            ctx: keeps what the backward pass needs.
-            x: (N, channels, H, W), best in channels_last memory.
-            weight: (filters, channels, 3, 3).
-            bias: (filters,).
-
-        Returns:
-            (N, filters, (H - 2) // 2, (W - 2) // 2), >= 0, in channels_last memory.
+        ``x`` is (N, channels, H, W), ``weight`` (filters, channels, 3, 3), ``bias`` (filters,).
         """
         sides = [(side - 2) // 2 for side in x.shape[2:]]
         output = x.new_empty((len(x), *sides, len(weight))).permute(0, 3, 1, 2)  # channels_last in memory
@@ -91,10 +84,7 @@ class TrainingBlock(torch.autograd.Function):
 
 
 def chunks(x: Tensor, weight: Tensor) -> list[slice]:
-    """Return slices of the batch, each so small that its convolution stays in the processor's cache.
-
-    Each has at least two images for every thread.
-    """
+    """Return slices of the batch whose convolutions fit the cache, with two images or more per thread."""
     nbytes = len(weight) * (x.shape[2] - 2) * (x.shape[3] - 2) * x.element_size()
     count = max(CACHE_BYTES // nbytes, 2 * torch.get_num_threads())
     return [slice(start, start + count) for start in range(0, len(x), count)]

@@ -1,6 +1,6 @@
 """A Keras file -> a model of ours with its weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,36 +14,22 @@ from catdog_pl.keras.file import open_keras
 from catdog_pl.keras.hdf5 import read_array
 from catdog_pl.keras.nn import KerasRMSprop
 from catdog_pl.keras.optimizer import read_mean_squares, rmsprop_arguments
-from catdog_pl.keras.weights import StoredLayer, from_keras, keras_shape, layer_names, match, stored_layers
+from catdog_pl.keras.weights import from_keras, keras_shape
 from catdog_pl.models.classifier import Classifier, DataSpec
 from catdog_pl.models.keras_layers import weighted_layers
-from catdog_pl.models.keras_recognise import (
-    Preprocessing,
-    Recognised,
-    choose_size,
-    recognise,
-    recognise_weights,
-)
+from catdog_pl.models.keras_recognise import Preprocessing, Recognised, choose_size, recognise
 from catdog_pl.models.registry import model_class
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What came out of a Keras file.
-
-    Attributes:
-        model: on the CPU, in evaluation mode.
-        optimizer: with the file's state; None where that cannot be carried over.
-        source: the kind of file, and which Keras wrote it.
-        layers: Keras' name of each layer with weights, and ours.
-        notes: what a user should know, one line each.
-    """
+    """What came out of a Keras file, the model on the CPU in evaluation mode."""
 
     model: Classifier
-    optimizer: Optimizer | None
-    source: str
-    layers: list[tuple[str, str]]
-    notes: list[str]
+    optimizer: Optimizer | None  # with the file's state; None where that cannot be carried over
+    source: str  # the kind of file, and which Keras wrote it
+    layers: list[tuple[str, str]]  # Keras' name of each layer with weights, and ours
+    notes: list[str]  # what a user should know, one line each
 
 
 def import_file(
@@ -58,61 +44,48 @@ def import_file(
         path: a ``.keras`` archive, a whole model in HDF5, or weights alone in HDF5.
         image_size: side of the images in pixels, where the file does not tell it.
         class_names: what the labels 0 and 1 stand for, which no Keras file tells.
-        preprocessing: what is done to pixels outside the model: ``workshop`` (RGB times 1/255), ``imagenet``
-            (``keras.applications.vgg16.preprocess_input``); None where the file tells it.
+        preprocessing: outside the model, ``workshop`` (times 1/255) or ``imagenet`` (``preprocess_input``).
 
     Raises:
         UsageError: the class names are the same.
         KerasFileError: the file is missing, damaged, foreign or hostile, or holds another model.
     """
     with open_keras(path) as file:
-        if file.model is None:
-            stored = stored_layers(file.weights)
-            names, in_order = layer_names(file.weights)
-            found = recognise_weights(stored, names, in_order, preprocessing)
-        else:
-            found = recognise(file.model, file.training, preprocessing)
-            stored = match(found.layers, file.weights)
-        size = choose_size(found, stored[-2].kernel.shape[0], image_size)
+        found = recognise(file, preprocessing)
+        size = choose_size(found, image_size)
         rmsprop = rmsprop_arguments(file.training)
-        model = build(found, {"image_size": size} | (rmsprop._asdict() if rmsprop else {}))
-        load(model, stored, found.flip)
+        model = build(found, image_size=size, **rmsprop)
+        load(model, found)
         notes = [*found.notes, *sort_classes(model, class_names, size)]
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         means = read_mean_squares(file.weights, trainable) if rmsprop else []
-    theirs = [layer.name for layer in found.layers or stored]
-    return Imported(
-        model=model.eval(),
-        optimizer=optimizer_with(model, means) if means else None,
-        source=file.kind + (f" of Keras {file.keras_version}" if file.keras_version else ""),
-        layers=list(zip(theirs, weighted_layers(model), strict=True)),
-        notes=[*notes, optimizer_note(rmsprop is not None, bool(means))],
-    )
+    if means:
+        notes.append("optimizer: RMSprop with its mean squares is carried over")
+    elif rmsprop:
+        notes.append("optimizer: RMSprop is carried over, it starts afresh")
+    else:
+        notes.append("optimizer: not carried over; fit starts with keras_rmsprop and its defaults")
+    theirs = [layer.name for layer in found.layers or found.stored]
+    layers = list(zip(theirs, weighted_layers(model), strict=True))
+    source = file.kind + (f" of Keras {file.keras_version}" if file.keras_version else "")
+    return Imported(model.eval(), optimizer_with(model, means) if means else None, source, layers, notes)
 
 
-def build(found: Recognised, more: Mapping[str, Any]) -> Classifier:
-    """Return the model without memory for its weights, which are not read yet.
-
-    Raises:
-        KerasFileError: the hyper-parameters do not go together.
-    """
+def build(found: Recognised, **more: Any) -> Classifier:
+    """Return the model without memory for its weights, which are not read yet."""
     try:
         return model_class(found.model).skeleton(**found.arguments, **more)
     except (CatDogError, RuntimeError, OverflowError) as error:
         raise KerasFileError(f"no {found.model} model of this size can be built ({error})") from error
 
 
-def load(model: Classifier, stored: Sequence[StoredLayer], flip: bool) -> None:
-    """Give the model its weights, each array's declared shape checked before it is read.
-
-    Raises:
-        KerasFileError: an array has another shape than the model's.
-    """
+def load(model: Classifier, found: Recognised) -> None:
+    """Give the model its weights, each array's declared shape checked before it is read."""
     state: dict[str, Tensor] = {}
-    for (name, layer), arrays in zip(weighted_layers(model).items(), stored, strict=True):
+    for (name, layer), arrays in zip(weighted_layers(model).items(), found.stored, strict=True):
         state[f"{name}.weight"] = from_keras(read_array(arrays.kernel, keras_shape(layer.weight)))
         state[f"{name}.bias"] = from_keras(read_array(arrays.bias, (len(layer.weight),)))
-    if flip:
+    if found.flip:
         first = next(iter(state))
         state[first] = state[first].flip(1)
     model.load_state_dict(state, assign=True)
@@ -123,13 +96,7 @@ def sort_classes(model: Classifier, class_names: tuple[str, str], image_size: in
     """Describe the model's data, the classes in plain string order as data folders have them.
 
     Names in the other order change places, and the logit its sign: the last layer is negated, which is exact
-    (and leaves its mean squares as they are).
-
-    Returns:
-        A line for the user where that was done.
-
-    Raises:
-        UsageError: both names are the same.
+    (and leaves its mean squares as they are). The user gets a line about that.
     """
     first, second = sorted(class_names)
     if first == second:
@@ -145,26 +112,12 @@ def sort_classes(model: Classifier, class_names: tuple[str, str], image_size: in
 
 
 def optimizer_with(model: Classifier, means: Sequence[Tensor]) -> Optimizer:
-    """Return the model's own optimizer as it stands when these are its mean squares.
-
-    Args:
-        model: with one of the two kinds of RMSprop.
-        means: one for each trainable parameter, in PyTorch's shapes.
-    """
+    """Return the model's own optimizer as it stands when these are its mean squares."""
     optimizer = model.create_optimizer()
-    key = "mean_square" if isinstance(optimizer, KerasRMSprop) else "square_avg"
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for parameter, mean in zip(parameters, means, strict=True):
-        optimizer.state[parameter][key] = mean
-        if not isinstance(optimizer, KerasRMSprop):
-            optimizer.state[parameter]["step"] = torch.tensor(0.0)  # torch counts; its rule does not use it
+        if isinstance(optimizer, KerasRMSprop):
+            optimizer.state[parameter] = {"mean_square": mean}
+        else:  # torch counts the steps; its rule does not use them
+            optimizer.state[parameter] = {"square_avg": mean, "step": torch.tensor(0.0)}
     return optimizer
-
-
-def optimizer_note(known: bool, carried: bool) -> str:
-    """Return what becomes of the file's optimizer."""
-    if carried:
-        return "optimizer: RMSprop with its mean squares is carried over"
-    if known:
-        return "optimizer: RMSprop is carried over, it starts afresh"
-    return "optimizer: not carried over; fit starts with keras_rmsprop and its defaults"

@@ -1,6 +1,7 @@
 """Our models in Keras' layers, for reading Keras files and for writing them."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -13,23 +14,17 @@ from catdog_pl.models.classifier import Classifier
 
 
 def keras_chain(model: str, arguments: Mapping[str, Any]) -> list[Spec]:
-    """Return a model of ours as Keras layers under the workshop's names, without what prepares its pixels.
-
-    Args:
-        model: ``basic`` or ``vgg16``.
-        arguments: its hyper-parameters; others than those that its layers depend on do not count.
-
-    Raises:
-        CatDogError: the model is another.
-    """
+    """Return a model of ours as Keras layers under the workshop's names, without what prepares its pixels."""
+    convolution = partial(layer, "Conv2D", kernel_size=3, activation="relu")
     chain = []
     if model == "basic":
         for i, width in enumerate(arguments["filters"], start=1):
-            chain.append(_convolution(f"conv2d_{i}", width, "valid"))
+            chain.append(convolution(f"conv2d_{i}", filters=width, padding="valid"))
             chain.append(layer("MaxPooling2D", f"max_pooling2d_{i}", pool_size=2))
     elif model == "vgg16":
         for b, widths in enumerate(BLOCKS, start=1):
-            chain += [_convolution(f"block{b}_conv{c}", n, "same") for c, n in enumerate(widths, start=1)]
+            for c, width in enumerate(widths, start=1):
+                chain.append(convolution(f"block{b}_conv{c}", filters=width, padding="same"))
             chain.append(layer("MaxPooling2D", f"block{b}_pool", pool_size=2))
     else:
         raise CatDogError(f"model {model} cannot be exchanged with Keras; basic and vgg16 can")
@@ -45,26 +40,12 @@ def layer(class_name: str, name: str, **config: Any) -> Spec:
     return read_layer(KerasLayer(class_name, name, config))
 
 
-def _convolution(name: str, filters: int, padding: str) -> Spec:
-    return layer("Conv2D", name, filters=filters, kernel_size=3, padding=padding, activation="relu")
-
-
 def weighted_layers(model: Classifier) -> dict[str, "nn.Conv2d | nn.Linear"]:
     """Return the layers with weights, by their names, in their order."""
     return {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
 
 
-def takes_bgr(model: Classifier) -> bool:
-    """Whether the first kernel takes BGR; the one in a Keras file of ours, behind a Rescaling, takes RGB."""
-    arguments = model.hparams
-    return arguments.get("preprocessing") == "imagenet" and normalization(str(arguments["weights"])).bgr
-
-
 def imagenet_rescaling(weights: str) -> tuple[list[float], list[float]]:
-    """Return scale and offset of R, G and B from 0..1 to what VGG16's published weights take.
-
-    Args:
-        weights: ``keras`` or a name of torchvision's.
-    """
+    """Return scale and offset of R, G and B from 0..1 to what VGG16's published weights take."""
     mean, std, _ = normalization(weights)
     return [255 / s for s in std], [-m / s for m, s in zip(mean, std, strict=True)]

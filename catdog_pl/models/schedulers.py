@@ -22,11 +22,7 @@ SCHEDULERS: dict[str, type[LRScheduler]] = {
 
 
 def check_scheduler(name: str | None) -> None:
-    """Refuse a scheduler that does not exist.
-
-    Raises:
-        UsageError: it does not.
-    """
+    """Refuse a scheduler that does not exist, by a UsageError that lists the valid ones."""
     if name is not None and name not in SCHEDULERS:
         raise UsageError(f"lr_scheduler {name!r} is unknown; valid are {', '.join(SCHEDULERS)}")
 

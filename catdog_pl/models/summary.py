@@ -1,7 +1,8 @@
 """A model's layer table as Keras prints it: names, output shapes, parameter counts."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,18 +25,11 @@ KERAS_CLASSES = {
 
 
 class Row(NamedTuple):
-    """One line of the table.
-
-    Attributes:
-        name: the layer's name, such as ``conv2d_1``.
-        kind: its class in Keras' words, such as ``Conv2D``.
-        shape: the output without the batch, channels last.
-        parameters: weights and biases.
-    """
+    """One line of the table."""
 
     name: str
-    kind: str
-    shape: tuple[int, ...]
+    kind: str  # its class in Keras' words, such as Conv2D
+    shape: tuple[int, ...]  # of the output without the batch, channels last
     parameters: int
 
 
@@ -54,17 +48,14 @@ def layer_rows(model: Classifier) -> list[Row]:
     size = model.data_spec.image_size
     rows = [Row("input_1", "InputLayer", (size, size, 3), 0)] if model.has_backbone else []
 
-    def add_row(name: str, layer: nn.Module, output: Tensor) -> None:
+    def add_row(name: str, layer: nn.Module, _: object, output: Tensor) -> None:
         shape = (*output.shape[2:], output.shape[1]) if output.ndim == 4 else tuple(output.shape[1:])
         kind = type(layer).__name__
         parameters = sum(p.numel() for p in layer.parameters())
         rows.append(Row(name, KERAS_CLASSES.get(kind, kind), shape, parameters))
 
-    def hook(name: str) -> Any:
-        return lambda layer, _, output: add_row(name, layer, output)
-
     layers = [*named_layers(model.features).items(), *named_layers(model.head).items()]
-    handles = [layer.register_forward_hook(hook(name)) for name, layer in layers]
+    handles = [layer.register_forward_hook(partial(add_row, name)) for name, layer in layers]
     was_training = model.training
     try:
         with torch.no_grad():

@@ -23,20 +23,8 @@ VIEW_BYTES = 4 * 2**30
 class TransferClassifier(Classifier):
     """A pretrained backbone, frozen and in evaluation mode, under a head that trains.
 
-    Features of photographs that come again unchanged are computed once. A subclass builds backbone and head.
-
-    Args:
-        backbone: with its weights, or to be given them.
-        head: from features to a logit (N, 1), by layer name.
-        normalization: what the backbone's weights take; None feeds RGB times 1/255.
-        bf16_backbone: compute the backbone in bfloat16 where the device has it, or ``always``; the head in
-            full precision.
-        cached_views: number of augmented views of each training photograph, whose features are kept; 0
-            makes new views in every epoch.
-        options: those of ``Classifier``.
-
-    Raises:
-        UsageError: an argument is out of its range.
+    Features of photographs that come again unchanged are computed once. A subclass builds the backbone and
+    the head, from features to a logit (N, 1); without a ``normalization`` the backbone takes RGB times 1/255.
     """
 
     has_backbone: ClassVar[bool] = True
@@ -70,7 +58,7 @@ class TransferClassifier(Classifier):
 
     @classmethod
     def rebuild_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments for building a network whose weights come from elsewhere."""
+        """Return the arguments that build the network without reading its pretrained weights."""
         return {**arguments, "load_weights": False}
 
     def preprocess(self, pixels: Tensor) -> Tensor:
@@ -88,7 +76,7 @@ class TransferClassifier(Classifier):
         return features.to(self.weight_dtype)
 
     def batch_features(self, batch: Batch, batch_idx: int, stage: str) -> Tensor:
-        """Features of a batch; while the backbone is frozen, those that are kept are not computed again."""
+        """Return the features of a batch; those of a frozen backbone may come from a cache."""
         pixels, _, indices = batch
         if self.is_frozen and stage == "val":
             return self.validation_features.batch(batch_idx, lambda: self.extract(pixels))
@@ -108,10 +96,10 @@ class TransferClassifier(Classifier):
         return not any(parameter.requires_grad for parameter in self.features.parameters())
 
     def setup(self, stage: str) -> None:
-        """Forget an earlier run's features, have the datamodule repeat its views, say what is not done.
+        """Forget an earlier run's features, and have the datamodule repeat its views.
 
         Raises:
-            UsageError: the datamodule's image size is not the model's, or it cannot repeat the views.
+            UsageError: it gives images of another size, or cannot repeat the views.
         """
         super().setup(stage)
         self.validation_features.clear()
@@ -153,14 +141,10 @@ class TransferClassifier(Classifier):
 
 
 class FeatureCache:
-    """Keeps a frozen backbone's features up to a limit; beyond it they are computed anew.
+    """A frozen backbone's features up to a limit in bytes; beyond it they are computed anew.
 
-    Validation photographs come in the same batches in every epoch, without augmentation, so that one pass a
-    run is enough. Training photographs come in other batches each time, and their features are kept one by
-    one.
-
-    Args:
-        limit: bytes that the features may take; the workshop's 2,000 validation photographs take 66 MB.
+    Validation photographs come in the same batches in every epoch, so that their features are kept by batch:
+    66 MB for the workshop's 2,000. Training photographs come in other batches each time: one by one.
     """
 
     def __init__(self, limit: int = 2**30) -> None:
@@ -173,29 +157,19 @@ class FeatureCache:
         self._bytes = 0
 
     def batch(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
-        """Return the features of a batch that always holds the same samples.
-
-        Args:
-            key: the batch, such as its place in the epoch.
-            compute: gives the features, when they are not kept.
-        """
+        """Return the features of a batch that always holds the same samples, computed where not kept."""
         if key not in self._features:
             return self._keep([key], compute().unsqueeze(0))[0]
         return self._features[key]
 
     def samples(self, keys: Sequence[Hashable], compute: Callable[[], Tensor]) -> Tensor:
-        """Return the features of a batch whose samples may have come in other batches before.
-
-        Args:
-            keys: one for each sample.
-            compute: gives the features (N, ...) of the whole batch, when one of them is not kept.
-        """
+        """Return the features (N, ...) of samples that may have come in other batches before, a key each."""
         if all(key in self._features for key in keys):
             return torch.stack([self._features[key] for key in keys])
         return self._keep(keys, compute())
 
     def _keep(self, keys: Sequence[Hashable], features: Tensor) -> Tensor:
-        """Keep what is new and fits, one slice for each key."""
+        """Keep what is new and fits of ``features``, one slice for each key; return all of them."""
         new = [i for i, key in enumerate(keys) if key not in self._features]
         size = features[0].nbytes * len(new)
         if self._bytes + size <= self.limit:

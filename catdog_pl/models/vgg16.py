@@ -105,11 +105,7 @@ class VGG16(TransferClassifier):
 
 
 def choose_normalization(backbone: Backbone, preprocessing: str) -> Normalization | None:
-    """Return the normalisation that ``preprocessing`` stands for; None is the workshop's plain rescaling.
-
-    Raises:
-        UsageError: the preprocessing is unknown, or asks for ImageNet's on random weights.
-    """
+    """Return the normalisation that ``preprocessing`` stands for; None is the workshop's plain rescaling."""
     if preprocessing == "workshop":
         return None
     if preprocessing != "imagenet":

@@ -81,6 +81,7 @@ def test_import_to_a_path(model: Model, capsys: pytest.CaptureFixture[str]) -> N
     assert load_checkpoint(Path("a/b.ckpt")).data_spec.class_names == ("cat", "dog")
 
 
+@pytest.mark.slow
 def test_classes_in_the_other_order_are_tested_in_the_order_of_their_folders(
     model: Model, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,6 +116,7 @@ def test_what_the_file_does_not_prove_is_in_the_checkpoints_note(
     assert any("padding, strides and activations are not in it" in note for note in origin["notes"])
 
 
+@pytest.mark.slow
 def test_preprocessing_is_a_word_of_two(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     vgg16(32, 4).save("vgg16.keras")
     assert main(["keras", "import", "vgg16.keras"]) == 1
@@ -150,6 +152,7 @@ def test_a_keras_file_is_not_exported(model: Model, capsys: pytest.CaptureFixtur
     assert "keras import model.keras" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_export_of_a_path_and_of_the_newest_run(model: Model, capsys: pytest.CaptureFixture[str]) -> None:
     main(["keras", "import", "model.keras"])
     (checkpoint,) = Path("checkpoints").glob("basic/*/best.ckpt")
@@ -204,6 +207,7 @@ def test_help_and_errors_do_not_import_torch(words: list[str]) -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_fit_goes_on_from_an_import_as_keras_would(model: Model) -> None:
     main(["keras", "import", "model.keras", "--output", "m.ckpt"])
     draw_photos(Path("data"))
@@ -218,6 +222,7 @@ def test_fit_goes_on_from_an_import_as_keras_would(model: Model) -> None:
     assert bool((means[1] >= 0.9 * means[0] * (1 - 1e-6)).all())
 
 
+@pytest.mark.slow
 def test_test_and_predict_take_an_import(model: Model, capsys: pytest.CaptureFixture[str]) -> None:
     main(["keras", "import", "model.keras"])
     draw_photos(Path("data"))
@@ -260,6 +265,7 @@ def test_a_model_trained_here_scores_the_same_in_keras(
     np.testing.assert_allclose(theirs.predict(flow, verbose=0)[:, 0], ours, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_lightnings_own_trainer_takes_an_import(model: Model) -> None:
     main(["keras", "import", "model.keras", "--output", "m.ckpt"])
     ours = load_checkpoint(Path("m.ckpt"))

@@ -14,6 +14,8 @@ import yaml
 from catdog_pl.runs import find_checkpoint
 from tests.conftest import Run
 
+pytestmark = pytest.mark.slow
+
 MODEL = "--model.filters [4,4] --model.dense_units 8"
 TINY = f"--image_size 32 --batch_size 4 --accelerator cpu --max_epochs 1 {MODEL}"
 Capture = pytest.CaptureFixture[str]

@@ -173,7 +173,21 @@ def spoil_splits(data: Path) -> str:
 
 def spoil_root(data: Path) -> str:
     shutil.rmtree(data)
-    return f"data: there is no such folder; make it with .* prepare SOURCE --root {data}, or give another"
+    return f"There is no folder {data}; make it with .* prepare SOURCE --root {data}, or give another --root$"
+
+
+def spoil_root_into_file(data: Path) -> str:
+    shutil.rmtree(data)
+    data.touch()
+    return f"{data} is not a folder; give one that holds train, validation and test by --root$"
+
+
+def spoil_everything(data: Path) -> str:
+    shutil.rmtree(data)
+    data.mkdir()
+    return (
+        f"{data} has no folder train; make it with .* prepare SOURCE --root {data}, or give another --root$"
+    )
 
 
 def spoil_other_classes(data: Path) -> str:
@@ -192,6 +206,8 @@ def spoil_other_classes(data: Path) -> str:
         spoil_split,
         spoil_splits,
         spoil_root,
+        spoil_root_into_file,
+        spoil_everything,
         spoil_other_classes,
     ],
 )

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from catdog_pl.errors import CatDogError, DownloadError
 from catdog_pl.io import download as downloads
@@ -387,6 +389,23 @@ def test_one_downloads_and_the_others_wait(server: Server, tmp_path: Path) -> No
     assert target.read_bytes() == BODY
     assert left(target.parent) == ["photos"]
     assert server.ranges == [None]
+
+
+def test_the_lock_s_file_is_removed_while_it_is_held(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Removed later, it could be the one that the next process has just locked."""
+    was_there = []
+
+    class Lock(FileLock):
+        def __exit__(self, *error: Any) -> None:
+            was_there.append(Path(self.lock_file).exists())
+            super().__exit__(*error)
+
+    server.answers = [whole]
+    monkeypatch.setattr(downloads, "FileLock", Lock)
+    download(server.url, tmp_path / "photos", patience=HASTE)
+    assert was_there == [False]
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(server: Server, tmp_path: Path) -> None:

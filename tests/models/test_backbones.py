@@ -149,6 +149,7 @@ def broken_files(folder: Path) -> dict[str, str]:
     )
     torch.save([1, 2], folder / "list.pth")
     torch.save({"features.0.weight": torch.zeros(1)}, folder / "nobias.pth")
+    torch.save({"features.stem.weight": torch.zeros(1)}, folder / "named.pth")
     with h5py.File(folder / "foreign.h5", "w") as file:
         file["data"] = np.zeros(3)
     with h5py.File(folder / "link.h5", "w") as file:
@@ -161,6 +162,7 @@ def broken_files(folder: Path) -> dict[str, str]:
         "one.pth": "1 convolutions, VGG16 has 13",
         "list.pth": "not a state dict",
         "nobias.pth": "features.0.bias",
+        "named.pth": "0 convolutions, VGG16 has 13",
         "foreign.h5": "no layers with a kernel",
         "link.h5": "link",
         "missing.h5": "no such file",

@@ -18,12 +18,12 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
+from catdog_pl import predict
 from catdog_pl.callbacks.checkpoint import AtomicCheckpointIO
 from catdog_pl.errors import CatDogError, CheckpointError
 from catdog_pl.models import VGG16, Basic, load_checkpoint
 from catdog_pl.models.checkpoint import read_checkpoint, save_checkpoint
 from catdog_pl.models.classifier import NOTE, Classifier
-from catdog_pl.predict import predict
 from tests.conftest import Run
 
 FIXTURES = Path(__file__).parent / "fixtures"

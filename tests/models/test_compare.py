@@ -7,7 +7,7 @@ import torch
 
 from catdog_pl.errors import CheckpointError, UsageError
 from catdog_pl.models.basic import Basic
-from catdog_pl.models.checkpoint import compare, read_checkpoint, save_checkpoint
+from catdog_pl.models.checkpoint import compare, read_checkpoint, restore_arguments, save_checkpoint
 from tests.conftest import Run
 
 
@@ -49,3 +49,15 @@ def test_arguments_that_an_old_checkpoint_lacks_have_their_defaults(untrained: P
     assert lines == [first, "  optimizer_args: {'rho': 0.5} instead of the checkpoint's None"]
     with pytest.raises(UsageError, match=r"dense_units is 4, the checkpoint .* was trained with 256"):
         compare(checkpoint, arguments, untrained)
+
+
+def test_a_checkpoint_without_its_image_size_is_tested_with_the_default(
+    photos: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_checkpoint(Basic(filters=(2,), dense_units=4), Path("x.ckpt"))
+    checkpoint = torch.load("x.ckpt", weights_only=True)
+    del checkpoint["hyper_parameters"]["image_size"]
+    torch.save(checkpoint, "x.ckpt")
+    assert restore_arguments(read_checkpoint("x.ckpt"))["image_size"] == 150
+    assert run("validate --accelerator cpu --ckpt_path x.ckpt", "--root", photos) == 0
+    assert "val_loss" in capsys.readouterr().out

@@ -288,6 +288,7 @@ def test_weights_of_2018_alone(small: Model, tmp_path: Path) -> None:
     assert_same(import_file(tmp_path / "weights.h5", image_size=SIZE), small)
 
 
+@pytest.mark.slow
 def test_names_in_chunks(small: Model, tmp_path: Path) -> None:
     path = saved(small, tmp_path / "m.h5")
     old_files.in_chunks(path)
@@ -307,6 +308,7 @@ def test_paths_of_keras_2_12_and_of_windows(small: Model, tmp_path: Path, folder
     assert_same(import_file(path, image_size=SIZE), small)
 
 
+@pytest.mark.slow
 def test_the_content_decides_and_not_the_name(small: Model, tmp_path: Path) -> None:
     shutil.move(saved(small, tmp_path / "m.keras"), tmp_path / "archive.h5")
     shutil.move(saved(small, tmp_path / "m.h5"), tmp_path / "hdf5.keras")
@@ -314,6 +316,7 @@ def test_the_content_decides_and_not_the_name(small: Model, tmp_path: Path) -> N
     assert_same(import_file(tmp_path / "hdf5.keras"), small)
 
 
+@pytest.mark.slow
 def test_the_image_size_of_weights_alone(small: Model, tmp_path: Path) -> None:
     path = saved(small, tmp_path / "m.weights.h5")
     with pytest.raises(
@@ -403,6 +406,7 @@ def test_preprocess_input_inside_the_model_is_imagenet(
         import_file(path, preprocessing="workshop")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "change"),
     [
@@ -520,6 +524,7 @@ def test_half_precision_is_said(tmp_path: Path, kind: str) -> None:
     assert any(note.startswith("Keras computes in mixed_float16, here it is float32") for note in found.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [".keras", ".h5"])
 def test_classes_in_the_other_order_change_places(small: Model, tmp_path: Path, kind: str) -> None:
     path, pixels = saved(small, tmp_path / f"m{kind}"), tensor(images(3, SIZE))

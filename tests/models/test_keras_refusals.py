@@ -564,6 +564,7 @@ OTHERS: dict[str, tuple[Callable[[], Model], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["numbered", "legacy"])
 @pytest.mark.parametrize("case", OTHERS)
 @pytest.mark.usefixtures("in_one_process")

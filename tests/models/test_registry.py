@@ -7,7 +7,7 @@ import pytest
 
 from catdog_pl import models
 from catdog_pl.errors import UsageError
-from catdog_pl.models.registry import CLASS_PATHS, MODELS, class_path, model_class, model_name
+from catdog_pl.models.registry import MODELS, class_path, model_class, model_name
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -23,8 +23,8 @@ def test_every_name_leads_to_its_class_and_back(name: str) -> None:
 
 
 def test_class_paths_of_old_runs_stay() -> None:
-    assert CLASS_PATHS["basic"] == "catdog_pl.models.Basic"
-    assert CLASS_PATHS["vgg16"] == "catdog_pl.models.VGG16"
+    assert class_path("basic") == "catdog_pl.models.Basic"
+    assert class_path("vgg16") == "catdog_pl.models.VGG16"
 
 
 @pytest.mark.parametrize("look_up", [model_class, class_path, model_name])

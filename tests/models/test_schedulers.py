@@ -11,6 +11,8 @@ from catdog_pl.models.schedulers import SCHEDULERS
 from catdog_pl.runs import find_checkpoint
 from tests.conftest import Run
 
+pytestmark = pytest.mark.slow
+
 MODEL = "--image_size 32 --batch_size 4 --accelerator cpu --patience 9"
 BASIC = f"{MODEL} --model.filters [4,4] --model.dense_units 8"
 Capture = pytest.CaptureFixture[str]

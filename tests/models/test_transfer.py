@@ -282,6 +282,7 @@ def test_what_is_unfrozen_trains_and_nothing_of_it_is_kept(photos: Path) -> None
     assert not model.view_features._features
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bf16_backbone", [False, "always"])
 def test_a_hook_gets_the_gradients_of_feature_maps(bf16_backbone: Bfloat16) -> None:
     """As Grad-CAM takes them: of a frozen layer's output, without gradients of its weights."""

@@ -1,9 +1,9 @@
 """The photographs of zip and tar archives, which are never trusted.
 
-A zip stays packed: its photographs are read in place, so that each processor reads its own and nothing is
-written but what is used. A tar can only be read from beginning to end, and an archive inside an archive not
-at all; those are unpacked into files of our own, ``0000000.jpg`` and so on. Names inside an archive are never
-used as paths. Files and bytes are counted, and the archive is refused at the limits.
+A zip stays packed: its photographs are read in place. A tar can only be read from beginning to end, and an
+archive inside an archive not at all; those are unpacked into files of our own, ``0000000.jpg`` and so on.
+Names inside an archive are never used as paths. Files and bytes are counted, and the archive is refused at
+the limits.
 """
 
 import bz2
@@ -21,9 +21,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, cast
 
 from catdog_pl.data.prepare.photo import PASSED_BY, Inspection, Photo, Verdict, begins_like_photo
-from catdog_pl.errors import ArchiveError, ImageError, one_line
+from catdog_pl.errors import ArchiveError, one_line
 from catdog_pl.io.files import is_image_name, is_visible_folder
-from catdog_pl.io.source import ImageSource, read_file
+from catdog_pl.io.source import ImageSource, read_file, refused_source
 from catdog_pl.io.zip import METHODS, read_zip_member
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2")
@@ -44,51 +44,20 @@ _METHOD = Inspection(Verdict.UNREADABLE, "it is compressed in the archive by a m
 
 
 class Limits(NamedTuple):
-    """What an archive may hold, its nested archives included.
+    """What an archive may hold, its nested archives included."""
 
-    Attributes:
-        files: members of any kind.
-        unpacked_bytes: photographs and nested archives; of a tar, everything in it.
-        depth: archives inside archives; Kaggle ships a zip in a zip.
-    """
-
-    files: int = 2_000_000
-    unpacked_bytes: int = 100 * 10**9
-    depth: int = 2
-
-
-class _Packed(NamedTuple):
-    """Where a member lies in a zip, from the zip's directory.
-
-    Attributes:
-        offset: of its header, from the beginning of the file.
-        packed_size: bytes as they are in the zip.
-        size: bytes unpacked.
-        method: one of `METHODS`.
-        crc: CRC-32 of the unpacked bytes.
-    """
-
-    offset: int
-    packed_size: int
-    size: int
-    method: int
-    crc: int
+    files: int = 2_000_000  # members of any kind
+    unpacked_bytes: int = 100 * 10**9  # photographs and nested archives; of a tar, everything in it
+    depth: int = 2  # archives inside archives; Kaggle ships a zip in a zip
 
 
 class _Member(NamedTuple):
-    """One entry of an archive that is not a folder.
+    """One entry of an archive that is not a folder."""
 
-    Attributes:
-        name: as the archive has it, with ``/`` between folders.
-        fault: why it must not be unpacked, or None.
-        open: gives its content; of a tar, only until the next member is asked for.
-        packed: where it lies in a zip; None in a tar.
-    """
-
-    name: str
-    fault: Inspection | None
-    open: Callable[[], IO[bytes]]
-    packed: _Packed | None = None
+    name: str  # with "/" between folders
+    fault: Inspection | None  # why it must not be unpacked
+    open: Callable[[], IO[bytes]]  # of a tar, works only until the next member is asked for
+    place: tuple[int, ...] = ()  # of a zip, where `read_zip_member` finds it
 
 
 def is_archive_name(name: str) -> bool:
@@ -103,16 +72,9 @@ def stem(name: str) -> str:
 
 
 def unpack(archive: Path, folder: Path, name: str, limits: Limits, free_bytes: int) -> None:
-    """Make the photographs of an archive readable, with a table of them in a new folder.
+    """Make the photographs of a zip, tar, tar.gz or tar.bz2 readable, with a table of them in a new folder.
 
-    The folder appears only when it is complete; nothing is left where that fails.
-
-    Args:
-        archive: a zip, tar, tar.gz or tar.bz2, told by its content.
-        folder: does not exist yet.
-        name: what errors call the archive.
-        limits: what the archive may hold.
-        free_bytes: what the disk may be filled with.
+    The folder appears only when it is complete. Errors call the archive ``name``.
 
     Raises:
         ArchiveError: it cannot be read, or it holds more than is allowed.
@@ -131,46 +93,33 @@ def unpack(archive: Path, folder: Path, name: str, limits: Limits, free_bytes: i
 
 
 def unpacked(folder: Path, source: str) -> Iterator[Photo]:
-    """Yield the photographs of an archive that `unpack` has made readable, in its own order.
-
-    Args:
-        folder: of the archive.
-        source: the archive's name, the first part of each photograph's.
-    """
+    """Yield the photographs that `unpack` has found, in the archive's order, named ``source/member``."""
     with (folder / _TABLE).open(newline="", encoding="utf-8") as table:
         for member, file, verdict, reason, *numbers in csv.reader(table):
             name = one_line(f"{source}/{member}")
             # A path of our own file is relative to the folder; join leaves an absolute one, of a zip, alone.
             path = os.path.join(folder, file)
             if numbers:
-                read = partial(read_zip_member, path, *map(int, numbers))
-                yield Photo(ImageSource(name, read))
+                yield Photo(ImageSource(name, partial(read_zip_member, path, *map(int, numbers))))
             elif file:
                 yield Photo(ImageSource(name, partial(read_file, path)), path, is_ours=True)
             else:
-                unreadable = ImageSource(name, partial(_refuse, name, reason))
-                yield Photo(unreadable, inspection=Inspection(Verdict(verdict), reason))
+                yield Photo(refused_source(name, reason), inspection=Inspection(Verdict(verdict), reason))
 
 
-def _beginning(member: _Member) -> bytes:
+def _begins_like_photo(member: _Member) -> bool:
     try:
         with member.open() as content:
-            return content.read(16)
+            return begins_like_photo(content.read(16))
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError):  # it is damaged, whatever it was
-        return b""
-
-
-def _refuse(name: str, reason: str) -> bytes:
-    raise ImageError(name, reason)
+        return False
 
 
 class _Unpacker:
-    """The state of one `unpack`: the folder, the table, and what the archive may still hold."""
+    """The state of one `unpack`; ``files``, ``bytes``, ``depth`` and ``free_bytes`` are still allowed."""
 
     def __init__(self, folder: Path, table: Any, archive: str, limits: Limits, free_bytes: int) -> None:
-        self.folder = folder
-        self.table = table
-        self.archive = archive
+        self.folder, self.table, self.archive = folder, table, archive
         self.limits = limits
         self.files, self.bytes, self.depth = limits
         self.free_bytes = free_bytes
@@ -196,15 +145,15 @@ class _Unpacker:
             self._take_photo(archive, member, name, is_image)
 
     def _take_photo(self, archive: Path, member: _Member, name: str, is_image: bool) -> None:
-        """Take a photograph, or list what is none by its name nor by its content."""
-        if not member.packed:
+        if not member.place:
             file = self._new_file("")
-            fault = self._write(member, file, None if is_image else begins_like_photo)
+            fault = self._write(member, file, is_image)
             self._list(name, "" if fault else file.name, fault or Inspection())
-        elif is_image or begins_like_photo(_beginning(member)):
-            self._count_bytes(member.packed.size)
+        elif is_image or _begins_like_photo(member):
+            _offset, _packed_size, size, *_ = member.place
+            self._count_bytes(size)
             where = archive.name if archive.parent == self.folder else os.path.abspath(archive)
-            self._list(name, where, Inspection(), member.packed)
+            self._list(name, where, Inspection(), member.place)
         else:
             self._list(name, "", PASSED_BY)
 
@@ -214,23 +163,21 @@ class _Unpacker:
         inner = self._new_file(".archive")
         if fault := self._write(member, inner):
             self._list(name, "", fault)
-            return
-        self.depth -= 1
-        self.unpack(inner, f"{name}/")
-        self.depth += 1
+        else:
+            self.depth -= 1
+            self.unpack(inner, f"{name}/")
+            self.depth += 1
 
-    def _list(self, name: str, path: str, found: Inspection, packed: _Packed | None = None) -> None:
-        self.table.writerow((name, path, found.verdict, found.reason, *(packed or ())))
+    def _list(self, name: str, path: str, found: Inspection, place: tuple[int, ...] = ()) -> None:
+        self.table.writerow((name, path, found.verdict, found.reason, *place))
 
-    def _write(
-        self, member: _Member, path: Path, is_wanted: Callable[[bytes], bool] | None = None
-    ) -> Inspection | None:
-        """Write a member's content; returns why it was not, where its data is damaged or not wanted."""
+    def _write(self, member: _Member, path: Path, is_certain: bool = True) -> Inspection | None:
+        """Write a member; one that is not certain only if it begins like a photograph. Return why not."""
         with path.open("wb") as file:
             try:
                 with member.open() as content:
                     while chunk := content.read(_CHUNK):
-                        if is_wanted and file.tell() == 0 and not is_wanted(chunk):
+                        if not is_certain and file.tell() == 0 and not begins_like_photo(chunk):
                             break
                         self._count_bytes(len(chunk))
                         self.free_bytes -= len(chunk)
@@ -249,8 +196,9 @@ class _Unpacker:
     def _count_bytes(self, size: int) -> None:
         self.bytes -= size
         if self.bytes < 0:
-            most = f"{self.limits.unpacked_bytes:,} bytes, the limit of --max-gigabytes"
-            raise self._refusal(f"unpacks to more than {most}")
+            raise self._refusal(
+                f"unpacks to more than {self.limits.unpacked_bytes:,} bytes, the limit of --max-gigabytes"
+            )
 
     def _new_file(self, ending: str) -> Path:
         self.count += 1
@@ -264,15 +212,7 @@ class _Unpacker:
 
 
 def _members(archive: Path, most_bytes: int) -> Iterator[_Member]:
-    """Yield the entries of an archive, in its own order.
-
-    Args:
-        archive: a zip, tar, tar.gz or tar.bz2, told by its content.
-        most_bytes: how much a tar may make us read, after decompression.
-
-    Raises:
-        tarfile.ReadError: the file is no such archive, or a tar holds more than that.
-    """
+    """Yield the entries of an archive, in its own order; of a tar, from at most so many unpacked bytes."""
     with archive.open("rb") as file:
         start = file.read(262)
     if start.startswith(b"\x1f\x8b"):
@@ -291,8 +231,8 @@ def _zip_members(path: Path) -> Iterator[_Member]:
         for info in archive.infolist():
             if not info.is_dir():
                 place = (info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC)
-                member = _member(info.filename, _zip_fault(info), partial(archive.open, info))
-                yield member._replace(packed=_Packed(*place))
+                content = partial(archive.open, info)
+                yield _member(info.filename, _zip_fault(info), content, *place)
 
 
 def _zip_fault(info: zipfile.ZipInfo) -> Inspection | None:
@@ -322,19 +262,15 @@ def _tar_fault(info: tarfile.TarInfo) -> Inspection | None:
     return None if info.isreg() else _DEVICE
 
 
-def _member(name: str, fault: Inspection | None, content: Callable[[], IO[bytes]]) -> _Member:
+def _member(name: str, fault: Inspection | None, content: Callable[[], IO[bytes]], *place: int) -> _Member:
     name = name.replace("\\", "/").removeprefix("./")
     path = PurePosixPath(name)
     leads_out = path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
-    return _Member(name, fault or (_ESCAPE if leads_out else None), content)
+    return _Member(name, fault or (_ESCAPE if leads_out else None), content, place)
 
 
 class _GuardedStream:
-    """A stream for tarfile, which reads and skips as far as a header tells it to.
-
-    Attributes:
-        last: what was read last.
-    """
+    """A stream for tarfile, which reads and skips as far as a header tells it to; ``last`` was read last."""
 
     def __init__(self, stream: IO[bytes], most_bytes: int) -> None:
         self._stream = stream

@@ -19,22 +19,14 @@ from catdog_pl.process import program
 
 
 def quick_check(root: Path, seconds: float = 0.5) -> str | None:
-    """Check what needs no decoding.
+    """Return one line on the first fault that shows without decoding, with what to do; None without one.
 
-    A ``prepare`` that was interrupted, files of zero bytes, photographs that were added or removed since,
-    and the same file under the same name in two splits.
-
-    Args:
-        root: the folder with the splits.
-        seconds: after which no further file is looked at.
-
-    Returns:
-        One line on the first fault found, with what to do; None where there is none, or no such folder.
+    An interrupted ``prepare``, files of zero bytes, photographs that were added or removed since, the same
+    file under the same name in two splits. No further file is looked at after so many seconds.
     """
     if (root / STAGING / "ready").exists():
-        return (
-            f"{root} is half exchanged by a prepare that was interrupted; run that prepare again to finish it"
-        )
+        state = "is half exchanged by a prepare that was interrupted"
+        return f"{root} {state}; run that prepare again to finish it"
     fault = next(_quick_faults(root, time.monotonic() + seconds), None)
     advice = f"{program()} prepare --check {shlex.quote(str(root))} tells more"
     return one_line(f"{fault}; {advice}") if fault else None
@@ -45,7 +37,7 @@ def photos_of(root: Path) -> list[Photo]:
     return [
         Photo(ImageSource(name, partial(read_file, path)), path, label=label, split=split)
         for split in SPLITS
-        for label in class_folders(root / split)
+        for label in _class_folders(root / split)
         for name, path in _images(root, f"{split}/{label}")
     ]
 
@@ -60,11 +52,15 @@ def mark_leaks(photos: Sequence[Photo]) -> None:
                 photo.judge(Verdict.DUPLICATE, f"looks like {other.name}, in another split")
 
 
-def layout_faults(root: Path) -> Iterator[str]:
-    """Yield what is wrong with the folders themselves."""
-    classes = class_folders(root / SPLITS[0])
+def faults(root: Path, photos: Sequence[Photo]) -> list[str]:
+    """Return what is wrong with a prepared folder: its folders, its manifest, its photographs."""
+    return [*_layout_faults(root), *_manifest_faults(root, photos), *photo_faults(photos)]
+
+
+def _layout_faults(root: Path) -> Iterator[str]:
+    classes = _class_folders(root / SPLITS[0])
     for split in read_receipt(root).get("counts") or SPLITS:
-        here = class_folders(root / split)
+        here = _class_folders(root / split)
         if not (root / split).is_dir():
             yield f"{root / split} is missing"
         elif len(here) != 2:
@@ -76,7 +72,7 @@ def layout_faults(root: Path) -> Iterator[str]:
                 yield f"{root / split / label} holds no photograph"
 
 
-def manifest_faults(root: Path, photos: Iterable[Photo]) -> Iterator[str]:
+def _manifest_faults(root: Path, photos: Iterable[Photo]) -> Iterator[str]:
     """Yield where the photographs are not those of the manifest; nothing where there is no manifest."""
     listed = {row["file"]: row["sha256"] for row in read_manifest(root) if row["file"]}
     if not listed:
@@ -97,8 +93,7 @@ def photo_faults(photos: Iterable[Photo]) -> Iterator[str]:
             yield f"{photo.verdict:<16} {photo.name}: {photo.inspection.reason}"
 
 
-def class_folders(split: Path) -> list[str]:
-    """Return the class folders of a split, sorted; none where there is no such split."""
+def _class_folders(split: Path) -> list[str]:
     return subfolders(split) if split.is_dir() else []
 
 
@@ -114,22 +109,20 @@ def _quick_faults(root: Path, deadline: float) -> Iterator[str]:
     counts = read_receipt(root).get("counts", {})
     seen: dict[tuple[str, str, int], str] = {}
     for split in SPLITS:
-        for label in class_folders(root / split):
+        for label in _class_folders(root / split):
             found = 0
             for name, size in _sizes(root / split / label, deadline):
                 found += 1
                 if not size:
                     yield f"{root / split / label / name} is empty (0 bytes)"
                 other = seen.setdefault((label, name, size), split)
-                if other != split and not counts and _is_same(root, other, split, label, name):
-                    yield f"{label}/{name} is the same photograph in {other} and in {split}"
+                if other != split and not counts:
+                    there, here = (root / folder / label / name for folder in (other, split))
+                    if filecmp.cmp(there, here, shallow=False):
+                        yield f"{label}/{name} is the same photograph in {other} and in {split}"
             prepared = counts.get(split, {}).get(label, found) if time.monotonic() < deadline else found
             if found != prepared:
                 yield f"{root / split / label} holds {found} photographs, {prepared} were prepared"
-
-
-def _is_same(root: Path, split: str, other: str, label: str, name: str) -> bool:
-    return filecmp.cmp(root / split / label / name, root / other / label / name, shallow=False)
 
 
 def _sizes(folder: Path, deadline: float) -> Iterator[tuple[str, int]]:

@@ -73,17 +73,17 @@ class PrepareConfig:
 
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> Self:
-        """Return the configuration in what was parsed.
-
-        Raises:
-            UsageError: the amounts are not valid.
-        """
+        """Return the configuration in what was parsed."""
         values: dict[str, Any] = {field.name: getattr(options, field.name) for field in fields(cls)}
         values |= {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
         return cls(**values)
 
     def __post_init__(self) -> None:
-        """Check the amounts."""
+        """Check the amounts.
+
+        Raises:
+            UsageError: they are not valid.
+        """
         if self.sizes and self.fractions:
             raise UsageError("--sizes and --fractions are two ways to say the same; give one of them")
         if self.sizes and (min(self.sizes) < 0 or sum(self.sizes) == 0):

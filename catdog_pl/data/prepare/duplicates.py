@@ -1,14 +1,13 @@
 """The same photograph twice: byte for byte, or to the eye.
 
-Two photographs are near duplicates where their perceptual hashes of 256 bits differ in at most `NEAR_BITS`.
-Measured on 6,200 photographs of cats and dogs: re-encoding at quality 40, halving, squeezing to 150 x 150
-pixels and changes of brightness, contrast or to grey move at most 28 bits in 99 of 100 cases; of 19 million
-pairs of different photographs none is nearer than 78. Crops, frames and mirror images are other photographs
-to this hash.
+Near duplicates have perceptual hashes of 256 bits that differ in at most `NEAR_BITS`. Measured on 6,200
+photographs of cats and dogs: re-encoding at quality 40, halving, squeezing to 150 x 150 pixels and changes of
+brightness, contrast or to grey move at most 28 bits in 99 of 100 cases; of 19 million pairs of different
+photographs none is nearer than 78. Crops, frames and mirror images are other photographs to this hash.
 
 A million photographs are too many to compare each with each. Only those are compared that agree in a whole
-row or a whole column of the hash, 16 bits each: every pair up to 15 bits apart does, by the pigeonhole
-principle, and of the copies above that were 16 to 31 bits apart 771 of 771 did.
+row or column of the hash, 16 bits each: every pair up to 15 bits apart does, by the pigeonhole principle, and
+of the copies above that were 16 to 31 bits apart 771 of 771 did.
 """
 
 from collections import defaultdict
@@ -36,20 +35,20 @@ _CROWD = 2_000
 def mark_duplicates(photos: Sequence[Photo]) -> None:
     """Leave out what is there twice, and tie together what looks alike.
 
-    - The same file again, in the same class: the first stays, the others are left out.
-    - The same file or the same picture in both classes: all of them are left out, because one of the
-      two classes is wrong and nothing tells which.
+    - The same file again, in the same class: the first of ``photos`` stays, the others are left out.
+    - The same file or picture in both classes: all of them are left out; nothing tells which class is wrong.
     - The same picture in one class: all stay, in one `Photo.group`.
-
-    Args:
-        photos: after `inspect_photos`, in the order that decides which is the first.
     """
     same: dict[str, list[Photo]] = defaultdict(list)
     for photo in photos:
         if photo.is_usable and photo.label:
             same[photo.inspection.sha256].append(photo)
-    for copies in same.values():
-        _mark_copies(copies)
+    for first, *copies in same.values():
+        if all(photo.label == first.label for photo in copies):
+            for photo in copies:
+                photo.judge(Verdict.DUPLICATE, f"the same file as {first.name}")
+        else:
+            _mark_two_classes([first, *copies], "the same file as")
     # A file that lies in both classes stands for its class here, to find pictures that look like it.
     distinct = [copies[0] for copies in same.values()]
     for number, members in enumerate(alike(distinct)):
@@ -58,9 +57,8 @@ def mark_duplicates(photos: Sequence[Photo]) -> None:
 
 def alike(photos: Sequence[Photo]) -> list[list[Photo]]:
     """Return groups of photographs that look alike; one that looks like no other is in none."""
-    hashes = np.frombuffer(b"".join(photo.inspection.phash for photo in photos), dtype=np.uint8).reshape(
-        -1, 32
-    )
+    content = b"".join(photo.inspection.phash for photo in photos)
+    hashes = np.frombuffer(content, dtype=np.uint8).reshape(-1, 32)
     parent: dict[int, int] = {}
 
     def find(index: int) -> int:
@@ -112,18 +110,9 @@ def _near_in_band(
         yield from zip(one[near].tolist(), other[near].tolist(), strict=True)
 
 
-def _mark_copies(copies: Sequence[Photo]) -> None:
-    first = copies[0]
-    if all(photo.label == first.label for photo in copies):
-        for photo in copies[1:]:
-            photo.judge(Verdict.DUPLICATE, f"the same file as {first.name}")
-        return
-    _mark_two_classes(copies, "the same file as")
-
-
 def _mark_alike(members: Sequence[Photo], number: int) -> None:
-    doubtful = any(photo.verdict is Verdict.TWO_CLASSES for photo in members)
-    if doubtful or len({photo.label for photo in members}) > 1:
+    labels = {photo.label for photo in members}
+    if len(labels) > 1 or any(photo.verdict is Verdict.TWO_CLASSES for photo in members):
         _mark_two_classes(members, "looks like")
         return
     for photo in members:

@@ -1,7 +1,6 @@
-"""Every photograph decoded once, on all processors: its bytes hashed, its pixels looked at, its faults named.
+"""Every photograph decoded once, on all processors: its bytes hashed, its pixels judged, its faults named.
 
-Memory stays flat: each process holds one decoded photograph, and only so many are handed out as keep the
-processes busy.
+Memory stays flat: each process holds one decoded photograph, and few are handed out ahead.
 """
 
 import hashlib
@@ -16,7 +15,6 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 from tqdm import tqdm
 
@@ -43,19 +41,15 @@ _PLAIN_LEVELS = 8
 _PIXELS = 4 * HASH_SIDE
 _POINTS = 3
 
+_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 _EXTENSIONS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "MPO": (".jpg", ".jpeg", ".jpe", ".jfif"),  # what some cameras write: a JPEG with a second one behind it
-    "PNG": (".png",),
-    "WEBP": (".webp",),
-    "GIF": (".gif",),
-    "BMP": (".bmp",),
+    "JPEG": _JPEG,
+    "MPO": _JPEG,  # what some cameras write: a JPEG with a second one behind it
     "TIFF": (".tif", ".tiff"),
-    "AVIF": (".avif",),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
-    "ICO": (".ico",),
     "HEIF": (".heic", ".heif"),
 }
+"""Format -> its file name endings; of the other formats, the name is the ending."""
 
 
 def processors() -> int:
@@ -64,12 +58,7 @@ def processors() -> int:
 
 
 def inspect_photos(photos: Iterable[Photo], jobs: int) -> None:
-    """Fill in `Photo.inspection` of every photograph without a fault.
-
-    Args:
-        photos: those with a fault already are passed by.
-        jobs: processes to use.
-    """
+    """Fill in `Photo.inspection` of every photograph that has no fault yet, in so many processes."""
     silence_pillow()
     sound = [photo for photo in photos if photo.verdict is Verdict.OK]
     found = inspections([photo.source for photo in sound], jobs)
@@ -106,7 +95,7 @@ def inspect_photo(source: ImageSource) -> Inspection:
 def _judge_pixels(decoded: Decoded, found: Inspection, extension: str) -> Inspection:
     points = decoded.image.resize((_POINTS * _PIXELS, _POINTS * _PIXELS), Image.Resampling.NEAREST)
     small = points.reduce(_POINTS)
-    endings = _EXTENSIONS[decoded.format]
+    endings = _EXTENSIONS.get(decoded.format, (f".{decoded.format.lower()}",))
     right = extension if extension in endings else endings[0]
     found = found._replace(extension=right, phash=perceptual_hash(small.convert("L")))
     channels = cast(tuple[tuple[int, int], ...], small.getextrema())
@@ -119,16 +108,10 @@ def _judge_pixels(decoded: Decoded, found: Inspection, extension: str) -> Inspec
 
 
 def perceptual_hash(small: Image.Image) -> bytes:
-    """Return the pHash of a picture: which of its low frequencies are stronger than their median.
+    """Return the 32 bytes of a pHash of 64 x 64 grey pixels: which low frequencies are above their median.
 
-    Bit for bit ``imagehash.phash`` with ``hash_size=16``, which is the referee in the tests. It is computed
-    here because that library takes three times as long, a tenth of the whole inspection, and loads SciPy.
-
-    Args:
-        small: grey, 64 x 64 pixels.
-
-    Returns:
-        256 bits, row by row; 32 bytes.
+    Bit for bit ``imagehash.phash`` with ``hash_size=16``, which is the referee in the tests. That library
+    takes three times as long, a tenth of the whole inspection, and loads SciPy.
     """
     low = _COSINES @ np.asarray(small, dtype=np.float64) @ _COSINES.T
     ordered = np.sort(low, axis=None)
@@ -137,13 +120,9 @@ def perceptual_hash(small: Image.Image) -> bytes:
     return np.packbits(low > median).tobytes()
 
 
-def _cosines() -> npt.NDArray[np.float64]:
-    """Return the rows of the discrete cosine transform (DCT-II) for the 16 lowest of 64 frequencies."""
-    frequency, pixel = np.arange(HASH_SIDE)[:, None], np.arange(_PIXELS)[None, :]
-    return np.cos(np.pi * frequency * (2 * pixel + 1) / (2 * _PIXELS))
-
-
-_COSINES = _cosines()
+# The rows of the discrete cosine transform (DCT-II) for the 16 lowest of 64 frequencies.
+_FREQUENCY, _PIXEL = np.arange(HASH_SIDE)[:, None], np.arange(_PIXELS)[None, :]
+_COSINES = np.cos(np.pi * _FREQUENCY * (2 * _PIXEL + 1) / (2 * _PIXELS))
 
 Inspector = Callable[[ImageSource], Inspection]
 
@@ -154,11 +133,7 @@ def inspections(
     """Yield the inspection of each photograph, in order.
 
     A photograph on which the process that decodes it dies is named unreadable; the others are inspected.
-
-    Args:
-        sources: of the photographs.
-        jobs: processes to use; few photographs are inspected in this one.
-        inspect: a function that other processes can import.
+    Few photographs are inspected in this process; ``inspect`` is a function that others can import.
 
     Raises:
         CatDogError: the processes die whatever they decode.
@@ -173,9 +148,8 @@ def inspections(
                 yield from chunk
                 done += len(chunk)
         except BrokenProcessPool:
-            chunk = _one_by_one(sources[done : done + _CHUNK], inspect)
-            yield from chunk
-            done += len(chunk)
+            yield from _one_by_one(sources[done : done + _CHUNK], inspect)
+            done += _CHUNK
 
 
 def _in_parallel(sources: Sequence[ImageSource], jobs: int, inspect: Inspector) -> Iterator[list[Inspection]]:
@@ -194,11 +168,11 @@ def _one_by_one(sources: Sequence[ImageSource], inspect: Inspector) -> list[Insp
     died = Inspection(Verdict.UNREADABLE, "the decoder dies on it")
     chunk = []
     for source in sources:
-        with _pool(1) as pool:
-            try:
+        try:
+            with _pool(1) as pool:
                 chunk.append(pool.submit(inspect, source).result())
-            except BrokenProcessPool:
-                chunk.append(died)
+        except BrokenProcessPool:
+            chunk.append(died)
     if len(chunk) > 1 and all(found == died for found in chunk):
         raise CatDogError(
             f"the processes that decode photographs die, whatever they decode, the first at"

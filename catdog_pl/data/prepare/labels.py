@@ -15,7 +15,8 @@ Folders called train, val, test and the like are no classes where ``train`` and 
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
+from functools import partial
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -40,62 +41,56 @@ _SHOWN = 6
 
 
 class _Place(NamedTuple):
-    """Where a photograph lies.
+    """Where a photograph lies."""
 
-    Attributes:
-        folders: from outer to inner, without those of splits.
-        source: its name without the ending of an archive; None where there is only one, or it is a split's.
-        file: the file's name.
-        parent: the folder or source it lies in, of whatever kind.
-        split: train, validation, test, or None.
-    """
-
-    folders: list[str]
-    source: str | None
-    file: str
-    parent: str
-    split: str | None
+    folders: list[str]  # from outer to inner, without those of splits
+    source: str | None  # without the ending of an archive; None where there is only one, or it is a split's
+    file: str  # its name
+    parent: str  # the folder or source it lies in, of whatever kind
+    split: str | None  # that one of its folders names
 
     def inner_first(self) -> list[str]:
-        """Return the folders from inner to outer, with the source."""
         return [*reversed(self.folders), *([self.source] if self.source else [])]
 
     @property
     def pet_file(self) -> str | None:
         """The class in Kaggle's file name."""
-        match = _PET_FILE.fullmatch(self.file)
-        return match[1].lower() if match else None
+        return _match(_PET_FILE, self.file)
 
 
 def label_photos(
     photos: Iterable[Photo], classes: Sequence[str] | None, resplit: bool, source: str
 ) -> list[str]:
-    """Give each photograph its class, and the split that its source has it in.
+    """Give each photograph its class, and the split that its source has it in; return lines to print.
 
-    Args:
-        photos: of all sources; those of a named data set have their class.
-        classes: the names of two folders; None finds them.
-        resplit: a split of the source does not count.
-        source: what errors call the source of the photographs.
-
-    Returns:
-        What to tell the user, a line each.
+    Photographs of a named data set have their class already. ``classes`` are two folders, None finds them;
+    ``resplit`` ignores the split of the source, which errors call ``source``.
 
     Raises:
         CatDogError: there are not two classes.
     """
     photos = [photo for photo in photos if photo.verdict not in (Verdict.UNSAFE, Verdict.PASSED_BY)]
-    places = _places(photos)
-    unknown = [place for photo, place in zip(photos, places, strict=True) if photo.label is None]
+    placed = list(zip(photos, _places(photos), strict=True))
+    unknown = [place for photo, place in placed if photo.label is None]
     labels = iter(_labels(unknown, classes, {photo.label for photo in photos if photo.label}, source))
     for photo in photos:
         photo.label = photo.label or next(labels)
-    placed = [(photo, place) for photo, place in zip(photos, places, strict=True) if photo.label]
-    if not resplit and _is_split({place.split for _, place in placed}):
-        for photo, place in placed:
+    labelled = [(photo, place) for photo, place in placed if photo.label]
+    if not resplit and _is_split({place.split for _, place in labelled}):
+        for photo, place in labelled:
             photo.given_split = place.split
-    others = [(photo, place.parent) for photo, place in zip(photos, places, strict=True) if not photo.label]
-    return [*_contradictions(placed), *_leave_out(others)]
+    unlabelled = [(photo, place.parent) for photo, place in placed if not photo.label]
+    for photo, folder in unlabelled:
+        if photo.is_usable:
+            photo.judge(Verdict.NO_CLASS, f"neither its folder, {folder}, nor its name tells its class")
+    notes = []
+    if names := [photo.name for photo, place in labelled if place.pet_file not in (None, photo.label)]:
+        notes.append(
+            f"File names that contradict their folder, which counts: {len(names)}, such as {names[0]}"
+        )
+    if unlabelled:
+        notes.append(f"Left out as of neither class: {_counted(folder for _, folder in unlabelled)}")
+    return notes
 
 
 def _places(photos: Sequence[Photo]) -> list[_Place]:
@@ -120,8 +115,7 @@ def _places(photos: Sequence[Photo]) -> list[_Place]:
 
 
 def _split(folder: str) -> str | None:
-    match = _SPLIT_FOLDER.fullmatch(folder)
-    return _SPLITS[match[1].lower()] if match else None
+    return _SPLITS.get(_match(_SPLIT_FOLDER, folder) or "")
 
 
 def _is_split(splits: Set[str | None]) -> bool:
@@ -131,19 +125,13 @@ def _is_split(splits: Set[str | None]) -> bool:
 def _labels(
     places: Sequence[_Place], classes: Sequence[str] | None, known: Set[str], source: str
 ) -> list[str | None]:
-    """Return the class of each photograph, by the first rule that finds two.
-
-    Args:
-        places: of the photographs whose class is not known.
-        classes: as the user named them.
-        known: the classes of the others.
-        source: for errors.
-    """
+    """Return the class of each photograph by the first rule that finds two, with the ``known`` of others."""
     if classes:
         named = {safe_label(name) for name in classes}
-        inner_first = [map(safe_label, place.inner_first()) for place in places]
-        return [next((label for label in labels if label in named), None) for labels in inner_first]
-    folders = [next(filter(None, map(_pet, place.inner_first())), None) for place in places]
+        labels = [map(safe_label, place.inner_first()) for place in places]
+        return [next(filter(named.__contains__, inner_first), None) for inner_first in labels]
+    match = partial(_match, _PET_FOLDER)
+    folders = [next(filter(None, map(match, place.inner_first())), None) for place in places]
     files = [place.pet_file for place in places]
     pets = [folder or file for folder, file in zip(folders, files, strict=True)]
     if {*folders, *known} >= _PETS:
@@ -163,20 +151,15 @@ def _labels(
     )
 
 
-def _pet(folder: str) -> str | None:
-    match = _PET_FOLDER.fullmatch(folder)
+def _match(form: re.Pattern[str], name: str) -> str | None:
+    match = form.fullmatch(name)
     return match[1].lower() if match else None
 
 
 def _class_level(places: Sequence[_Place], source: str) -> list[str | None] | None:
-    """Return the classes at the level where the tree parts in two; None where there is no such level.
-
-    Raises:
-        CatDogError: there are several, and they part it differently.
-    """
+    """Return the classes at the level where the tree parts in two; several levels must part it alike."""
     depths = range(max((len(place.folders) for place in places), default=0))
-    levels = [_at_level(places, depth) for depth in depths]
-    levels = [level for level in levels if _has_two(level)]
+    levels = [level for depth in depths if _has_two(level := _at_level(places, depth))]
     for other in levels[1:]:
         if len({pair for pair in zip(levels[0], other, strict=True) if None not in pair}) > 2:
             first, second = (" and ".join(sorted(filter(None, set(level)))) for level in (levels[0], other))
@@ -190,11 +173,10 @@ def _class_level(places: Sequence[_Place], source: str) -> list[str | None] | No
 def _at_level(places: Sequence[_Place], depth: int) -> list[str | None]:
     """Return each photograph's folder at a level; where it has none, its source if that is one of them."""
     level = [safe_label(place.folders[depth]) if len(place.folders) > depth else None for place in places]
-    sources = [safe_label(place.source) if place.source else None for place in places]
     names = set(level)
-    return [
-        folder or (source if source in names else None) for folder, source in zip(level, sources, strict=True)
-    ]
+    sources = [safe_label(place.source) if place.source else None for place in places]
+    pairs = zip(level, sources, strict=True)
+    return [folder or (source if source in names else None) for folder, source in pairs]
 
 
 def _has_two(level: Sequence[str | None]) -> bool:
@@ -202,24 +184,9 @@ def _has_two(level: Sequence[str | None]) -> bool:
 
 
 def _is_mixed(level: Sequence[str | None], files: Sequence[str | None]) -> bool:
-    """Return whether a folder holds both of Kaggle's names."""
+    """Return whether one of the folders holds both of Kaggle's names."""
     pairs = {(label, file) for label, file in zip(level, files, strict=True) if file}
     return any({file for other, file in pairs if other == label} >= _PETS for label in set(level))
-
-
-def _contradictions(placed: Iterable[tuple[Photo, _Place]]) -> Iterator[str]:
-    names = [photo.name for photo, place in placed if place.pet_file not in (None, photo.label)]
-    if names:
-        yield f"File names that contradict their folder, which counts: {len(names)}, such as {names[0]}"
-
-
-def _leave_out(others: Sequence[tuple[Photo, str]]) -> Iterator[str]:
-    """Leave out photographs of no class, each with the folder it lies in."""
-    for photo, folder in others:
-        if photo.is_usable:
-            photo.judge(Verdict.NO_CLASS, f"neither its folder, {folder}, nor its name tells its class")
-    if others:
-        yield f"Left out as of neither class: {_counted(folder for _, folder in others)}"
 
 
 def _counted(names: Iterable[str]) -> str:

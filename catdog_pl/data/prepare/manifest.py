@@ -1,8 +1,8 @@
 """What ``prepare`` writes down beside the splits, and reads again.
 
-``manifest.csv`` has a row for every photograph that was found, used or left out. ``prepare.json`` is the
-receipt: what was asked for and how many photographs it gave. The receipt is small and quick to read; it tells
-a second run that there is nothing to do, and ``fit`` that the folder is as it was prepared.
+``manifest.csv`` has a row for every photograph that was found, used or left out. ``prepare.json``, the
+receipt, has the request and the counts: by it a second run knows that there is nothing to do, and ``fit``
+that the folder is as it was prepared.
 """
 
 import csv
@@ -19,18 +19,8 @@ MANIFEST = "manifest.csv"
 RECEIPT = "prepare.json"
 
 COLUMNS = (
-    "file",
-    "source",
-    "split",
-    "class",
-    "sha256",
-    "size",
-    "width",
-    "height",
-    "mode",
-    "verdict",
-    "reason",
-)
+    "file", "source", "split", "class", "sha256", "size", "width", "height", "mode", "verdict", "reason",
+)  # fmt: skip
 """``file`` is the path under ROOT, empty for a photograph that was left out; ``source`` where it came from;
 the others are as in `Photo` and `Inspection`, empty or 0 where they are unknown."""
 
@@ -43,15 +33,12 @@ def write_manifest(photos: Iterable[Photo], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
-        table.writerows(_row(photo) for photo in photos)
-
-
-def _row(photo: Photo) -> tuple[object, ...]:
-    found = photo.inspection
-    return (
-        photo.file, photo.name, photo.split or "", photo.label or "", found.sha256, found.size, found.width,
-        found.height, found.mode, found.verdict, found.reason,
-    )  # fmt: skip
+        for photo in photos:
+            found = photo.inspection
+            table.writerow((
+                photo.file, photo.name, photo.split or "", photo.label or "", found.sha256, found.size,
+                found.width, found.height, found.mode, found.verdict, found.reason,
+            ))  # fmt: skip
 
 
 def read_manifest(root: Path) -> Iterator[dict[str, str]]:
@@ -66,9 +53,8 @@ def read_manifest(root: Path) -> Iterator[dict[str, str]]:
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         rows = csv.reader(file)
         if tuple(next(rows, ())) != COLUMNS:
-            raise CatDogError(
-                f"{path} does not begin with {','.join(COLUMNS)}; move it away and prepare again"
-            )
+            columns = ",".join(COLUMNS)
+            raise CatDogError(f"{path} does not begin with {columns}; move it away and prepare again")
         yield from (dict(zip(COLUMNS, row, strict=True)) for row in rows if len(row) == len(COLUMNS))
 
 
@@ -81,7 +67,7 @@ def counts(photos: Iterable[Photo]) -> Counts:
 
 
 def write_receipt(folder: Path, request: dict[str, Any], photos: Iterable[Photo]) -> None:
-    """Write what was asked for, in plain values, and the counts that it gave."""
+    """Write the request, in plain values, and the counts that it gave."""
     text = json.dumps({"asked": request, "counts": counts(photos)}, indent=2)
     (folder / RECEIPT).write_text(text + "\n", encoding="utf-8")
 

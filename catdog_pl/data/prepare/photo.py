@@ -2,35 +2,43 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from catdog_pl.io.source import ImageSource
 
 
 class Verdict(StrEnum):
-    """What the checks say of a photograph; the text is what the manifest holds."""
+    """What the checks say of a photograph, as the manifest has it, with a ``meaning`` for people."""
+
+    meaning: str
+
+    def __new__(cls, text: str, meaning: str = "") -> Self:
+        """Make the text the value."""
+        verdict = str.__new__(cls, text)
+        verdict._value_, verdict.meaning = text, meaning
+        return verdict
 
     OK = "ok"
     # Used, and listed.
-    WRONG_EXTENSION = "wrong extension"
-    NEAR_DUPLICATE = "near duplicate"
+    WRONG_EXTENSION = "wrong extension", "used, under the ending that its content asks for"
+    NEAR_DUPLICATE = "near duplicate", "kept in the same split as their original"
     # Left out: the file.
-    UNSAFE = "unsafe"
-    UNREADABLE = "unreadable"
-    EMPTY = "empty"
-    NOT_AN_IMAGE = "not an image"
-    TRUNCATED = "truncated"
-    TOO_LARGE = "too large"
-    ANIMATED = "animated"
+    UNSAFE = "unsafe", "a link, a device, or a path that leads out of the archive"
+    UNREADABLE = "unreadable", "it cannot be decoded"
+    EMPTY = "empty", "0 bytes"
+    NOT_AN_IMAGE = "not an image", "something else under an image's name"
+    TRUNCATED = "truncated", "its end is missing"
+    TOO_LARGE = "too large", "more pixels or bytes than the limit"
+    ANIMATED = "animated", "several pictures in one file"
     # Left out: the photograph.
-    TOO_SMALL = "too small"
-    ONE_COLOUR = "one colour"
-    DUPLICATE = "duplicate"
-    TWO_CLASSES = "two classes"
-    NO_CLASS = "no class"
+    TOO_SMALL = "too small", "a side is shorter than --min_side"
+    ONE_COLOUR = "one colour", "nothing to see"
+    DUPLICATE = "duplicate", "the same photograph is there already"
+    TWO_CLASSES = "two classes", "the same photograph lies in both classes"
+    NO_CLASS = "no class", "neither folder nor name tells what it is"
     # Left out, and nothing wrong with it.
-    NOT_NEEDED = "not needed"
-    PASSED_BY = "passed by"
+    NOT_NEEDED = "not needed", "the splits are full"
+    PASSED_BY = "passed by", "neither name nor content is that of a photograph"
 
 
 USABLE = frozenset({Verdict.OK, Verdict.WRONG_EXTENSION, Verdict.NEAR_DUPLICATE})
@@ -44,14 +52,12 @@ class Inspection(NamedTuple):
     """What decoding a photograph tells, in values that can travel between processes.
 
     Attributes:
-        verdict: the first fault found, or ok.
-        reason: the verdict in words.
-        sha256: of the file's bytes, in hexadecimal; empty where they could not be read.
-        size: bytes.
+        verdict: the first fault found, or ok; ``reason`` is the verdict in words.
+        sha256: of the file's bytes, in hexadecimal; empty where they could not be read. ``size`` counts them.
         width: pixels, 0 where it could not be decoded; height likewise.
         mode: Pillow's mode of its pixels, such as RGB.
         extension: the ending that its content asks for, such as ``.jpg``; empty where it was not decoded.
-        phash: its perceptual hash, 256 bits; empty where it could not be decoded.
+        phash: its perceptual hash, 32 bytes; empty where it could not be decoded.
     """
 
     verdict: Verdict = Verdict.OK
@@ -83,8 +89,7 @@ class Photo:
     """One photograph.
 
     Attributes:
-        source: its name, as a person would point at it (``dogs-vs-cats.zip/train/cat.0.jpg``: the source,
-            then the path inside it), and how to read its bytes.
+        source: named as a person would point at it, ``dogs-vs-cats.zip/train/cat.0.jpg``.
         path: a file that holds these bytes and no others, which can be linked; None inside a zip.
         is_ours: that file was unpacked, downloaded or drawn by us.
         label: its class, or None where nothing tells.
@@ -107,7 +112,7 @@ class Photo:
 
     @property
     def name(self) -> str:
-        """How a person would point at it; on one line."""
+        """As a person would point at it; on one line."""
         return self.source.name
 
     @property

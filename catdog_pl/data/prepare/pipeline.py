@@ -5,14 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from catdog_pl.data.prepare.archives import Limits
-from catdog_pl.data.prepare.check import (
-    layout_faults,
-    manifest_faults,
-    mark_leaks,
-    photo_faults,
-    photos_of,
-    quick_check,
-)
+from catdog_pl.data.prepare.check import faults, mark_leaks, photo_faults, photos_of, quick_check
 from catdog_pl.data.prepare.config import PrepareConfig
 from catdog_pl.data.prepare.duplicates import mark_duplicates
 from catdog_pl.data.prepare.inspection import inspect_photos, mark_too_small, processors
@@ -26,18 +19,10 @@ from catdog_pl.data.prepare.manifest import (
     write_manifest,
     write_receipt,
 )
-from catdog_pl.data.prepare.photo import Photo
 from catdog_pl.data.prepare.placement import Staging, place
 from catdog_pl.data.prepare.report import CONTACT_SHEET, REPORT, contact_sheet, count_table, page, summary
-from catdog_pl.data.prepare.sources import (
-    DATASETS,
-    SAMPLE,
-    check_sources,
-    find_photos,
-    identity,
-    is_path,
-)
-from catdog_pl.data.prepare.splits import SPLITS, WORKSHOP, Fractions, Sizes, assign_splits
+from catdog_pl.data.prepare.sources import DATASETS, SAMPLE, check_sources, find_photos, identity, is_path
+from catdog_pl.data.prepare.splits import SPLITS, WORKSHOP, Amounts, Fractions, Sizes, assign_splits
 from catdog_pl.errors import CatDogError, UsageError, one_line
 from catdog_pl.io.http import mask
 
@@ -45,9 +30,7 @@ _RESULT = (*SPLITS, MANIFEST, RECEIPT, REPORT, CONTACT_SHEET)
 
 
 def prepare(config: PrepareConfig) -> None:
-    """Prepare a folder, and print what it holds.
-
-    Where the same was prepared before and lies there untouched, nothing is done.
+    """Prepare a folder, and print what it holds; nothing is done where the same lies there untouched.
 
     Raises:
         CatDogError: a source or ROOT cannot be used; ROOT is then as it was.
@@ -60,10 +43,8 @@ def prepare(config: PrepareConfig) -> None:
     with Staging(config.root) as staging:
         if staging.finished:
             print(f"Finished what an interrupted run had ready in {one_line(str(config.root))}.")
-        if not config.overwrite:
-            if _is_done(config.root, request):
-                return
-            _refuse_existing(config.root)
+        if not config.overwrite and _is_done(config.root, request):
+            return
         limits = Limits(config.max_files, int(config.max_gigabytes * 10**9))
         sources = [one_line(mask(source)) for source in config.sources]
         photos = find_photos(config.sources, staging, limits, config.sha256)
@@ -71,30 +52,27 @@ def prepare(config: PrepareConfig) -> None:
         inspect_photos(photos, config.jobs or processors())
         mark_too_small(photos, config.min_side)
         mark_duplicates(photos)
-        if config.strict:
-            _refuse_faults(photos)
+        if config.strict and (found := list(photo_faults(photos))):
+            _print_lines(found)
+            amount = f"{len(found)} of {len(photos)} photographs are bad"
+            raise CatDogError(f"--strict: {amount}; nothing was prepared")
         earlier = _earlier(config.root, request)
         notes += assign_splits(photos, amounts, config.seed, earlier, ", ".join(sources))
-        copied = place(photos, staging.new, staging.free_bytes(), config.link)
-        if copied:
+        if copied := place(photos, staging.new, staging.free_bytes(), config.link):
             notes.append(f"Copied {copied} photographs: they cannot be linked from where they lie.")
         notes += [DATASETS[source].licence for source in config.sources if source in DATASETS]
-        _write_results(photos, staging.new, sources, notes, request)
+        text = page(photos, counts(photos), sources, notes)
+        (staging.new / REPORT).write_text(text, encoding="utf-8")
+        contact_sheet(photos).save(staging.new / CONTACT_SHEET)
+        write_manifest(photos, staging.new / MANIFEST)
+        write_receipt(staging.new, request, photos)
         staging.commit(_RESULT)
     where = f"Listed in {config.root / MANIFEST}, shown in {config.root / REPORT} and {CONTACT_SHEET}."
     _print_lines([*summary(photos, counts(photos), str(config.root)), *notes, where])
 
 
 def check(root: Path, jobs: int | None, min_side: int) -> bool:
-    """Check a prepared folder and print what is wrong with it; nothing is changed.
-
-    Args:
-        root: the folder with the splits.
-        jobs: processes that decode; None for one per processor.
-        min_side: the shortest side that is not too small, in pixels.
-
-    Returns:
-        Whether nothing is wrong.
+    """Check a prepared folder without changing it, print what is wrong, and return whether nothing is.
 
     Raises:
         CatDogError: there is no such folder.
@@ -106,15 +84,15 @@ def check(root: Path, jobs: int | None, min_side: int) -> bool:
     mark_too_small(photos, min_side)
     mark_duplicates(photos)
     mark_leaks(photos)
-    faults = [*layout_faults(root), *manifest_faults(root, photos), *photo_faults(photos)]
-    advice = f"Faults: {len(faults)}. To be rid of them, prepare the source again with --overwrite."
-    end = [*faults, advice] if faults else ["Nothing is wrong."]
+    found = faults(root, photos)
+    advice = f"Faults: {len(found)}. To be rid of them, prepare the source again with --overwrite."
+    end = [*found, advice] if found else ["Nothing is wrong."]
     _print_lines([*count_table(counts(photos), str(root)), *end])
-    return not faults
+    return not found
 
 
 def _print_lines(lines: Iterable[str]) -> None:
-    """Print lines in which the names of files and folders cannot write to the terminal."""
+    """Print lines without the control characters that names of files may hold."""
     print("\n".join(map(one_line, lines)))
 
 
@@ -130,7 +108,7 @@ def _check_places(sources: Sequence[str], root: Path) -> None:
             )
 
 
-def _amounts(config: PrepareConfig) -> Sizes | Fractions | None:
+def _amounts(config: PrepareConfig) -> Amounts | None:
     """Return the amounts that are asked for; None where they depend on what is found."""
     if config.fractions:
         return Fractions(*config.fractions)
@@ -143,7 +121,7 @@ def _amounts(config: PrepareConfig) -> Sizes | Fractions | None:
     return Sizes(**SAMPLE_COUNTS)
 
 
-def _request(config: PrepareConfig, amounts: Sizes | Fractions | None) -> dict[str, Any]:
+def _request(config: PrepareConfig, amounts: Amounts | None) -> dict[str, Any]:
     """Return what decides the result, in plain values: the same again gives the same folder."""
     return {
         "sources": [[mask(source), identity(source, config.root)] for source in config.sources],
@@ -158,32 +136,23 @@ def _request(config: PrepareConfig, amounts: Sizes | Fractions | None) -> dict[s
 
 
 def _is_done(root: Path, request: dict[str, Any]) -> bool:
-    """Return whether the same was prepared before and lies there untouched; prints that."""
+    """Return whether the same was prepared before and lies there untouched, and print that.
+
+    Raises:
+        CatDogError: something else lies there.
+    """
     receipt = read_receipt(root)
     is_there = all((root / split).is_dir() for split in receipt.get("counts", {}))
-    if receipt.get("asked") != request or not is_there or quick_check(root):
-        return False
-    table = count_table(receipt["counts"], str(root))
-    _print_lines([*table, "Prepared before from the same sources: nothing to do."])
-    return True
-
-
-def _refuse_existing(root: Path) -> None:
-    present = next((name for name in _RESULT if (root / name).exists()), None)
-    if present:
+    if receipt.get("asked") == request and is_there and not quick_check(root):
+        table = count_table(receipt["counts"], str(root))
+        _print_lines([*table, "Prepared before from the same sources: nothing to do."])
+        return True
+    if present := [name for name in _RESULT if (root / name).exists()]:
         raise CatDogError(
-            f"{root / present} is already there and stays as it is; --overwrite replaces it, --root FOLDER"
+            f"{root / present[0]} is already there and stays as it is; --overwrite replaces it, --root FOLDER"
             " prepares another folder"
         )
-
-
-def _refuse_faults(photos: Sequence[Photo]) -> None:
-    faults = list(photo_faults(photos))
-    if faults:
-        _print_lines(faults)
-        raise CatDogError(
-            f"--strict: {len(faults)} of {len(photos)} photographs are bad; nothing was prepared"
-        )
+    return False
 
 
 def _earlier(root: Path, request: dict[str, Any]) -> dict[str, str]:
@@ -192,13 +161,3 @@ def _earlier(root: Path, request: dict[str, Any]) -> dict[str, str]:
     if any(before.get(key) != request.get(key) for key in ("seed", "amounts", "resplit")):
         return {}
     return {row["sha256"]: row["split"] for row in read_manifest(root) if row["split"] in SPLITS}
-
-
-def _write_results(
-    photos: Sequence[Photo], folder: Path, sources: list[str], notes: list[str], request: dict[str, Any]
-) -> None:
-    text = page(photos, counts(photos), sources, notes)
-    (folder / REPORT).write_text(text, encoding="utf-8")
-    contact_sheet(photos).save(folder / CONTACT_SHEET)
-    write_manifest(photos, folder / MANIFEST)
-    write_receipt(folder, request, photos)

@@ -9,18 +9,17 @@
     old/           what ROOT held before, until the exchange is done
     lock           held by the run at work
 
-Until ``ready`` is there, ROOT is not touched. From then on each step moves one name, and `Staging.finish` can
-be called again after any of them: a run that was killed there is finished by the next one. Everything lies
-within ROOT, on one disk, so that a move is a rename. This guards against a process that is killed; after a
-power cut, ``prepare --check`` tells whether the disk has kept everything.
+Until ``ready`` is there, ROOT is not touched. From then on each step moves one name, on one disk, and
+`Staging.finish` can be called again after any of them: the next run finishes one that was killed there. After
+a power cut, ``prepare --check`` tells whether the disk has kept everything.
 """
 
 import os
 import re
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from types import TracebackType
 from typing import Self
 
 from filelock import FileLock, Timeout
@@ -38,11 +37,7 @@ _RESERVE_BYTES = 200 * 10**6
 class Staging:
     """The unfinished part of a prepared folder; used in a ``with`` statement, by one run at a time.
 
-    Args:
-        root: the prepared folder; made when missing.
-
-    Attributes:
-        finished: whether opening it finished what an earlier run had ready.
+    Opening it makes the folder when missing. ``finished`` tells whether that has finished an earlier run.
     """
 
     def __init__(self, root: Path) -> None:
@@ -58,7 +53,7 @@ class Staging:
         self._lock = FileLock(self.folder / "lock", timeout=0)
 
     def __enter__(self) -> Self:
-        """Take the lock; finish what an earlier run had ready, and clear what it had half built.
+        """Take the lock, finish what an earlier run had ready, and clear what it had half built.
 
         Raises:
             CatDogError: another run is at work.
@@ -75,9 +70,7 @@ class Staging:
         self.empty(self.new)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Release the lock; after an error, keep what the next run can continue from."""
         if kind is None:
             self._clear()
@@ -100,11 +93,7 @@ class Staging:
         return max(0, shutil.disk_usage(self.folder).free - _RESERVE_BYTES)
 
     def commit(self, names: Iterable[str]) -> None:
-        """Put what ``new`` holds in place of what ROOT holds.
-
-        Args:
-            names: all that a result may hold; what ``new`` has not, goes away.
-        """
+        """Put what ``new`` holds in place of what ROOT holds; of ``names``, what ``new`` lacks goes away."""
         obsolete = [name for name in names if not (self.new / name).exists()]
         part = self.ready.with_suffix(".part")
         part.write_text("\n".join(obsolete), encoding="utf-8")
@@ -114,17 +103,17 @@ class Staging:
     def finish(self) -> None:
         """Exchange, name by name, and clear away; can be repeated after any interruption."""
         self.old.mkdir(exist_ok=True)
-        obsolete = [self.root / name for name in self.ready.read_text(encoding="utf-8").splitlines()]
-        for current in obsolete:
-            if current.exists():
-                current.rename(self.old / current.name)
+        for name in self.ready.read_text(encoding="utf-8").splitlines():
+            self._move_away(name)
         for entry in sorted(self.new.iterdir()) if self.new.exists() else []:
-            current = self.root / entry.name
-            if current.exists():
-                current.rename(self.old / entry.name)
-            entry.rename(current)
+            self._move_away(entry.name)
+            entry.rename(self.root / entry.name)
         self.ready.unlink()
         self._clear()
+
+    def _move_away(self, name: str) -> None:
+        if (self.root / name).exists():
+            (self.root / name).rename(self.old / name)
 
     def _clear(self) -> None:
         for path in (self.old, self.new, self.unpacked, self.downloads, self.ready.with_suffix(".part")):
@@ -139,16 +128,9 @@ def _remove(path: Path) -> None:
 
 
 def place(photos: Sequence[Photo], folder: Path, free_bytes: int, link: bool) -> int:
-    """Put every photograph that has a split under ``folder/split/class/``, and note where.
+    """Put every photograph that has a split under ``folder/split/class/``, and note where in `Photo.file`.
 
-    Args:
-        photos: those without a split are passed by.
-        folder: of the splits; on the disk of the unpacked photographs.
-        free_bytes: what the disk may be filled with.
-        link: hard links of the user's files instead of copies, where the disk can.
-
-    Returns:
-        How many of the user's files were copied although links were asked for.
+    With ``link``, the user's files become hard links where the disk can; returns how many did not.
 
     Raises:
         CatDogError: there is too little room, or a photograph has vanished meanwhile.
@@ -187,19 +169,12 @@ def _can_link(photo: Photo, link: bool) -> bool:
 
 
 def _copy_or_link(photo: Photo, target: Path, link: bool) -> bool:
-    """Put one photograph in its place; returns whether it was copied where a link was asked for."""
-    if photo.path and _can_link(photo, link):
-        try:
+    """Put one photograph in its place; return whether it was copied where a link was asked for."""
+    can_link = _can_link(photo, link)
+    if can_link and photo.path:
+        with suppress(OSError):  # another disk, or a file system without links
             os.link(os.path.realpath(photo.path), target)  # of a link, the file behind it
             return False
-        except OSError:  # another disk, or a file system without links
-            _copy(photo, target)
-            return not photo.is_ours
-    _copy(photo, target)
-    return False
-
-
-def _copy(photo: Photo, target: Path) -> None:
     try:
         content = photo.source.read()
     except ImageError as error:
@@ -207,6 +182,7 @@ def _copy(photo: Photo, target: Path) -> None:
     if len(content) != photo.inspection.size:
         raise CatDogError(f"{photo.name} has changed since it was checked; prepare again")
     target.write_bytes(content)
+    return can_link and not photo.is_ours
 
 
 _LONGEST = 100
@@ -218,12 +194,7 @@ _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def safe_name(stem: str, extension: str) -> str:
-    """Return a file name that every system can hold.
-
-    Args:
-        stem: what it is to be called, without folders and ending.
-        extension: its ending, with the dot.
-    """
+    """Return a file name that every system can hold, from one without folders and an ending with its dot."""
     stem = _safe(stem).strip(" .") or "photo"
     return f"{'_' if _DEVICES.fullmatch(stem) else ''}{stem}{extension}"
 
@@ -235,6 +206,5 @@ def safe_label(folder: str) -> str:
 
 
 def _safe(text: str) -> str:
-    return (
-        _FORBIDDEN.sub("_", text)[:_LONGEST].encode(errors="replace")[:_LONGEST_BYTES].decode(errors="ignore")
-    )
+    content = _FORBIDDEN.sub("_", text)[:_LONGEST].encode(errors="replace")
+    return content[:_LONGEST_BYTES].decode(errors="ignore")

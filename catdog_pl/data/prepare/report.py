@@ -1,7 +1,7 @@
 """What ``prepare`` tells when it is done: on the screen, on a page, and in one picture of photographs."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from textwrap import wrap
 
@@ -16,26 +16,6 @@ from catdog_pl.errors import ImageError
 REPORT = "report.md"
 CONTACT_SHEET = "contact_sheet.png"
 
-MEANINGS: Mapping[Verdict, str] = {
-    Verdict.WRONG_EXTENSION: "used, under the ending that its content asks for",
-    Verdict.NEAR_DUPLICATE: "kept in the same split as their original",
-    Verdict.UNSAFE: "a link, a device, or a path that leads out of the archive",
-    Verdict.UNREADABLE: "it cannot be decoded",
-    Verdict.EMPTY: "0 bytes",
-    Verdict.NOT_AN_IMAGE: "something else under an image's name",
-    Verdict.TRUNCATED: "its end is missing",
-    Verdict.TOO_LARGE: "more pixels or bytes than the limit",
-    Verdict.ANIMATED: "several pictures in one file",
-    Verdict.TOO_SMALL: "a side is shorter than --min_side",
-    Verdict.ONE_COLOUR: "nothing to see",
-    Verdict.DUPLICATE: "the same photograph is there already",
-    Verdict.TWO_CLASSES: "the same photograph lies in both classes",
-    Verdict.NO_CLASS: "neither folder nor name tells what it is",
-    Verdict.NOT_NEEDED: "the splits are full",
-    Verdict.PASSED_BY: "neither name nor content is that of a photograph",
-}
-"""What each verdict means, in the order in which they are listed."""
-
 # Photographs named on the page for each verdict; the manifest has them all.
 _NAMED = 8
 
@@ -46,19 +26,12 @@ _GAP = 12
 _CAPTION = 44
 _HEADING = 40
 _WIDTH = _COLUMNS * (_TILE + _GAP) + _GAP
-_ALIKE_ROWS = 2
-_LEFT_OUT_ROWS = 4
 _PAPER, _INK, _FAINT, _BLANK = "#ffffff", "#202020", "#606060", "#e4e4e4"
 
 
 def count_table(counts: Counts, corner: str) -> list[str]:
-    """Return the lines of a table: the photographs in each split, a column for each class.
-
-    Args:
-        counts: split -> class -> photographs.
-        corner: what stands in the upper left.
-    """
-    classes = sorted({label for split in counts.values() for label in split})
+    """Return the lines of a table: the photographs in each split, a column for each class."""
+    classes = _classes(counts)
     width = max(12, len(corner) + 2)
     lines = [f"{corner:<{width}}" + "".join(f"{label:>8}" for label in classes)]
     for split in SPLITS:
@@ -75,65 +48,45 @@ def summary(photos: Sequence[Photo], counts: Counts, corner: str) -> list[str]:
     used = sum(photo.split is not None for photo in photos)
     return [
         f"Found {labels.total()} photographs ({found}), used {used}.",
-        *(f"{verdicts[v]:>8}  {v:<16} {meaning}" for v, meaning in MEANINGS.items() if verdicts[v]),
+        *(f"{verdicts[v]:>8}  {v:<16} {v.meaning}" for v in Verdict if v.meaning and verdicts[v]),
         *count_table(counts, corner),
     ]
 
 
-def page(photos: Sequence[Photo], counts: Counts, sources: Sequence[str], notes: Sequence[str]) -> str:
-    """Return the report in Markdown.
+def _classes(counts: Counts) -> list[str]:
+    return sorted({label for split in counts.values() for label in split})
 
-    Args:
-        photos: all that were found.
-        counts: split -> class -> photographs.
-        sources: as the user named them.
-        notes: sentences to add, such as a licence.
-    """
-    classes = sorted({label for split in counts.values() for label in split})
-    lines = [
-        "# Prepared photographs",
-        "",
-        f"From {', '.join(sources)}.",
-        "",
-        *(f"- {note}" for note in notes),
-        "",
-    ]
+
+def page(photos: Sequence[Photo], counts: Counts, sources: Sequence[str], notes: Sequence[str]) -> str:
+    """Return the report in Markdown, with ``notes`` to add, such as a licence."""
+    classes = _classes(counts)
+    lines = ["# Prepared photographs", "", f"From {', '.join(sources)}.", ""]
+    lines += [*(f"- {note}" for note in notes), ""]
     lines += [f"| split | {' | '.join(classes)} |", f"|---|{'--:|' * len(classes)}"]
     for split in SPLITS:
         row = counts.get(split, {})
         lines.append(f"| {split} | {' | '.join(str(row.get(label, 0)) for label in classes)} |")
     lines += ["", f"![A few photographs, and what was left out]({CONTACT_SHEET})", ""]
-    lines += [line for verdict in MEANINGS for line in _section(photos, verdict)]
+    for verdict in Verdict:
+        members = [photo for photo in photos if photo.verdict is verdict]
+        lines += _section(verdict, members) if members and verdict.meaning else []
     lines += [f"Every photograph has a row in `{MANIFEST}`.", ""]
     return "\n".join(lines)
 
 
-def _section(photos: Sequence[Photo], verdict: Verdict) -> Iterator[str]:
-    members = [photo for photo in photos if photo.verdict is verdict]
-    if not members:
-        return
+def _section(verdict: Verdict, members: Sequence[Photo]) -> list[str]:
     what = "Used" if verdict in USABLE else "Left out"
-    yield f"## {verdict}: {len(members)}"
-    yield ""
-    yield f"{what}: {MEANINGS[verdict].removeprefix('used, ')}."
-    yield ""
+    meaning = verdict.meaning.removeprefix("used, ")
+    lines = [f"## {verdict}: {len(members)}", "", f"{what}: {meaning}.", ""]
     if verdict is not Verdict.NOT_NEEDED:
-        for photo in members[:_NAMED]:
-            yield f"- `{photo.name}`: {photo.inspection.reason}"
-        if len(members) > _NAMED:
-            yield f"- and {len(members) - _NAMED} more"
-        yield ""
+        lines += [f"- `{photo.name}`: {photo.inspection.reason}" for photo in members[:_NAMED]]
+        lines += [f"- and {len(members) - _NAMED} more"] if len(members) > _NAMED else []
+        lines.append("")
+    return lines
 
 
 def contact_sheet(photos: Sequence[Photo]) -> Image.Image:
-    """Draw a few photographs of each class, some that look alike, and some that were left out.
-
-    Args:
-        photos: all that were found; they can still be read.
-
-    Returns:
-        RGB, 1308 pixels wide.
-    """
+    """Draw some photographs of each class, some that look alike and some left out; RGB, 1308 pixels wide."""
     sections = list(_sections(photos))
     height = _GAP + sum(_HEADING + _rows(tiles) * (_TILE + _CAPTION) for _, tiles in sections)
     sheet = Image.new("RGB", (_WIDTH, height), _PAPER)
@@ -149,17 +102,18 @@ def contact_sheet(photos: Sequence[Photo]) -> Image.Image:
 
 
 def _sections(photos: Sequence[Photo]) -> Iterator[tuple[str, list[Photo]]]:
-    """Yield headings and what to show under them, in the order of the page."""
     for label in sorted({photo.label for photo in photos if photo.split and photo.label}):
         members = [[p for p in photos if p.split == split and p.label == label] for split in SPLITS]
-        spread = [_spread(photos, count) for photos, count in zip(members, (4, 2, 2), strict=True)]
-        yield f"{label}: {sum(map(len, members))} photographs", [photo for some in spread for photo in some]
+        tiles = []
+        for some, count in zip(members, (4, 2, 2), strict=True):
+            tiles += some[:: max(1, len(some) // count)][:count]  # evenly from first to last
+        yield f"{label}: {sum(map(len, members))} photographs", tiles
     alike = sorted((p for p in photos if p.group is not None and p.split), key=lambda photo: photo.group or 0)
     if alike:
-        yield f"look alike, kept in one split: {len(alike)}", alike[: _ALIKE_ROWS * _COLUMNS]
+        yield f"look alike, kept in one split: {len(alike)}", alike[: 2 * _COLUMNS]
     left_out = [photo for photo in photos if photo.verdict in FAULTS and not photo.split]
     if left_out:
-        yield f"left out: {len(left_out)}", _of_each_verdict(left_out, _LEFT_OUT_ROWS * _COLUMNS)
+        yield f"left out: {len(left_out)}", _of_each_verdict(left_out, 4 * _COLUMNS)
 
 
 def _of_each_verdict(photos: Sequence[Photo], count: int) -> list[Photo]:
@@ -169,39 +123,26 @@ def _of_each_verdict(photos: Sequence[Photo], count: int) -> list[Photo]:
     return sorted(in_turn, key=lambda photo: list(Verdict).index(photo.verdict))
 
 
-def _spread(photos: Sequence[Photo], count: int) -> Iterable[Photo]:
-    """Return so many photographs, evenly from first to last."""
-    step = max(1, len(photos) // count)
-    return photos[::step][:count]
-
-
 def _rows(tiles: Sequence[Photo]) -> int:
     return -(-len(tiles) // _COLUMNS)
 
 
 def _draw_tile(sheet: Image.Image, photo: Photo, left: int, top: int) -> None:
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    if picture := _thumbnail(photo):
-        x, y = left + (_TILE - picture.width) // 2, top + (_TILE - picture.height) // 2
-        sheet.paste(picture, (x, y))
-        pen.rectangle((x, y, x + picture.width - 1, y + picture.height - 1), outline=_BLANK)
-    else:
-        pen.rectangle((left, top, left + _TILE - 1, top + _TILE - 1), fill=_BLANK)
-        words = "\n".join(wrap(photo.inspection.reason, 19)[:8])
-        pen.multiline_text((left + 8, top + 8), words, _FAINT, font)
-    place = "/".join(photo.name.split("/")[-2:])
-    for line, (text, colour) in enumerate(((photo.split or photo.verdict, _INK), (place, _FAINT))):
-        pen.text((left, top + _TILE + 3 + 16 * line), _fitting(text, font), colour, font)
-
-
-def _thumbnail(photo: Photo) -> Image.Image | None:
-    """Return the photograph at the size of a tile; None where it cannot be shown and its reason is."""
     try:
         picture = decode(photo.source.read(), photo.name).image
     except ImageError:
-        return None
-    picture.thumbnail((_TILE, _TILE))
-    return picture
+        pen.rectangle((left, top, left + _TILE - 1, top + _TILE - 1), fill=_BLANK)
+        words = "\n".join(wrap(photo.inspection.reason, 19)[:8])
+        pen.multiline_text((left + 8, top + 8), words, _FAINT, font)
+    else:
+        picture.thumbnail((_TILE, _TILE))
+        x, y = left + (_TILE - picture.width) // 2, top + (_TILE - picture.height) // 2
+        sheet.paste(picture, (x, y))
+        pen.rectangle((x, y, x + picture.width - 1, y + picture.height - 1), outline=_BLANK)
+    place = "/".join(photo.name.split("/")[-2:])
+    for line, (text, colour) in enumerate(((photo.split or photo.verdict, _INK), (place, _FAINT))):
+        pen.text((left, top + _TILE + 3 + 16 * line), _fitting(text, font), colour, font)
 
 
 def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

@@ -1,13 +1,10 @@
-"""What a user names as a source, and the photographs found in it.
-
-A named data set is a row of `DATASETS`: an archive on the web with its checksum, licence, and the rule that
-tells a photograph's class.
-"""
+"""What a user names as a source, and the photographs found in it."""
 
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from catdog_pl.data.prepare.archives import Limits, is_archive_name, unpack, unpacked
 from catdog_pl.data.prepare.photo import PASSED_BY, Photo, Verdict, begins_like_photo
-from catdog_pl.errors import ArchiveError, CatDogError, UsageError, masked, one_line
+from catdog_pl.errors import ArchiveError, CatDogError, UsageError, one_line
 from catdog_pl.io.files import is_image_name, is_url, walk
 from catdog_pl.io.source import ImageSource, read_file
 
@@ -26,19 +23,12 @@ SAMPLE = "sample"
 
 
 class Dataset(NamedTuple):
-    """A named data set: an archive on the web.
-
-    Attributes:
-        url: of the archive.
-        digest: of its bytes, ``sha256:HEX`` or ``md5:HEX``.
-        label: a photograph's file name -> its class.
-        licence: what has to be said to whom it is passed on.
-    """
+    """A named data set: an archive on the web."""
 
     url: str
-    digest: str
-    label: Callable[[str], str]
-    licence: str
+    digest: str  # "sha256:HEX" or "md5:HEX"
+    label: Callable[[str], str]  # a photograph's file name -> its class
+    licence: str  # for those who pass it on
 
 
 def _species(name: str) -> str:
@@ -61,9 +51,7 @@ DATASETS = {
 NAMED = (SAMPLE, *DATASETS)
 """Sources that are neither a path nor a URL."""
 
-_FORMS = (
-    f"a folder, a zip or tar archive or the URL of one, {', '.join(map(repr, NAMED[:-1]))} or {NAMED[-1]!r}"
-)
+_FORMS = f"a folder, a zip or tar archive or the URL of one, {' or '.join(map(repr, NAMED))}"
 
 
 def is_path(source: str) -> bool:
@@ -78,9 +66,7 @@ def check_sources(sources: Sequence[str], sha256: str | None) -> None:
         UsageError: one does not exist or has no known form, or ``sha256`` is not that of the only archive.
     """
     if not sources:
-        raise UsageError(
-            f"name a SOURCE, for example {SAMPLE!r}, or a folder with --check; --help tells more"
-        )
+        raise UsageError("name a SOURCE, for example 'sample', or a folder with --check; --help tells more")
     for source in sources:
         if is_path(source):
             _check_path(source)
@@ -106,29 +92,26 @@ def find_photos(
 ) -> list[Photo]:
     """Find the photographs of all sources, in the order of sources and names.
 
-    Args:
-        sources: as the user typed them.
-        staging: where archives are downloaded and unpacked, and the sample is drawn.
-        limits: for each archive.
-        sha256: what an archive's bytes must give; None takes any.
-
     Raises:
         CatDogError: an archive cannot be had or read, or there is no photograph.
     """
     photos: list[Photo] = []
+    found: Iterable[Photo]
+    digest = f"sha256:{sha256}" if sha256 else None
     for source in sources:
         if source == SAMPLE:
             found = _in_folder(_drawn_sample(staging), SAMPLE, is_ours=True)
         elif source in DATASETS:
-            found = _in_dataset(source, staging, limits)
-        elif is_url(source):
-            name = PurePosixPath(unquote(urlsplit(source).path)).name or "download"
-            digest = f"sha256:{sha256}" if sha256 else None
-            found = unpacked(_downloaded(source, digest, staging, limits), name)
-        elif os.path.isdir(source):
+            dataset = DATASETS[source]
+            found = list(unpacked(_archive_folder(dataset.url, dataset.digest, staging, limits), source))
+            for photo in found:
+                photo.label = dataset.label(photo.name.rpartition("/")[2])
+        elif is_path(source) and os.path.isdir(source):
             found = _in_folder(Path(source), Path(source).resolve().name, without=staging.root)
         else:
-            found = unpacked(_unpacked_file(Path(source), sha256, staging, limits), Path(source).name)
+            path = unquote(urlsplit(source).path) if is_url(source) else source
+            name = Path(path).name or "download"
+            found = unpacked(_archive_folder(source, digest, staging, limits), name)
         photos += sorted(found, key=lambda photo: photo.name)
     if all(photo.verdict is Verdict.PASSED_BY for photo in photos):
         raise CatDogError(f"{', '.join(sources)}: there is no photograph in it{_hint(sources)}")
@@ -138,12 +121,9 @@ def find_photos(
 def identity(source: str, without: Path | None = None) -> str:
     """Return a name for what a source holds now, as far as that shows without reading it.
 
-    Of an archive, its size and date; of a folder, the names, sizes and dates of its images; of a URL, the
-    URL. So a run that was killed need not unpack again, and a run that is repeated need not run.
-
-    Args:
-        source: as the user typed it.
-        without: a folder whose images do not count.
+    Of an archive, its size and date; of a folder, the names, sizes and dates of its images, except those in
+    ``without``; of a URL, the URL. So a run that was killed need not unpack again, and a run that is repeated
+    need not run.
     """
     words = hashlib.sha256(source.encode(errors="surrogateescape"))
     files: list[str] = []
@@ -151,17 +131,12 @@ def identity(source: str, without: Path | None = None) -> str:
         photos = _in_folder(Path(source), "", without=without) if os.path.isdir(source) else ()
         files = sorted(p.path for p in photos if p.path and p.verdict is not Verdict.PASSED_BY) or [source]
     for file in files:
-        words.update(f"{os.path.abspath(file)}\n{_stamp(file)}\n".encode(errors="surrogateescape"))
+        stamp = "none"
+        with suppress(OSError):
+            status = os.stat(file)
+            stamp = f"{status.st_size}:{status.st_mtime_ns}"
+        words.update(f"{os.path.abspath(file)}\n{stamp}\n".encode(errors="surrogateescape"))
     return words.hexdigest()[:16]
-
-
-def _stamp(path: str) -> str:
-    """Return the size and date of a file in one word; ``none`` where there is no file."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return "none"
-    return f"{status.st_size}:{status.st_mtime_ns}"
 
 
 def _drawn_sample(staging: "Staging") -> Path:
@@ -175,53 +150,34 @@ def _drawn_sample(staging: "Staging") -> Path:
     return folder
 
 
-def _in_dataset(name: str, staging: "Staging", limits: Limits) -> Iterator[Photo]:
-    dataset = DATASETS[name]
-    for photo in unpacked(_downloaded(dataset.url, dataset.digest, staging, limits), name):
-        photo.label = dataset.label(photo.name.rpartition("/")[2])
-        yield photo
+def _archive_folder(source: str, digest: str | None, staging: "Staging", limits: Limits) -> Path:
+    """Return the folder that `unpacked` reads; the file or URL is unpacked where it was not before."""
+    folder = staging.unpacked / identity(source)
+    if folder.exists():
+        return folder
+    archive = staging.downloads / identity(source) if is_url(source) else Path(source)
+    if is_url(source) and not archive.exists():
+        from catdog_pl.io.download import download  # requests takes 0.1 s to import
 
+        download(source, archive, free_bytes=staging.free_bytes(), digest=digest)
+    elif digest and is_path(source):
+        from catdog_pl.io.download import digest_fault
 
-def _downloaded(url: str, digest: str | None, staging: "Staging", limits: Limits) -> Path:
-    """Download and unpack an archive; returns the folder that `unpacked` reads."""
-    folder = staging.unpacked / identity(url)
-    if not folder.exists():
-        archive = staging.downloads / identity(url)
-        if not archive.exists():
-            from catdog_pl.io.download import download  # requests takes 0.1 s to import
-
-            download(url, archive, free_bytes=staging.free_bytes(), digest=digest)
-        try:
-            unpack(archive, folder, masked(url), limits, staging.free_bytes())
-        except ArchiveError:
+        if fault := digest_fault(archive, digest):
+            raise CatDogError(f"{archive}: {fault}")
+    try:
+        unpack(archive, folder, source if is_url(source) else str(archive), limits, staging.free_bytes())
+    except ArchiveError:
+        if is_url(source):
             archive.unlink()  # the next run asks the server again
-            raise
-    return folder
-
-
-def _unpacked_file(archive: Path, sha256: str | None, staging: "Staging", limits: Limits) -> Path:
-    folder = staging.unpacked / identity(str(archive))
-    if not folder.exists():
-        if sha256:
-            from catdog_pl.io.download import digest_fault  # requests takes 0.1 s to import
-
-            if fault := digest_fault(archive, f"sha256:{sha256}"):
-                raise CatDogError(f"{archive}: {fault}")
-        unpack(archive, folder, one_line(str(archive)), limits, staging.free_bytes())
+        raise
     return folder
 
 
 def _in_folder(
     folder: Path, source: str, *, is_ours: bool = False, without: Path | None = None
 ) -> Iterator[Photo]:
-    """Yield the images of a folder and the folders in it, and its other files as passed by.
-
-    Args:
-        folder: where to look.
-        source: its name, the first part of each photograph's.
-        is_ours: the files were drawn by us.
-        without: a folder whose files are left out.
-    """
+    """Yield the images below a folder, except those in ``without``; its other files as passed by."""
     others: list[str] = []
     for parent, names in walk(folder, _raise, others.append):
         if not without or not Path(os.path.realpath(parent)).is_relative_to(without.resolve()):

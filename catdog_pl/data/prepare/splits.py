@@ -1,11 +1,9 @@
 """Which photograph goes into which split.
 
-A photograph's position is computed from its content and the seed alone (`position`): the same on every
-machine, in whatever order the files were listed and whatever else lies beside them. Fractions use that
-position as it is, so that a photograph never changes its split; the counts are then near the fractions, not
-equal to them. Sizes are exact, which no rule without a memory can combine with that promise: `split_by_sizes`
-starts from the same positions, takes what is over from one split to fill another, and keeps every photograph
-that an earlier run has placed (`Group.earlier`) where it was.
+A photograph's position in [0, 1) depends on its content and the seed alone, not on what lies beside it.
+Fractions use that position as it is: a photograph never changes its split, and the counts are only near the
+fractions. Sizes are exact: `split_by_sizes` starts from the same positions, takes what is over from one split
+to fill another, and leaves every photograph that an earlier run has placed where it was.
 """
 
 import hashlib
@@ -45,50 +43,36 @@ class Fractions(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """The split of the source is kept.
-
-    Attributes:
-        missing: the split that the source lacks, or None.
-    """
+    """The split of the source is kept; ``missing`` is the split that the source lacks."""
 
     missing: str | None
 
 
+Amounts = Sizes | Fractions
+Plan = Amounts | Kept
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Photographs of one class that must share a split: one alone, or near duplicates together.
+    """Photographs of one class that must share a split: one alone, or near duplicates together."""
 
-    Attributes:
-        position: in [0, 1), from `position`.
-        size: how many photographs it holds.
-        earlier: the split in which an earlier run has put it.
-    """
-
-    position: float
-    size: int = 1
-    earlier: str | None = None
+    position: float  # in [0, 1), from `position`
+    size: int = 1  # photographs in it
+    earlier: str | None = None  # the split in which an earlier run has put it
 
 
 def assign_splits(
-    photos: Sequence[Photo],
-    amounts: Sizes | Fractions | None,
-    seed: int,
-    earlier: Mapping[str, str],
-    source: str,
+    photos: Sequence[Photo], amounts: Amounts | None, seed: int, earlier: Mapping[str, str], source: str
 ) -> list[str]:
-    """Give every usable photograph its split, photographs that look alike the same one.
+    """Give every usable photograph its split, those that look alike the same one; return lines to print.
 
     Args:
-        photos: all; those that are not usable are passed by.
-        amounts: where a class has fewer photographs than the sizes ask for, the same proportions are used.
-            None keeps the split of the source, if it has one (`Photo.given_split`); else the workshop's sizes
-            are used, or `sensible_sizes` where there are fewer photographs.
+        photos: all; those that are not usable get none.
+        amounts: None keeps the split of the source (`Photo.given_split`); where it has none, the workshop's
+            sizes are used, or `sensible_sizes` where there are fewer photographs.
         seed: another seed gives an independent split.
-        earlier: the split of a photograph in an earlier run, by the hash of its bytes.
+        earlier: sha256 -> the split in an earlier run.
         source: what errors call the source of the photographs.
-
-    Returns:
-        What to tell the user, a line each.
 
     Raises:
         UsageError: there are amounts, and the source has a split.
@@ -105,13 +89,13 @@ def assign_splits(
             f"{source} has a split already ({', '.join(given)}), which is kept; --sizes and --fractions need"
             " --resplit, which mixes all photographs and splits anew"
         )
-    plan: Sizes | Fractions | Kept
+    plan: Plan
     if given:
-        plan = Kept(next((split for split in SPLITS if split not in given), None))
-        earlier = {sha256: split for sha256, split in earlier.items() if split in ("train", plan.missing)}
-        fixed = SPLITS[1:] if plan.missing else SPLITS
-        given_of = {p.inspection.sha256: p.given_split for p in photos if p.given_split}
-        earlier |= {sha256: split for sha256, split in given_of.items() if split in fixed}
+        missing = next((split for split in SPLITS if split not in given), None)
+        fixed = SPLITS[1:] if missing else SPLITS
+        earlier = {sha256: split for sha256, split in earlier.items() if split in ("train", missing)}
+        earlier |= {p.inspection.sha256: split for p in photos if (split := p.given_split) in fixed and split}
+        plan = Kept(missing)
     else:
         plan = _possible(amounts, classes, source)
     for members in classes.values():
@@ -122,36 +106,31 @@ def assign_splits(
             if is_wanted and all(photo.split != split for photo in members):
                 advice = "--resplit splits anew" if given else "--sizes gives every split its share"
                 raise CatDogError(f"{source}: no {label} falls into {split}; {advice}")
-    return [*_plan_note(plan, amounts, given), *_test_note(photos)]
+    return list(_notes(photos, plan, amounts, given))
 
 
 def _check_classes(photos: Iterable[Photo], classes: Mapping[str, Sequence[Photo]], source: str) -> None:
-    """Refuse a source in which one class, or each of more than two, has good photographs."""
-    for label in sorted({photo.label for photo in photos if photo.label}):
+    """Refuse a source that has not good photographs of two classes."""
+    for label in sorted({photo.label for photo in photos if photo.label} - classes.keys()):
         members = [photo for photo in photos if photo.label == label]
-        if label not in classes:
-            reasons = ", ".join(
-                f"{n} {verdict}" for verdict, n in Counter(p.verdict for p in members).items()
-            )
-            raise CatDogError(
-                f"{source}: none of {len(members)} photographs of class {label} can be used ({reasons});"
-                f" {members[0].name}: {members[0].inspection.reason}"
-            )
+        verdicts = Counter(photo.verdict for photo in members)
+        reasons = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+        raise CatDogError(
+            f"{source}: none of {len(members)} photographs of class {label} can be used ({reasons});"
+            f" {members[0].name}: {members[0].inspection.reason}"
+        )
     if len(classes) != 2:
         names = ", ".join(sorted(classes)) or "neither"
         raise CatDogError(f"{source}: photographs of two classes are needed; there are some of {names}")
 
 
-def _possible(
-    amounts: Sizes | Fractions | None, classes: Mapping[str, Sequence[Photo]], source: str
-) -> Sizes | Fractions:
+def _possible(amounts: Amounts | None, classes: Mapping[str, Sequence[Photo]], source: str) -> Amounts:
     """Return the amounts that the smaller class allows."""
     label, smaller = min(classes.items(), key=lambda item: len(item[1]))
     available, splits = len(smaller), sum(amount > 0 for amount in amounts or WORKSHOP)
     if available < splits:
-        raise CatDogError(
-            f"{source}: {available} good photographs of class {label} do not make {splits} splits"
-        )
+        good = f"{available} good photographs of class {label}"
+        raise CatDogError(f"{source}: {good} do not make {splits} splits")
     if isinstance(amounts, Fractions):
         return amounts
     if amounts:
@@ -159,9 +138,7 @@ def _possible(
     return WORKSHOP if available >= sum(WORKSHOP) else sensible_sizes(available)
 
 
-def _plan_note(
-    plan: Sizes | Fractions | Kept, amounts: Sizes | Fractions | None, given: Sequence[str]
-) -> Iterator[str]:
+def _notes(photos: Iterable[Photo], plan: Plan, amounts: Amounts | None, given: list[str]) -> Iterator[str]:
     if isinstance(plan, Kept):
         missing = f"; {plan.missing} is taken from train" if plan.missing else ""
         yield f"Kept the split of the source ({', '.join(given)}){missing}. --resplit mixes and splits anew."
@@ -169,10 +146,6 @@ def _plan_note(
         sizes, fewer = (" / ".join(map(str, sizes)) for sizes in (amounts or WORKSHOP, plan))
         how = "in the same proportions" if amounts else f"the test has a fifth, {WORKSHOP.test} at most"
         yield f"Fewer photographs than {sizes} of each class: {fewer}, {how}."
-
-
-def _test_note(photos: Iterable[Photo]) -> Iterator[str]:
-    """Warn of a test split from which little can be learned."""
     count = sum(photo.split == "test" for photo in photos)
     if 0 < count < _FEW_TESTS:
         right = round(0.9 * count)
@@ -192,31 +165,21 @@ def wilson_interval(right: int, count: int) -> tuple[float, float]:
 
 
 def position(sha256: str, seed: int) -> float:
-    """Return a photograph's position in [0, 1), uniform over contents.
-
-    Args:
-        sha256: the hash of the file's bytes, in hexadecimal.
-        seed: another seed gives an independent position.
-    """
+    """Return the position in [0, 1) of a photograph with this hash, uniform and independent for each seed."""
     digest = hashlib.sha256(f"{seed}:{sha256}".encode()).digest()
     # 53 bits are what a float holds exactly, so that no position rounds up to 1.
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
 
 
 def scaled(sizes: Sizes, available: int) -> Sizes:
-    """Return the sizes to use when a class has fewer photographs: the same proportions, rounded.
+    """Return the same proportions for a class with fewer photographs; the largest remainders are rounded up.
 
-    The largest remainders are rounded up. No split that was asked for is left empty while another has two
-    to give, because a split without photographs of a class cannot be read.
-
-    Args:
-        sizes: what was asked for.
-        available: photographs of the smallest class.
+    No split that is not 0 in ``sizes`` is left empty while another has two to give, because a split without
+    photographs of a class cannot be read.
     """
-    total = sum(sizes)
-    if available >= total:
+    if available >= sum(sizes):
         return sizes
-    exact = [available * size / total for size in sizes]
+    exact = [available * size / sum(sizes) for size in sizes]
     rounded = [int(share) for share in exact]
     by_remainder = sorted(range(3), key=lambda split: rounded[split] - exact[split])
     for split in by_remainder[: available - sum(rounded)]:
@@ -240,12 +203,7 @@ def sensible_sizes(available: int) -> Sizes:
 
 
 def preferred(position: float, proportions: Sequence[float]) -> str:
-    """Return the split that a position falls into.
-
-    Args:
-        position: in [0, 1).
-        proportions: of train, validation and test, in any unit.
-    """
+    """Return the split that a position in [0, 1) falls into; proportions are of any unit."""
     total = sum(proportions)
     edges = accumulate(reversed(proportions))
     # From the rare end: the test split is the first slice, so that it does not move with the others.
@@ -255,17 +213,10 @@ def preferred(position: float, proportions: Sequence[float]) -> str:
     return SPLITS[0]
 
 
-def split_by_fractions(groups: Sequence[Group], fractions: Fractions) -> list[str | None]:
-    """Return a split for every group of one class; the counts come near the fractions."""
-    return [group.earlier or preferred(group.position, fractions) for group in groups]
-
-
 def split_by_sizes(groups: Sequence[Group], sizes: Sizes) -> list[str | None]:
-    """Return a split, or None where a group is not needed, for every group of one class.
+    """Return a split for every group of one class, None where it is not needed.
 
-    Args:
-        groups: in any order.
-        sizes: of train, validation and test; they are met exactly unless groups are too large to fit.
+    The sizes are met exactly, unless groups are too large to fit.
     """
     splits: list[str | None] = [None] * len(groups)
     room = dict(zip(SPLITS, sizes, strict=True))
@@ -281,13 +232,8 @@ def split_by_sizes(groups: Sequence[Group], sizes: Sizes) -> list[str | None]:
     return splits
 
 
-def split_by_source(groups: Sequence[Group], missing: str | None) -> list[str | None]:
-    """Return a split for every group of one class, where the source has a split that is kept.
-
-    Args:
-        groups: held-out ones have their split in `Group.earlier`.
-        missing: the split that the source lacks, which is taken from train; as `sensible_sizes` has it.
-    """
+def _split_by_source(groups: Sequence[Group], missing: str | None) -> list[str | None]:
+    """Return the split of the source, `Group.earlier`; the missing one is taken from train."""
     room = Counter(dict.fromkeys(SPLITS, 0))
     for group in groups:
         room[group.earlier or "train"] += group.size
@@ -298,21 +244,20 @@ def split_by_source(groups: Sequence[Group], missing: str | None) -> list[str | 
     return [split or "train" for split in split_by_sizes(groups, Sizes(**room))]
 
 
-def split_class(
-    photos: Iterable[Photo], plan: Sizes | Fractions | Kept, seed: int, earlier: Mapping[str, str]
-) -> None:
+def split_class(photos: Iterable[Photo], plan: Plan, seed: int, earlier: Mapping[str, str]) -> None:
     """Give every usable photograph of one class its split; one that gets none is not needed."""
     families: dict[int | str, list[Photo]] = defaultdict(list)
     for photo in photos:
         families[photo.inspection.sha256 if photo.group is None else photo.group].append(photo)
     members = [_of_one_split(family, earlier) for family in families.values()]
     groups = [_group(family, seed, earlier) for family in members]
+    splits: list[str | None]
     if isinstance(plan, Sizes):
         splits = split_by_sizes(groups, plan)
     elif isinstance(plan, Fractions):
-        splits = split_by_fractions(groups, plan)
+        splits = [group.earlier or preferred(group.position, plan) for group in groups]
     else:
-        splits = split_by_source(groups, plan.missing)
+        splits = _split_by_source(groups, plan.missing)
     for family, split in zip(members, splits, strict=True):
         for photo in family:
             photo.split = split
@@ -323,13 +268,12 @@ def split_class(
 def _of_one_split(family: list[Photo], earlier: Mapping[str, str]) -> list[Photo]:
     """Return photographs that look alike, without those that an earlier run has put into another split.
 
-    That happens when a new photograph looks like two that did not look like each other. None of them may
-    move to another split, and they may not stay in two.
+    A new photograph may look like two that did not look like each other; neither of these may move.
     """
     if len(family) == 1:  # nearly every family is; no counting for them
         return family
-    hashes = [photo.inspection.sha256 for photo in family]
-    splits = Counter(earlier[sha256] for sha256 in hashes if sha256 in earlier)
+    splits = Counter(earlier.get(photo.inspection.sha256, "") for photo in family)
+    del splits[""]
     if len(splits) < 2:
         return family
     kept = max(SPLITS, key=lambda split: splits[split])
@@ -340,7 +284,7 @@ def _of_one_split(family: list[Photo], earlier: Mapping[str, str]) -> list[Photo
 
 
 def _group(family: Sequence[Photo], seed: int, earlier: Mapping[str, str]) -> Group:
-    """Return a group of the split functions; its position is that of its member with the smallest hash."""
+    """Return a group at the position of its member with the smallest hash."""
     hashes = [photo.inspection.sha256 for photo in family]
-    known = [earlier[sha256] for sha256 in hashes if sha256 in earlier]
-    return Group(position(min(hashes), seed), len(family), known[0] if known else None)
+    known = next((earlier[sha256] for sha256 in hashes if sha256 in earlier), None)
+    return Group(position(min(hashes), seed), len(family), known)

@@ -13,13 +13,7 @@ BACKBONES: dict[str, str] = {"vgg16": "catdog_pl.models.backbones.vgg16:VGG16Bac
 
 
 class Normalization(NamedTuple):
-    """``(pixels - mean) / std`` per channel, on 0..255, then RGB or BGR.
-
-    Attributes:
-        mean: of R, G and B, in 0..255.
-        std: of R, G and B, in 0..255.
-        bgr: whether the channels are given to the network in BGR order.
-    """
+    """``(pixels - mean) / std`` of R, G and B in 0..255, given to the network in RGB or BGR order."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -36,20 +30,15 @@ class Normalization(NamedTuple):
 class Backbone(nn.Module, ABC):
     """A network from normalised pixels to features.
 
-    Its parameters carry the layers' names, because checkpoints hold them as ``features.<layer>.*``.
-
-    Args:
-        weights: which weights it is going to hold, for its normalisation; ``none`` are random.
-
-    Attributes:
-        normalization: what its weights were trained with; None for random weights. It is applied by the
-            classifier, which owns the preprocessing.
+    Its parameters carry the layers' names, because checkpoints hold them as ``features.<layer>.*``. It is
+    built with random values, but with the normalisation of the ``weights`` that it is going to hold.
     """
 
     min_size: ClassVar[int]
     """Side in pixels of the smallest image from which features are left."""
 
     normalization: Normalization | None
+    """What its weights were trained with, None for random ones; the classifier applies it."""
 
     @abstractmethod
     def __init__(self, weights: str) -> None:
@@ -81,16 +70,12 @@ class Backbone(nn.Module, ABC):
 
 
 def create_backbone(name: str, weights: str, load_weights: bool = True) -> Backbone:
-    """Build a backbone by its name.
+    """Return a backbone by its name.
 
     Args:
-        name: such as ``vgg16``.
+        name: a key of ``BACKBONES``.
         weights: ``none``, or what the backbone knows by name, or the path of a file.
         load_weights: False leaves it with random values, for a checkpoint to fill in.
-
-    Raises:
-        UsageError: there is no such backbone.
-        WeightsError: the weights are unknown, or cannot be read.
     """
     if name not in BACKBONES:
         raise UsageError(f"Backbone {name!r} is unknown; valid are {', '.join(BACKBONES)}")

@@ -1,5 +1,6 @@
 """VGG16 without its dense layers, and the files that hold its weights: Keras' and torchvision's."""
 
+import re
 from itertools import groupby
 from pathlib import Path
 from typing import ClassVar
@@ -47,15 +48,7 @@ class VGG16Backbone(Backbone):
             self.add_module(f"block{b}_pool", nn.MaxPool2d(2))
 
     def load(self, weights: str) -> None:
-        """Fill in pretrained weights.
-
-        Args:
-            weights: ``keras``, a name of torchvision's, or the path of a file of either kind.
-
-        Raises:
-            WeightsError: they cannot be had, and the message says which file to put where; or they are
-                another network's.
-        """
+        """Fill in the weights of ``keras``, of a name of torchvision's, or of a file of either kind."""
         convolutions = [layer for layer in self.children() if isinstance(layer, nn.Conv2d)]
         if convolutions[0].weight.is_meta:
             raise WeightsError(
@@ -88,11 +81,7 @@ class VGG16Backbone(Backbone):
 
 
 def is_keras(weights: str) -> bool:
-    """Return whether a value of ``weights`` names weights in Keras' form.
-
-    Raises:
-        WeightsError: it names nothing known.
-    """
+    """Return whether a value of ``weights`` names weights in Keras' form, not torchvision's."""
     suffix = Path(weights).suffix.lower()
     if weights == "keras" or suffix in KERAS_SUFFIXES:
         return True
@@ -105,11 +94,7 @@ def is_keras(weights: str) -> bool:
 
 
 def normalization(weights: str) -> Normalization:
-    """Return what the weights were trained with; a .pth or .pt file counts as torchvision's IMAGENET1K_V1.
-
-    Raises:
-        WeightsError: the weights are unknown.
-    """
+    """Return what the weights were trained with; a .pth or .pt file counts as torchvision's IMAGENET1K_V1."""
     if is_keras(weights):
         return Normalization(KERAS_MEAN_RGB, (1.0, 1.0, 1.0), bgr=True)
     name = weights if weights in TORCHVISION_NAMES else "IMAGENET1K_V1"
@@ -121,8 +106,7 @@ def normalization(weights: str) -> Normalization:
 
 def keras_pairs(weights: str) -> list[tuple[Tensor, Tensor]]:
     """Return kernels (out, in, 3, 3) and biases (out,) of a Keras file, in layer order."""
-    is_name = weights == "keras"
-    path = cached_file("keras", KERAS_URL, KERAS_DIGEST) if is_name else existing_file(weights)
+    path = cached_file(weights, KERAS_URL, KERAS_DIGEST) if weights == "keras" else existing_file(weights)
     try:
         return conv_weights(path)
     except KerasFileError as error:
@@ -131,12 +115,9 @@ def keras_pairs(weights: str) -> list[tuple[Tensor, Tensor]]:
 
 def torchvision_pairs(weights: str) -> list[tuple[Tensor, Tensor]]:
     """Return kernels (out, in, 3, 3) and biases (out,) of ``features.*`` in torchvision's state dict."""
-    if weights in TORCHVISION_NAMES:
-        path = cached_file(weights, VGG16_Weights[weights].url)
-    else:
-        path = existing_file(weights)
-    state = read_state(path)
-    kernels = [key for key in state if key.startswith("features.") and key.endswith(".weight")]
+    url = VGG16_Weights[weights].url if weights in TORCHVISION_NAMES else None
+    state = read_state(cached_file(weights, url) if url else existing_file(weights))
+    kernels = [key for key in state if re.fullmatch(r"features\.[0-9]{1,3}\.weight", key)]
     kernels.sort(key=lambda key: int(key.split(".")[1]))
     try:
         return [(state[key], state[key.removesuffix("weight") + "bias"]) for key in kernels]

@@ -23,13 +23,7 @@ URL_DIGEST = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
 def cached_file(weights: str, url: str, digest: str | None = None) -> Path:
     """Return a published file in torch.hub's cache, where it is downloaded once and verified.
 
-    Args:
-        weights: what the user calls it.
-        url: where it is published.
-        digest: as `download` takes it; by default the SHA-256 whose first digits end the name in the URL.
-
-    Raises:
-        WeightsError: it cannot be downloaded, or is not the published file.
+    The default digest is the SHA-256 whose first digits end the name in the URL.
     """
     target = Path(hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if target.is_file():
@@ -49,22 +43,14 @@ def cached_file(weights: str, url: str, digest: str | None = None) -> Path:
 
 
 def existing_file(weights: str) -> Path:
-    """Return the file of a ``weights`` path.
-
-    Raises:
-        WeightsError: there is none.
-    """
+    """Return the file of a ``weights`` path."""
     if fault := file_fault(Path(weights)):
         raise WeightsError(f"weights {weights}: {fault}; give the path of a file, keras or none")
     return Path(weights)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Return the state dict in a file of PyTorch's, of which nothing is executed.
-
-    Raises:
-        WeightsError: it is damaged, or holds anything else.
-    """
+    """Return the state dict in a file of PyTorch's, of which nothing is executed."""
     if not is_zipfile(path):
         raise WeightsError(f"weights {path}: not a PyTorch file; give a state dict saved by torch.save")
     try:

@@ -46,6 +46,7 @@ def test_files_are_named_as_in_the_kaggle_archive(sample: Path) -> None:
     assert {path.name for path in sample.iterdir()} == expected
 
 
+@pytest.mark.slow
 def test_a_picture_depends_on_seed_kind_and_number_only(sample: Path, tmp_path: Path) -> None:
     draw_sample(tmp_path / "few", 3)
     few = contents(tmp_path / "few")
@@ -54,6 +55,7 @@ def test_a_picture_depends_on_seed_kind_and_number_only(sample: Path, tmp_path: 
     assert len(set(few.values())) == 6
 
 
+@pytest.mark.slow
 def test_another_seed_draws_other_animals(sample: Path, tmp_path: Path) -> None:
     draw_sample(tmp_path / "other", 3, seed=2019)
     for name, content in contents(tmp_path / "other").items():
@@ -138,11 +140,13 @@ def linear_accuracy(features: Table) -> float:
     return float(cross_val_score(classifier, features, kinds, cv=5).mean())
 
 
+@pytest.mark.slow
 def test_colour_and_size_do_not_tell_the_kinds_apart(sample: Path) -> None:
     features = [appearance(picture, path.stat().st_size) for path, picture in pictures(sample)]
     assert 0.40 < linear_accuracy(np.array(features)) < 0.60  # 200 pictures: a standard error of 0.035
 
 
+@pytest.mark.slow
 def test_a_difference_in_colour_would_be_noticed(sample: Path) -> None:
     features = []
     for path, picture in pictures(sample):

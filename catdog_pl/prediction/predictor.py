@@ -57,19 +57,10 @@ class Prediction:
 
 
 class ModelInput(NamedTuple):
-    """One picture as a model takes it.
-
-    Attributes:
-        name: as of its source.
-        pixels: uint8, shape (S, S, 3); None where there is an error.
-        error: why there are no pixels; as text, because an exception's traceback would keep the picture.
-        fault: the same as one of a few words.
-    """
+    """One picture as a model takes it: uint8, shape (S, S, 3)."""
 
     name: str
-    pixels: npt.NDArray[np.uint8] | None
-    error: str | None = None
-    fault: ImageFault | None = None
+    pixels: npt.NDArray[np.uint8]
 
 
 class Engine(Protocol):
@@ -89,13 +80,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class TorchEngine:
-    """A network in PyTorch.
-
-    Attributes:
-        model: pixels (N, 3, S, S), uint8, 0..255, on ``device`` -> logits (N,).
-        spec: as of `Engine`.
-        device: where the model is.
-    """
+    """A network in PyTorch, on ``device``: pixels (N, 3, S, S), uint8, 0..255 -> logits (N,)."""
 
     model: "Callable[[torch.Tensor], torch.Tensor]"
     spec: "DataSpec"
@@ -108,13 +93,11 @@ class TorchEngine:
         batch = torch.from_numpy(pixels).permute(0, 3, 1, 2)  # (N, S, S, 3) -> (N, 3, S, S)
         try:
             with torch.inference_mode():
-                found: npt.NDArray[np.float32] = (
-                    self.model(batch.to(self.device)).float().sigmoid().cpu().numpy()
-                )
+                logits = self.model(batch.to(self.device)).float()
+                return np.asarray(logits.sigmoid().cpu())
         except torch.OutOfMemoryError as error:
             message = f"{self.device} has no memory for {len(pixels)} images at once; lower --batch_size"
             raise CatDogError(message) from error
-        return found
 
 
 @dataclass(frozen=True)
@@ -124,11 +107,6 @@ class Predictor:
     Decoding and downloading run in threads, ahead of the engine by little more than a batch, so that
     memory does not grow with the number of sources. A bad picture costs no other its answer. How
     pictures fall into batches depends on time, and a probability on its batch by about 1e-6.
-
-    Attributes:
-        engine: what computes.
-        batch_size: pictures given to the engine at once, at most.
-        workers: threads that decode or download.
     """
 
     engine: Engine
@@ -136,12 +114,8 @@ class Predictor:
     workers: int = WORKERS
 
     def __call__(self, sources: Iterable[ImageSource]) -> Iterator[Prediction]:
-        """Yield one prediction for each source, in order, as they come.
-
-        Raises:
-            CatDogError: the engine has not enough memory for a batch.
-        """
-        batch: list[ModelInput] = []
+        """Yield one prediction for each source, in order, as they come."""
+        batch: list[ModelInput | Prediction] = []
         for picture in self._read_ahead(sources):
             if picture is not None:
                 batch.append(picture)
@@ -150,27 +124,24 @@ class Predictor:
                 batch = []
         yield from self.answer(batch)
 
-    def read(self, source: ImageSource) -> ModelInput:
-        """Read, decode and resize one picture; what is wrong with it is in the answer."""
+    def read(self, source: ImageSource) -> ModelInput | Prediction:
+        """Read, decode and resize one picture; where that fails, the prediction is the error."""
         size, rule = self.engine.spec.image_size, resize_rule(self.engine.spec.predict_resize)
         try:
             return ModelInput(source.name, decode_pixels(source.read(), source.name, size, rule, WHITE))
         except (ImageError, DownloadError) as error:
-            return ModelInput(source.name, None, error.reason, error.kind)
+            # As text, because an exception's traceback would keep the picture.
+            return Prediction(source.name, error=error.reason, fault=error.kind)
 
-    def answer(self, batch: Sequence[ModelInput]) -> list[Prediction]:
-        """Return one prediction for each picture of a batch.
-
-        Raises:
-            CatDogError: the engine has not enough memory for it.
-        """
-        stack = [picture.pixels for picture in batch if picture.pixels is not None]
+    def answer(self, batch: Sequence[ModelInput | Prediction]) -> list[Prediction]:
+        """Return one prediction for each picture of a batch; those that failed are returned as they are."""
+        stack = [picture.pixels for picture in batch if isinstance(picture, ModelInput)]
         probabilities = iter(self.engine.probabilities(np.stack(stack)) if stack else ())
         return [
-            Prediction(name, error=error, fault=fault)
-            if pixels is None
-            else self._prediction(name, next(probabilities))
-            for name, pixels, error, fault in batch
+            self._prediction(picture.name, next(probabilities))
+            if isinstance(picture, ModelInput)
+            else picture
+            for picture in batch
         ]
 
     def _prediction(self, name: str, probability: np.float32) -> Prediction:
@@ -179,9 +150,9 @@ class Predictor:
         label = self.engine.spec.class_names[int(probability > 0.5)]
         return Prediction(name, float(str(probability)), label)
 
-    def _read_ahead(self, sources: Iterable[ImageSource]) -> Iterator[ModelInput | None]:
+    def _read_ahead(self, sources: Iterable[ImageSource]) -> Iterator[ModelInput | Prediction | None]:
         """Yield the pictures in order; None while the next one lets the answers before it wait."""
-        window: deque[AsyncResult[ModelInput]] = deque()
+        window: deque[AsyncResult[ModelInput | Prediction]] = deque()
         with ThreadPool(self.workers) as pool:  # daemon threads: a download does not delay Ctrl-C
             for source in sources:
                 window.append(pool.apply_async(self.read, (source,)))
@@ -189,6 +160,16 @@ class Predictor:
                     yield from _wait(window.popleft())
             while window:
                 yield from _wait(window.popleft())
+
+
+def _wait(result: "AsyncResult[ModelInput | Prediction]") -> Iterator[ModelInput | Prediction | None]:
+    """Yield the result, and None before it for each ``PATIENCE`` that it takes."""
+    while True:
+        result.wait(PATIENCE)
+        if result.ready():
+            yield result.get()
+            return
+        yield None
 
 
 def predict(
@@ -200,22 +181,19 @@ def predict(
     public_only: bool = False,
     seconds: float = WebOptions().seconds,
 ) -> Iterator[Prediction]:
-    """Tell cats from dogs.
+    """Tell cats from dogs: yield one prediction for each picture, in the order of the inputs, as they come.
 
     Args:
         inputs: one or several of: the path of a file or folder, an http(s) or data URL, ``-`` for standard
             input, the content of an image file as bytes, a binary file object, a PIL image, a numpy array
             (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, a torch tensor (1, H, W), (3, H, W) or
-            (4, H, W) of uint8.
+            (4, H, W) of uint8. A picture that cannot be read is a prediction with an error.
         model: a network, which is put into evaluation mode and stays where it is; or a checkpoint: its path,
             or ``best`` or ``last`` of the newest run.
         accelerator: where a checkpoint is loaded: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps``.
         batch_size: pictures given to the model at once, at most.
         public_only: refuse URLs that lead to private addresses; for URLs that come from somebody else.
         seconds: for each download as a whole.
-
-    Returns:
-        One prediction for each picture, in the order of the inputs, as they come; errors are predictions.
 
     Raises:
         CatDogError: the checkpoint or the accelerator cannot be used.
@@ -228,24 +206,9 @@ def predict(
 
 
 def load(checkpoint: str | Path, accelerator: str) -> "Classifier":
-    """Return a checkpoint's model on the device to predict with.
-
-    Raises:
-        CatDogError: the checkpoint or the accelerator cannot be used.
-    """
+    """Return a checkpoint's model on the device to predict with."""
     path = find_checkpoint(str(checkpoint))  # before torch is imported: a wrong path is answered at once
     with gc_paused():
         from catdog_pl.models.checkpoint import load_checkpoint
-
     device = find_device(accelerator)
     return load_checkpoint(path).to(device)
-
-
-def _wait(result: "AsyncResult[ModelInput]") -> Iterator[ModelInput | None]:
-    """Yield the result, and None before it for each ``PATIENCE`` that it takes."""
-    while True:
-        result.wait(PATIENCE)
-        if result.ready():
-            yield result.get()
-            return
-        yield None

@@ -7,16 +7,15 @@ characters and bytes that are not text are written as escapes.
 import csv
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO
 
 from catdog_pl.errors import UsageError, one_line
 
 if TYPE_CHECKING:
-    from catdog_pl.predict.predictor import Prediction
+    from catdog_pl.prediction.predictor import Prediction
 
 COLUMNS = ("source", "probability", "label", "error")
 """The fields of a prediction that are written."""
@@ -24,16 +23,8 @@ COLUMNS = ("source", "probability", "label", "error")
 _ROW_GROUP = 10_000  # predictions that a Parquet file takes at once
 
 
-@dataclass(frozen=True)
-class OutputFormat:
-    """How predictions become a file.
-
-    Attributes:
-        record: one prediction as text.
-        separator: what stands between two.
-        head: what stands before the first.
-        tail: what stands after the last, also when the run is interrupted.
-    """
+class OutputFormat(NamedTuple):
+    """How predictions become a text; the tail is written also when the run is interrupted."""
 
     record: "Callable[[Prediction], str]"
     separator: str = ""
@@ -65,17 +56,26 @@ def named_answer(prediction: "Prediction") -> str:
 
 def json_object(prediction: "Prediction") -> str:
     """Return a prediction as a JSON object on one line, in ASCII."""
-    values = {name: _encodable(getattr(prediction, name)) for name in COLUMNS}
-    return json.dumps(values).replace("\x7f", r"\u007f")  # the only control character that JSON leaves alone
+    # The only control character that JSON leaves alone is \x7f.
+    return json.dumps(_record(prediction)).replace("\x7f", r"\u007f")
 
 
 def csv_row(prediction: "Prediction") -> str:
     """Return a prediction as a row; what is None stays empty."""
     row = StringIO()
-    values = (getattr(prediction, name) for name in COLUMNS)
+    values = _record(prediction).values()
     escaped = [one_line(value) if isinstance(value, str) else value for value in values]
     csv.writer(row, lineterminator="\n").writerow(escaped)
     return row.getvalue()
+
+
+def _record(prediction: "Prediction") -> dict[str, str | float | None]:
+    """Return the columns; bytes in names that are not text, which Python keeps as surrogates, are escaped."""
+    values = {name: getattr(prediction, name) for name in COLUMNS}
+    return {
+        name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+        for name, value in values.items()
+    }
 
 
 SINGLE = OutputFormat(answer)
@@ -87,8 +87,6 @@ OUTPUT_FORMATS = {
     "jsonl": OutputFormat(lambda prediction: json_object(prediction) + "\n"),
     "csv": OutputFormat(csv_row, head=",".join(COLUMNS) + "\n"),
 }
-
-
 TEXT, PARQUET = "text", "parquet"
 FORMAT_NAMES = (*OUTPUT_FORMATS, PARQUET)
 
@@ -100,11 +98,7 @@ def format_of(file: Path) -> str:
 
 
 def write(predictions: "Iterable[Prediction]", form: OutputFormat, file: TextIO) -> int:
-    """Write the predictions, each as it comes, so that an interrupted run leaves a valid file.
-
-    Returns:
-        How many of them are errors.
-    """
+    """Write the predictions as they come, also complete when interrupted; return how many are errors."""
     separator, errors = "", 0
     file.write(form.head)
     try:
@@ -120,23 +114,16 @@ def write(predictions: "Iterable[Prediction]", form: OutputFormat, file: TextIO)
 
 
 def write_parquet(predictions: "Iterable[Prediction]", file: BinaryIO) -> int:
-    """Write the predictions as a Parquet file, which Ctrl-C leaves valid, but not a kill.
-
-    Returns:
-        How many of them are errors.
-
-    Raises:
-        UsageError: pyarrow is not installed.
-    """
+    """Write a Parquet file, which Ctrl-C leaves valid, but not a kill; return how many are errors."""
     arrow, parquet = check_parquet()
     kinds = {name: arrow.float32() if name == "probability" else arrow.string() for name in COLUMNS}
     schema = arrow.schema(list(kinds.items()))
     errors = 0
     with parquet.ParquetWriter(file, schema) as writer:
-        rows: list[dict[str, object]] = []
+        rows: list[dict[str, Any]] = []
         try:
             for prediction in predictions:
-                rows.append({name: _encodable(getattr(prediction, name)) for name in COLUMNS})
+                rows.append(_record(prediction))
                 errors += prediction.error is not None
                 if len(rows) == _ROW_GROUP:
                     writer.write_table(arrow.Table.from_pylist(rows, schema))
@@ -147,18 +134,9 @@ def write_parquet(predictions: "Iterable[Prediction]", file: BinaryIO) -> int:
 
 
 def check_parquet() -> tuple[Any, Any]:
-    """Return the modules ``pyarrow`` and ``pyarrow.parquet``.
-
-    Raises:
-        UsageError: they are not installed.
-    """
+    """Return the modules ``pyarrow`` and ``pyarrow.parquet``; `UsageError` where they are not installed."""
     try:
         return import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:
         message = "Parquet needs pyarrow, which is not installed: pip install 'catdog_pl[parquet]'"
         raise UsageError(message) from error
-
-
-def _encodable(value: str | float | None) -> str | float | None:
-    """Escape the bytes in file names that are not text, which Python keeps as surrogates."""
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

@@ -30,8 +30,8 @@ from catdog_pl.io.source import WebOptions, expand
 from catdog_pl.models.basic import Basic
 from catdog_pl.models.checkpoint import save_checkpoint
 from catdog_pl.models.classifier import Classifier, DataSpec
-from catdog_pl.predict import Prediction, Predictor, formats, predict, predictor
-from catdog_pl.predict.predictor import TorchEngine
+from catdog_pl.prediction import formats, predictor
+from catdog_pl.prediction.predictor import Prediction, Predictor, TorchEngine, predict
 
 if TYPE_CHECKING:
     from catdog_pl.io.source import Input
@@ -248,7 +248,7 @@ import sys
 from pathlib import Path
 import torch
 from catdog_pl.models import Basic
-from catdog_pl.predict import predict
+from catdog_pl import predict
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 torch.manual_seed(0)
@@ -654,7 +654,8 @@ def test_each_answer_is_written_at_once(form: str, tmp_path: Path) -> None:
 
 KILLED = """
 import sys, time
-from catdog_pl.predict import Prediction, formats
+from catdog_pl import Prediction
+from catdog_pl.prediction import formats
 def answers():
     for index in range(10**6):
         yield Prediction("x" * (index % 3000), 0.25, "cat")
@@ -779,7 +780,7 @@ from types import SimpleNamespace
 import numpy as np
 from catdog_pl.__main__ import main
 from catdog_pl.io.source import WebOptions, expand
-from catdog_pl.predict import predictor
+from catdog_pl.prediction import predictor
 class Engine:  # no torch: this is about threads
     spec = SimpleNamespace(class_names=("cat", "dog"), image_size=8, predict_resize="nearest")
     def probabilities(self, pixels):
@@ -818,7 +819,8 @@ def test_a_reader_that_has_seen_enough() -> None:
     code = """
 import sys
 from catdog_pl.__main__ import main
-from catdog_pl.predict import Prediction, predictor
+from catdog_pl import Prediction
+from catdog_pl.prediction import predictor
 predictor.predict = lambda *_, **__: (Prediction("x" * 100, 0.25, "cat") for _ in range(10**6))
 sys.exit(main(["predict", "a", "b"]))
 """

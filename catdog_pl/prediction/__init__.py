@@ -1,0 +1,1 @@
+"""Pictures of any kind -> cat or dog; `catdog_pl.predict` is its function."""
