@@ -66,9 +66,9 @@ def test_a_training_that_diverges_fails_and_keeps_the_best(photos: Path, run: Ru
     assert run("fit --ckpt_path last --max_epochs 9 --learning_rate 1e30", "--root", photos) == 1
     best = find_checkpoint("best")
     out, error = capsys.readouterr()
-    assert "Stopped because train_loss is NaN" in out
+    assert "Stopped because val_loss is NaN" in out
     assert error == (
-        "[ERROR]    The training diverged in epoch 2: train_loss is NaN. No checkpoint holds that epoch; "
+        "[ERROR]    The training diverged in epoch 2: val_loss is NaN. No checkpoint holds that epoch; "
         f"try a smaller step: python -m catdog_pl fit --ckpt_path {best} --learning_rate 0.0001\n"
     )
     load_checkpoint(best)
