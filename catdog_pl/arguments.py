@@ -1,7 +1,8 @@
-"""Options that are said once: a dataclass field, with its help, makes the option of the command line."""
+"""Options that are declared once: a dataclass field, with its help, makes the option of the command line."""
 
 import argparse
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -16,9 +17,7 @@ T = TypeVar("T")
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse's parser, for which a wrong word is a `UsageError` and not the whole of its help.
-
-    Options must not be shortened.
+    """argparse's parser, whose errors are a `UsageError`; options must not be shortened.
 
     Args:
         command: what the user types behind the program's name; argparse passes none for its sub-parsers.
@@ -31,11 +30,7 @@ class ArgumentParser(argparse.ArgumentParser):
         super().__init__(**({"allow_abbrev": False} | words))
 
     def error(self, message: str) -> NoReturn:
-        """Refuse the command line.
-
-        Raises:
-            UsageError: always.
-        """
+        """Raise a `UsageError`."""
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
@@ -43,10 +38,9 @@ def option(default: T, help: str, **words: Any) -> T:
     """Declare a dataclass field that is an option of the command line.
 
     Args:
-        default: the field's default; what the user leaves out.
-        help: one sentence for ``--help``; the default is added by itself.
-        words: further words for ``add_argument``, such as ``choices``, ``metavar``, ``type`` or ``group``,
-            the heading under which ``--help`` lists the option.
+        default: its default; a string, number or path is added to the help.
+        help: one sentence for ``--help``.
+        words: for ``add_argument``, and ``group``, the heading under which ``--help`` lists the option.
     """
     field: T = dataclasses.field(default=default, metadata={"help": help, **words})
     return field
@@ -59,20 +53,22 @@ def add_options(parser: argparse.ArgumentParser, config: type) -> None:
     an option with so many values.
     """
     types_of = typing.get_type_hints(config)
-    groups: dict[str, Any] = {}
+    groups: dict[str | None, Any] = {None: parser}
     for field in dataclasses.fields(config):
         words = dict(field.metadata)
         if "help" not in words:
             continue
         heading = words.pop("group", None)
-        if heading and heading not in groups:
+        if heading not in groups:
             groups[heading] = parser.add_argument_group(heading)
-        target = groups[heading] if heading else parser
-        target.add_argument(
+        if isinstance(field.default, str | int | float | Path) and not isinstance(field.default, bool):
+            shown = f"{field.default:g}" if isinstance(field.default, float) else field.default
+            words["help"] += f" (default: {shown})"
+        groups[heading].add_argument(
             *spellings(field.name),
             dest=field.name,
             default=field.default,
-            **(_by_type(types_of[field.name], field.default) | words),
+            **(_by_type(types_of[field.name]) | words),
         )
 
 
@@ -83,22 +79,12 @@ def spellings(name: str) -> list[str]:
 
 def with_underscores(words: Sequence[str]) -> list[str]:
     """Return the words with the hyphens of option names as underscores; their values stay as they are."""
-    return [_with_underscores(word) for word in words]
-
-
-def _with_underscores(word: str) -> str:
-    if not word.startswith("--"):
-        return word
-    name, equals, value = word[2:].partition("=")
-    return f"--{name.replace('-', '_')}{equals}{value}"
+    option_name = re.compile("(?<=^--)[^=]+")
+    return [option_name.sub(lambda name: name[0].replace("-", "_"), word) for word in words]
 
 
 def local_path(word: str) -> Path:
-    """Return a word as a path; a URL, of which ``pathlib`` would make folders, is refused.
-
-    Raises:
-        argparse.ArgumentTypeError: it is a URL.
-    """
+    """Return a word as a path; a URL, of which ``pathlib`` would make folders, is refused."""
     if is_url(word):
         raise argparse.ArgumentTypeError(f"{word} is a URL; give a path of this machine")
     return Path(word)
@@ -117,7 +103,7 @@ def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
     return parse
 
 
-def _by_type(annotation: Any, default: object) -> dict[str, Any]:
+def _by_type(annotation: Any) -> dict[str, Any]:
     """Return the words for ``add_argument`` that a field's type asks for."""
     if annotation is bool:
         return {"action": "store_true"}

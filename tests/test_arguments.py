@@ -33,6 +33,7 @@ class Config:
     sizes: tuple[int, int, int] | None = option(None, "photographs", metavar="N")
     names: tuple[str, ...] = option((), "any number")
     form: str = option("text", "how to print", choices=("text", "csv"))
+    seconds: float = option(30.0, "how long to wait")
     kept: int = 3
 
 
@@ -52,6 +53,7 @@ def test_defaults_are_the_fields() -> None:
         "sizes": None,
         "names": (),
         "form": "text",
+        "seconds": 30.0,
     }
 
 
@@ -89,7 +91,17 @@ def test_options_stand_under_their_headings(capsys: pytest.CaptureFixture[str]) 
         parse("--help")
     shown = capsys.readouterr().out
     assert "\nspeed:\n  --batch_size" in shown
-    assert "where to write" in shown
+    assert "where to write (default: data)" in shown
+
+
+def test_help_tells_the_defaults_that_are_values(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse("--help")
+    shown = capsys.readouterr().out
+    for ending in ("at once (default: 32)", "print (default: text)", "wait (default: 30)"):
+        assert f"{ending}\n" in shown
+    for ending in ("processes", "replace what is there", "photographs", "any number"):
+        assert f"{ending}\n" in shown
 
 
 def test_hyphens_of_names_become_underscores_and_values_stay() -> None:

@@ -31,23 +31,17 @@ EXIF orientation is ignored, of an animation the first frame counts, transparent
 class PredictOptions:
     """The options of ``predict``."""
 
-    ckpt_path: str = option(
-        "best", "best or last of the newest run, or a file (default: %(default)s)", metavar="PATH"
-    )
+    ckpt_path: str = option("best", "best or last of the newest run, or a file", metavar="PATH")
     format: str | None = option(
         None, "of the answers (default: what FILE's ending says, else text)", choices=formats.FORMAT_NAMES
     )
     output: Path | None = option(None, "write there instead of standard output", metavar="FILE")  # noqa: RUF009
     overwrite: bool = option(False, "replace FILE when it exists")
-    accelerator: str = option(
-        "auto", "auto is a GPU where there is one (default: %(default)s)", choices=ACCELERATORS
-    )
-    batch_size: int = option(
-        32, "pictures given to the model at once (default: %(default)s)", metavar="N", type=positive(int)
-    )
+    accelerator: str = option("auto", "auto is a GPU where there is one", choices=ACCELERATORS)
+    batch_size: int = option(32, "pictures given to the model at once", metavar="N", type=positive(int))
     timeout: float = option(
         WebOptions().seconds,
-        "for one download as a whole (default: %(default)g)",
+        "for one download as a whole",
         metavar="SECONDS",
         type=positive(float),
     )

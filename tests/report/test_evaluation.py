@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from scipy.stats import binomtest
 
 from catdog_pl.data.datamodule import CatDogDataModule
 from catdog_pl.errors import CatDogError
-from catdog_pl.report.evaluation import crosstab, evaluation_table, predicted_labels, report, wilson_interval
+from catdog_pl.report.evaluation import crosstab, evaluation_table, predicted_labels, report
 from tests.conftest import Run
 
 Capture = pytest.CaptureFixture[str]
@@ -36,14 +35,6 @@ def test_a_class_that_was_never_predicted_keeps_its_column() -> None:
     table = crosstab([0, 0, 1], [0, 0, 0])
     assert table.columns.tolist() == [0, 1, "All"]
     assert table.T["All"].tolist() == [3, 0, 3]
-
-
-@pytest.mark.parametrize(
-    ("correct", "total"), [(175, 200), (0, 1), (1, 1), (0, 200), (200, 200), (2, 3), (617, 1000)]
-)
-def test_the_interval_is_wilsons(correct: int, total: int) -> None:
-    theirs = binomtest(correct, total).proportion_ci(method="wilson")
-    assert wilson_interval(correct, total) == pytest.approx((theirs.low, theirs.high), abs=1e-6)
 
 
 def test_the_report_names_classes_counts_and_interval() -> None:

@@ -22,7 +22,7 @@ class PrepareConfig:
     """What a user asks of ``prepare``; each field but the first is an option."""
 
     sources: tuple[str, ...] = ()
-    root: Path = option(Path("data"), "folder to prepare (default: data)")  # noqa: RUF009  # a field
+    root: Path = option(Path("data"), "folder to prepare")  # noqa: RUF009  # a field
     overwrite: bool = option(
         False,
         "replace the splits, manifest and report that ROOT holds; asked for the same amounts and seed,"
@@ -45,7 +45,7 @@ class PrepareConfig:
     resplit: bool = option(
         False, "mix the photographs of a source that is split already, and split anew", group="splits"
     )
-    seed: int = option(2018, "of the split (default: %(default)s)", group="splits")
+    seed: int = option(2018, "of the split", group="splits")
     classes: tuple[str, str] | None = option(
         None,
         "the folders that are the classes, where that does not show, or there are more than two",
@@ -53,9 +53,7 @@ class PrepareConfig:
         metavar=("A", "B"),
     )
     strict: bool = option(False, "refuse where a photograph would be left out", group="checks")
-    min_side: int = option(
-        32, "pixels that both sides must have (default: %(default)s)", group="checks", type=positive(int)
-    )
+    min_side: int = option(32, "pixels that both sides must have", group="checks", type=positive(int))
     sha256: str | None = option(
         None, "what the bytes of the archive must give", group="checks", metavar="HEX", type=_hexadecimal
     )
@@ -63,11 +61,9 @@ class PrepareConfig:
         None, "processes that decode (default: one per processor)", group="checks", type=positive(int)
     )
     link: bool = option(False, "hard links instead of copies, where the disk can", group="files")
-    max_files: int = option(
-        2_000_000, "an archive with more is refused (default: %(default)s)", group="files", type=positive(int)
-    )
+    max_files: int = option(2_000_000, "an archive with more is refused", group="files", type=positive(int))
     max_gigabytes: float = option(
-        100.0, "an archive that unpacks to more is refused (default: %(default)g)", group="files",
+        100.0, "an archive that unpacks to more is refused", group="files",
         type=positive(float),
     )  # fmt: skip
 

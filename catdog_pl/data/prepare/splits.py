@@ -7,7 +7,6 @@ to fill another, and leaves every photograph that an earlier run has placed wher
 """
 
 import hashlib
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from catdog_pl.data.prepare.photo import Photo, Verdict
+from catdog_pl.data.statistics import wilson_interval
 from catdog_pl.errors import CatDogError, UsageError
 
 SPLITS = ("train", "validation", "test")
@@ -150,14 +150,6 @@ def _notes(photos: Iterable[Photo], plan: Plan, amounts: Amounts | None, given: 
             f"The test split has only {count} photographs: {right} of {count} right would mean an accuracy"
             f" between {low:.2f} and {high:.2f} (95 % interval)."
         )
-
-
-def wilson_interval(right: int, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a proportion (Wilson 1927), each end in [0, 1]."""
-    z = 1.959964
-    centre = (right + z * z / 2) / (count + z * z)
-    half = z / (count + z * z) * math.sqrt(right * (count - right) / count + z * z / 4)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def position(sha256: str, seed: int) -> float:

@@ -18,7 +18,6 @@ from catdog_pl.data.prepare.splits import (
     sensible_sizes,
     split_by_sizes,
     split_class,
-    wilson_interval,
 )
 from catdog_pl.io.source import file_source
 
@@ -219,10 +218,3 @@ def test_sensible_sizes_grow_with_the_set_and_use_all_of_it() -> None:
     for split in range(3):
         column = [size[split] for size in sizes]
         assert column == sorted(column)
-
-
-@pytest.mark.parametrize(
-    ("right", "count", "interval"), [(2, 2, (0.342, 1.0)), (175, 200, (0.822, 0.914)), (0, 10, (0.0, 0.278))]
-)
-def test_the_interval_is_wilsons(right: int, count: int, interval: tuple[float, float]) -> None:
-    assert wilson_interval(right, count) == pytest.approx(interval, abs=5e-4)
