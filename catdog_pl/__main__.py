@@ -13,13 +13,7 @@ from catdog_pl.process import exit_fast, gc_paused, program
 
 
 class Command(NamedTuple):
-    """One row of the table.
-
-    Attributes:
-        target: ``module:function``; the function takes the arguments after the command's name and
-            returns the exit code.
-        summary: what ``--help`` says of it.
-    """
+    """``module:function``, which takes the words after the command's name, and its line of ``--help``."""
 
     target: str
     summary: str
@@ -37,7 +31,7 @@ COMMANDS = {
 
 
 def usage() -> str:
-    """The text of ``--help``."""
+    """Return the text of ``--help``."""
     rows = "\n".join(f"  {name:<10} {command.summary}" for name, command in COMMANDS.items())
     return (
         f"usage: {program()} [-h] [--version] COMMAND ...\n\n"
@@ -47,11 +41,7 @@ def usage() -> str:
 
 
 def load(name: str) -> Callable[[Sequence[str]], int]:
-    """The function behind a command.
-
-    Raises:
-        UsageError: there is no command of that name.
-    """
+    """Return the function behind a command."""
     if name not in COMMANDS:
         raise UsageError(f"there is no command {name!r}; valid are {', '.join(COMMANDS)}, or --help")
     module, function = COMMANDS[name].target.split(":")
@@ -61,14 +51,10 @@ def load(name: str) -> Callable[[Sequence[str]], int]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
+    """Run the command of these words, or of the process's own, and return its exit code.
 
-    Args:
-        argv: the words after ``python -m catdog_pl``; the process's own by default.
-
-    Returns:
-        The exit code: 0 done, 1 something named on standard error could not be used, 2 the command
-        line is wrong, 130 interrupted, 141 nobody reads the output any more.
+    0 done, 1 something named on standard error could not be used, 2 the command line is wrong,
+    130 interrupted, 143 terminated, 141 nobody reads the output any more.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     # A file's name may hold what the terminal's encoding lacks; printing it must not end a run.

@@ -18,8 +18,7 @@ from typing import NoReturn
 def gc_paused() -> Iterator[None]:
     """Import large libraries without garbage collection, which finds none.
 
-    Modules make some hundred thousand objects that stay; looking through them again and again is a fifth of
-    the time that torch and Lightning take to import.
+    It would look again and again through the modules' objects, which stay: a fifth of the import's time.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -33,8 +32,7 @@ def gc_paused() -> Iterator[None]:
 def exit_fast(code: int) -> NoReturn:
     """End the process at once, after what is registered for its end and the output's last bytes.
 
-    Python would take every object apart first, which lasts almost a second when torch is loaded; mypy ends
-    in the same way for the same reason.
+    Python would take every object apart first, which lasts almost a second when torch is loaded.
     """
     atexit._run_exitfuncs()  # ends worker processes and closes logs
     sys.stdout.flush()
@@ -48,20 +46,12 @@ def program() -> str:
 
 
 def wait_passively() -> None:
-    """Let PyTorch's threads sleep while they have no work; before torch is imported, or it has no effect.
-
-    They spin otherwise, which is a little faster for a training and takes the processors from threads that
-    decode pictures.
-    """
+    """Let PyTorch's idle threads sleep, so that decoding gets the processors; before torch is imported."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def keep_memory() -> None:
-    """Tell glibc to keep freed memory instead of handing every large activation back to the kernel.
-
-    Without it a training step on the CPU pays for mapping its activations anew each time: 3.7 times the page
-    faults, measured. Other C libraries have no such switch and are left alone.
-    """
+    """Tell glibc to keep freed memory: mapping a step's activations anew costs 3.7 times the page faults."""
     m_mmap_max, m_trim_threshold, int_max = -4, -1, 2**31 - 1  # glibc's malloc.h
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from types import NoneType
 from typing import Any, Self
@@ -21,7 +22,6 @@ BEST = "best.ckpt"
 LAST = "last.ckpt"
 ALIASES = {"best": BEST, "last": LAST}
 """The words that stand for a checkpoint of the newest run."""
-
 
 REMEMBERED = re.compile(
     r"seed_everything"
@@ -39,11 +39,7 @@ Plain values only, never a class. Where it runs (accelerator, devices) is the us
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder with what one run of ``fit`` writes: checkpoints, ``config.yaml``, ``metrics.csv``.
-
-    Attributes:
-        path: the folder.
-    """
+    """A folder with what one run of ``fit`` writes: checkpoints, ``config.yaml``, ``metrics.csv``."""
 
     path: Path
 
@@ -52,29 +48,20 @@ class RunFolder:
         """Make the folder of a run that starts now, ``<root>/<model>/<date>_<time>``.
 
         A run that starts in the same second gets ``-2``, ``-3``, ... behind its name.
-
-        Raises:
-            OSError: the folder cannot be made.
         """
-        stem = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        (root / model).mkdir(parents=True, exist_ok=True)
-        path, i = root / model / stem, 1
-        while True:
+        start = root / model / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        start.parent.mkdir(parents=True, exist_ok=True)
+        for path in numbered(start):
             try:
                 path.mkdir()
+                break
             except FileExistsError:
-                i += 1
-                path = root / model / f"{stem}-{i}"
-            else:
-                return cls(path)
+                continue
+        return cls(path)
 
     @classmethod
     def at(cls, option: str, folder: str | Path) -> Self:
-        """Return the folder that an option gives.
-
-        Raises:
-            UsageError: it is a URL, whose name would become folders here.
-        """
+        """Return the folder that an option gives; a URL, whose name would become folders here, is refused."""
         if is_url(str(folder)):
             raise UsageError(f"{option} {folder} is a URL; give a folder of this machine")
         return cls(Path(folder))
@@ -85,11 +72,7 @@ class RunFolder:
         return cls(checkpoint.parent) if (checkpoint.parent / "config.yaml").is_file() else None
 
     def remembered(self) -> dict[str, Any]:
-        """Return how the run was made: the values of `REMEMBERED` in its newest configuration, by key.
-
-        Raises:
-            CatDogError: the configuration cannot be read.
-        """
+        """Return how the run was made: the values of `REMEMBERED` in its newest configuration, by key."""
         configs = sorted(
             self.path.glob("config*.yaml"), key=lambda path: (path.stat().st_mtime_ns, path.name)
         )
@@ -110,20 +93,11 @@ class RunFolder:
 
     def new_config(self) -> Path:
         """Return ``config.yaml``, or ``config-2.yaml``, ... after a resume: none is overwritten."""
-        path, i = self.path / "config.yaml", 1
-        while path.exists():
-            i += 1
-            path = self.path / f"config-{i}.yaml"
-        return path
+        return next(path for path in numbered(self.path / "config.yaml") if not path.exists())
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Let no other process train in this folder.
-
-        Raises:
-            CatDogError: another process does.
-            OSError: the folder cannot be made or written to.
-        """
+        """Let no other process train in this folder, which is made where it is missing."""
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock", timeout=0)
         try:
@@ -150,16 +124,19 @@ def find_checkpoint(which: str = "best", model: str | None = None, root: Path = 
     """Return the file behind ``best``, ``last`` or a path.
 
     Args:
-        which: ``best`` or ``last`` of the newest run, which is the one whose file was written last; or
-            the path of a checkpoint.
-        model: look only among the runs of this model.
+        which: ``best`` or ``last`` of the run whose file was written last, or the path of a local checkpoint.
+        model: take only the runs of this model.
         root: the folder that holds the runs of all models.
 
     Raises:
         CatDogError: there is no such file.
     """
     if which not in ALIASES:
-        return existing(which)
+        if is_url(which):
+            raise CatDogError(f"Checkpoint {which}: only local files are read; download it first")
+        if not os.path.exists(which):  # what is there is judged by its reader
+            raise CatDogError(f"Checkpoint {which}: there is no such file; give a path, best or last")
+        return Path(which)
     found = list(root.glob(f"{model or '*'}/*/{ALIASES[which]}"))
     if not found:
         kind = f"trained {model}" if model else "trained"
@@ -167,14 +144,8 @@ def find_checkpoint(which: str = "best", model: str | None = None, root: Path = 
     return max(found, key=lambda path: (path.stat().st_mtime_ns, path))
 
 
-def existing(path: str) -> Path:
-    """Return the path of a checkpoint, which must be a local file.
-
-    Raises:
-        CatDogError: it is not.
-    """
-    if is_url(path):
-        raise CatDogError(f"Checkpoint {path}: only local files are read; download it first")
-    if not os.path.exists(path):  # what is there is judged by its reader
-        raise CatDogError(f"Checkpoint {path}: there is no such file; give a path, best or last")
-    return Path(path)
+def numbered(path: Path) -> Iterator[Path]:
+    """Yield ``name.yaml``, ``name-2.yaml``, ``name-3.yaml``, ... without end."""
+    yield path
+    for i in count(2):
+        yield path.with_stem(f"{path.stem}-{i}")

@@ -37,9 +37,6 @@ class ModelCheckpoint(EpochMetrics, LightningModelCheckpoint):
             the end of an epoch, unless steps or time are given.
         enable_version_counter: whether a file of that name is kept and the new one numbered.
         kwargs: as for Lightning's.
-
-    Raises:
-        UsageError: there is no such metric, or the mode would take the worst value for the best.
     """
 
     def __init__(
@@ -118,9 +115,8 @@ class LastCheckpoint(EpochMetrics, Checkpoint):
 
 def model_checkpoint(trainer: Trainer) -> ModelCheckpoint | None:
     """Return the trainer's own `ModelCheckpoint`; a user may have added others."""
-    return next(
-        (keeper for keeper in trainer.checkpoint_callbacks if isinstance(keeper, ModelCheckpoint)), None
-    )
+    ours = (keeper for keeper in trainer.checkpoint_callbacks if isinstance(keeper, ModelCheckpoint))
+    return next(ours, None)
 
 
 def best_checkpoint(trainer: Trainer) -> Path | None:
@@ -131,11 +127,7 @@ def best_checkpoint(trainer: Trainer) -> Path | None:
 
 
 def link(source: Path, target: Path) -> None:
-    """Give a file a second name; it is copied where the file system knows no links.
-
-    Raises:
-        CatDogError: the folder cannot be written.
-    """
+    """Give a file a second name; it is copied where the file system knows no links."""
     if target.exists() and source.samefile(target):
         return
     with atomic_write(target) as part:
@@ -146,19 +138,14 @@ def link(source: Path, target: Path) -> None:
 
 
 def moved_state(state: dict[str, Any], folder: str) -> dict[str, Any]:
-    """Return the state of a ``ModelCheckpoint`` as it is in another folder.
-
-    It is returned unchanged where its checkpoints are not in that folder.
-    """
-
-    def moved(path: str) -> str:
-        return moved_path(path, str(state["dirpath"]), folder)
-
-    best = {moved(path): score for path, score in state["best_k_models"].items()}
+    """Return the state of a ``ModelCheckpoint`` for another folder; unchanged where that lacks its files."""
+    old = str(state["dirpath"])
+    best = {moved_path(path, old, folder): score for path, score in state["best_k_models"].items()}
     if not all(Path(path).is_file() for path in best):
         return state
-    paths = ("best_model_path", "kth_best_model_path", "last_model_path")
-    return state | {"dirpath": folder, "best_k_models": best} | {key: moved(state[key]) for key in paths}
+    keys = ("best_model_path", "kth_best_model_path", "last_model_path")
+    paths = {key: moved_path(state[key], old, folder) for key in keys}
+    return state | paths | {"dirpath": folder, "best_k_models": best}
 
 
 def moved_path(path: str, old: str, new: str) -> str:
@@ -171,7 +158,7 @@ def moved_path(path: str, old: str, new: str) -> str:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint as a complete file.
+    """Writes a checkpoint whole or not at all.
 
     Lightning's own writer loses the existing checkpoint when it is killed while TMPDIR lies on another
     file system, and says nothing when the folder cannot be written.
@@ -180,11 +167,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
     ) -> None:
-        """Save atomically.
-
-        Raises:
-            CatDogError: the disk is full or the folder cannot be written; the old file is untouched.
-        """
+        """Save atomically: where the disk is full, the old file is untouched."""
         advice = "the last complete one is kept; make room and resume with --ckpt_path last"
         with atomic_write(Path(path), advice) as part, part.open("wb") as file:
             torch.save(checkpoint, file)

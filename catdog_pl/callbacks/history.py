@@ -29,13 +29,10 @@ class History(EpochMetrics):
 
     The rows are part of the checkpoint: a resumed run writes the file anew from them, so that no epoch
     is missing or doubled. The class's name is the key of its state.
-
-    Attributes:
-        rows: one mapping per finished epoch: epoch (from 1), seconds, and the metrics.
     """
 
     def __init__(self) -> None:
-        self.rows: list[dict[str, float]] = []
+        self.rows: list[dict[str, float]] = []  # epoch (from 1), seconds, and the metrics
         self._epoch_start = self._fit_start = time.perf_counter()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -45,11 +42,8 @@ class History(EpochMetrics):
         """
         self._fit_start = time.perf_counter()
         device = trainer.strategy.root_device
-        name = (
-            torch.cuda.get_device_name(device)
-            if device.type == "cuda"
-            else f"{torch.get_num_threads()} threads"
-        )
+        is_cuda = device.type == "cuda"
+        name = torch.cuda.get_device_name(device) if is_cuda else f"{torch.get_num_threads()} threads"
         if trainer.is_global_zero:
             devices = f"{trainer.num_devices} x {device.type}"
             print(f"Training on {devices} ({name}), precision {trainer.precision}")
@@ -115,10 +109,9 @@ def best_epoch(rows: list[dict[str, float]], trainer: Trainer) -> str | None:
     score = float(keeper.best_model_score)
     for row in rows:
         if row.get(keeper.monitor) == score:
-            names = [
-                name for name in METRICS if name in row and (name == keeper.monitor or name[:4] == "val_")
-            ]
-            return f"{row['epoch']} ({', '.join(f'{name} {row[name]:.4f}' for name in names)})"
+            names = (keeper.monitor, "val_loss", "val_acc")
+            shown = [f"{name} {row[name]:.4f}" for name in METRICS if name in names and name in row]
+            return f"{row['epoch']} ({', '.join(shown)})"
     return None
 
 
@@ -165,11 +158,7 @@ def count(number: int, noun: str) -> str:
 
 
 def write_rows(path: Path, rows: list[dict[str, float]]) -> None:
-    """Write the history as CSV.
-
-    Raises:
-        CatDogError: the disk is full or the folder cannot be written; the old file is untouched.
-    """
+    """Write the history as CSV."""
     with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["epoch", "seconds", *METRICS])
         writer.writeheader()

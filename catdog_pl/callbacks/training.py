@@ -18,10 +18,7 @@ Mode = Literal["auto", "min", "max"]
 
 
 class EpochMetrics(Callback):
-    """Tells which metrics were measured in the running epoch.
-
-    ``Trainer.callback_metrics`` keeps those of an earlier validation, where not every epoch has one.
-    """
+    """Knows the metrics of the running epoch; ``Trainer.callback_metrics`` keeps those of an earlier one."""
 
     _was_validated = False
 
@@ -54,15 +51,11 @@ def divergence(metrics: Mapping[str, Any]) -> str | None:
 
 
 class EpochSeed(Callback):
-    """Seeds PyTorch anew at the start of each epoch, so that a resumed run drops the same hidden units.
-
-    Attributes:
-        has_begun: whether an epoch was begun, so that whatever there was to restore is restored.
-    """
+    """Seeds PyTorch anew at the start of each epoch, so that a resumed run drops the same hidden units."""
 
     def __init__(self) -> None:
         self.seed = 0
-        self.has_begun = False
+        self.has_begun = False  # then whatever there was to restore is restored
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the run's seed, which ``seed_everything`` gave to PyTorch."""
@@ -86,9 +79,6 @@ class EarlyStopping(EpochMetrics, LightningEarlyStopping):
         mode: min, max, or auto: max for an accuracy and min for a loss, as in Keras.
         check_on_train_epoch_end: whether to check at the end of an epoch, or after each validation.
         kwargs: as for Lightning's.
-
-    Raises:
-        UsageError: there is no such metric, or the mode would take the worst value for the best.
     """
 
     def __init__(
@@ -125,15 +115,11 @@ class EarlyStopping(EpochMetrics, LightningEarlyStopping):
 
 
 def resolve_mode(group: str, monitor: str | None, mode: Mode) -> str:
-    """Return whether a metric is best when it is smallest (``min``) or largest (``max``).
-
-    Args:
-        group: the options' group, for the errors.
-        monitor: a metric; None means no metric.
-        mode: what the user gave.
+    """Return whether a metric, or None, is best when it is smallest (``min``) or largest (``max``).
 
     Raises:
-        UsageError: there is no such metric, or the mode would take the worst value for the best.
+        UsageError: there is no such metric, or the mode would take the worst value for the best; ``group``
+            is the options' group in the message.
     """
     if monitor not in (*METRICS, None):
         raise UsageError(f"--{group}.monitor {monitor} is not a metric; valid are {', '.join(METRICS)}")

@@ -31,12 +31,8 @@ class CatDogDataModule(LightningDataModule):
     Any two class folders will do; the labels 0 and 1 are their names in plain string order. Each photograph
     is decoded and resized once and kept as bytes, on the GPU where that has room. A batch is pixels
     (N, 3, S, S) in 0..255, labels (N,) and sample indices (N,); training pixels come augmented as float32,
-    the others as uint8. Training is shuffled, validation and test come in file order, and the short last
-    batch is kept.
-
-    Example:
-        >>> data = CatDogDataModule("data", batch_size=32, rotation=0)
-        >>> lightning.Trainer(max_epochs=5).fit(Basic(), datamodule=data)
+    the others as uint8. Training is shuffled by (seed, epoch), validation and test come in file order, and
+    the short last batch is kept.
 
     Args:
         root: folder that holds the train, validation and test folders.
@@ -100,9 +96,6 @@ class CatDogDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Find the photographs of a stage, check their classes, and decode them within ``cache_gib``.
 
-        Args:
-            stage: ``fit``, ``validate``, ``test`` or ``predict``.
-
         Raises:
             DatasetError: a folder is missing or empty, or its classes are not two, or not those of training.
             ImageError: a photograph cannot be decoded.
@@ -113,13 +106,14 @@ class CatDogDataModule(LightningDataModule):
                 self.folders[split] = CachedImageFolder(folder, self.image_size, self.resize)
         folders = [self.folders[split] for split in STAGES[stage]]
         validate_classes(folders)
-        if self.is_rank_zero:
+        is_rank_zero = self.trainer is None or self.trainer.is_global_zero
+        if is_rank_zero:
             for folder in folders:
                 print(f"Found {len(folder)} images belonging to {len(folder.classes)} classes.")
             print(f"Class Indices : {folders[0].class_to_idx}")
         if sum(folder.nbytes for folder in folders) <= self.cache_bytes:
             for folder in folders:
-                folder.decode(progress=self.is_rank_zero)
+                folder.decode(progress=is_rank_zero)
             if not self.num_workers:  # processes beside this one cannot read what lies on its GPU
                 self._place(folders)
 
@@ -145,8 +139,8 @@ class CatDogDataModule(LightningDataModule):
         return self.folders[split].labels.tolist()
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Return the training photographs, shuffled anew in each epoch by (seed, epoch)."""
-        return self._loader("train", shuffle=True)
+        """Return the training photographs, shuffled anew in each epoch."""
+        return self._loader("train")
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation photographs in file order."""
@@ -156,11 +150,9 @@ class CatDogDataModule(LightningDataModule):
         """Return the test photographs in file order."""
         return self._loader("test")
 
-    def predict_dataloader(self) -> DataLoader[Batch]:
-        """Return the test photographs in file order."""
-        return self._loader("test")
+    predict_dataloader = test_dataloader
 
-    def _loader(self, split: Split, shuffle: bool = False) -> DataLoader[Batch]:
+    def _loader(self, split: Split) -> DataLoader[Batch]:
         folder = self.folders[split]
         workers = self.num_workers
         if workers is None:  # where the photographs are cached, a batch is no more than a copy from memory
@@ -168,9 +160,9 @@ class CatDogDataModule(LightningDataModule):
         return DataLoader(
             folder,
             batch_size=self.batch_size,
-            sampler=self._sampler(folder, shuffle),
+            sampler=self._sampler(folder, shuffle=split == "train"),
             num_workers=workers,
-            collate_fn=identity_collate,
+            collate_fn=identity_collate,  # __getitems__ gives batches
             pin_memory=self._device.type == "cuda" and folder.device.type == "cpu",
             persistent_workers=workers > 0,
             # A loader takes a number per epoch, and Lightning starts the first epoch's before the epoch's
@@ -191,15 +183,7 @@ class CatDogDataModule(LightningDataModule):
         return UnrepeatedDistributedSampler(folder, num_replicas=replicas, rank=rank)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment the pixels on the device, in training; other batches stay as they are.
-
-        Args:
-            batch: pixels (N, 3, S, S) uint8, labels (N,), indices (N,).
-            dataloader_idx: position of the loader, unused.
-
-        Returns:
-            The batch, its pixels float32 in training and uint8 otherwise.
-        """
+        """Augment the uint8 pixels on the device to float32, in training; other batches stay as they are."""
         if self.trainer is None or not self.trainer.training:
             return batch
         pixels, labels, indices = batch
@@ -207,10 +191,7 @@ class CatDogDataModule(LightningDataModule):
         return warp(pixels, parameters[indices.to(parameters.device)]), labels, indices
 
     def _parameters(self, epoch: int, device: torch.device) -> Tensor:
-        """Return an epoch's parameters for every training photograph, (samples, 6), on the device.
-
-        All at once, so that no step waits for the host.
-        """
+        """Return an epoch's parameters, (samples, 6), on the device, so that no step waits for the host."""
         view = epoch % self.views if self.views else epoch
         if self._sampled is None or self._sampled[0] != view:
             parameters = sample_parameters(self.ranges, self.seed, view, len(self.folders["train"]))
@@ -219,32 +200,19 @@ class CatDogDataModule(LightningDataModule):
         return self._sampled[1]
 
     @property
-    def is_rank_zero(self) -> bool:
-        """Whether this process is the one that prints."""
-        return self.trainer is None or self.trainer.is_global_zero
-
-    @property
     def _device(self) -> torch.device:
         return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
 
 def validate_range(name: str, value: float, low: float, below: float = float("inf")) -> None:
-    """Check that ``low <= value < below``.
-
-    Raises:
-        UsageError: it is not so.
-    """
+    """Raise a `UsageError` unless ``low <= value < below``."""
     if not low <= value < below:
         above = f" and below {below:g}" if below < float("inf") else ""
         raise UsageError(f"{name} is {value:g}; it must be at least {low:g}{above}")
 
 
 def validate_classes(folders: list[CachedImageFolder]) -> None:
-    """Check that all folders have the same classes.
-
-    Raises:
-        DatasetError: they differ, so that a label would mean two things.
-    """
+    """Raise a `DatasetError` where the folders' classes differ, so that a label would mean two things."""
     first = folders[0]
     for other in folders[1:]:
         if other.classes != first.classes:
@@ -260,5 +228,5 @@ def has_room(device: torch.device, nbytes: int) -> bool:
 
 
 def identity_collate(batch: Any) -> Any:
-    """Return what the data set answered, which is a batch already."""
+    """Return what the data set gave, which is a batch already."""
     return batch

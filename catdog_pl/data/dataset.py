@@ -25,9 +25,8 @@ Batch = tuple[Tensor, Tensor, Tensor]
 class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has no type information
     """A torchvision ``ImageFolder`` that gives whole batches of resized uint8 pixels.
 
-    Files come in the order of Keras' ``flow_from_directory`` and are found by the rule of ``io.files.walk``:
-    hidden and system folders are passed by. A single sample, ``dataset[0]``, is torchvision's: the image as
-    it is on disk, and its label.
+    Files come in the order of Keras' ``flow_from_directory``; hidden and system folders are skipped. A single
+    sample, ``dataset[0]``, is torchvision's: the image as it is on disk, and its label.
 
     Args:
         root: folder with one folder per class.
@@ -60,30 +59,23 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
         return torch.device("cpu") if self.pixels is None else self.pixels.device
 
     def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
-        """Return the class folders in plain string order, and each one's label.
-
-        Raises:
-            DatasetError: the folder is missing or does not hold exactly two class folders.
-        """
+        """Return the two class folders in plain string order, and each one's label."""
         try:
             classes = subfolders(directory)
         except OSError as error:
             raise unreadable(error) from error
         if len(classes) != 2:
+            count = f"{len(classes) or 'no'} class folder{'' if len(classes) == 1 else 's'}"
+            names = f" ({', '.join(classes)})" if classes else ""
             surplus = "; keep two of them, and move the others elsewhere" if len(classes) > 2 else ""
             raise DatasetError(
-                f"{directory} has {listed(classes, 'class folder')}, "
-                f"but two are needed, such as cat and dog{surplus}"
+                f"{directory} has {count}{names}, but two are needed, such as cat and dog{surplus}"
             )
         return classes, {name: label for label, name in enumerate(classes)}
 
     @staticmethod
     def make_dataset(directory: str, class_to_idx: dict[str, int], **_: Any) -> list[tuple[str, int]]:
-        """Return path and label of every image: class by class, folder by folder, in plain string order.
-
-        Raises:
-            DatasetError: a class has no image, or a folder cannot be read.
-        """
+        """Return path and label of every image: class by class, folder by folder, in plain string order."""
         samples = []
         for name, label in class_to_idx.items():
             folder = os.path.join(directory, name)
@@ -101,17 +93,13 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
 
         Args:
             progress: show a progress bar when standard error is a terminal.
-
-        Raises:
-            ImageError: a photograph cannot be decoded; the message names it.
         """
         if self.pixels is not None:
             return
-        pixels = torch.empty((len(self), self.size, self.size, 3), dtype=torch.uint8)
-        array = pixels.numpy()
+        pixels = np.empty((len(self), self.size, self.size, 3), np.uint8)
 
         def load(index: int) -> None:
-            array[index] = self._load(index)
+            pixels[index] = self._load(index)
 
         title = f"decoding {one_line(self.root)}"
         hide = None if progress else True  # None: tqdm finds out whether standard error is a terminal
@@ -122,7 +110,7 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
                 pass
         finally:
             pool.shutdown(cancel_futures=True)
-        self.pixels = pixels
+        self.pixels = torch.from_numpy(pixels)
 
     def to(self, device: torch.device) -> None:
         """Move the decoded photographs and the labels to a device; batches are put together there."""
@@ -144,12 +132,6 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
 
     def _load(self, index: int) -> npt.NDArray[np.uint8]:
         return load_pixels(Path(self.samples[index][0]), self.size, self.resize)
-
-
-def listed(names: Sequence[str], kind: str) -> str:
-    """Return a count with its names, such as ``3 class folders (bird, cat, dog)``."""
-    count = f"{len(names) or 'no'} {kind}{'' if len(names) == 1 else 's'}"
-    return f"{count} ({', '.join(names)})" if names else count
 
 
 def refuse(error: OSError) -> NoReturn:

@@ -31,29 +31,25 @@ def split_folder(root: Path, split: Split) -> Path:
         raise DatasetError(
             f"{root} is not a folder; give one that holds train, validation and test by --root"
         )
+    quoted_root = shlex.quote(str(root))
     try:
         found = subfolders(root) if root.exists() else []
     except OSError as error:
         raise unreadable(error) from error
     synonyms = [name for name in found if name.lower() in (split, *SPLIT_SYNONYMS[split])]
     if synonyms:
-        advice = f", but {synonyms[0]}; rename it: mv {quoted(root / synonyms[0])} {quoted(folder)}"
+        advice = f", but {synonyms[0]}; rename it: {shlex.join(['mv', str(root / synonyms[0]), str(folder)])}"
     elif any(name in found for name in SPLIT_SYNONYMS):
         advice = f", only {', '.join(found)}; move photographs of each class there"
     elif found:
         advice = (
             f", only {', '.join(found)}; split its photographs: "
-            f"{program()} prepare {quoted(root)} --root {quoted(f'{root}-split')}"
+            f"{program()} prepare {quoted_root} --root {shlex.quote(f'{root}-split')}"
         )
     else:
-        advice = f"; make it with {program()} prepare SOURCE --root {quoted(root)}, or give another --root"
+        advice = f"; make it with {program()} prepare SOURCE --root {quoted_root}, or give another --root"
     missing = f"{root} has no folder {split}" if root.exists() else f"There is no folder {root}"
     raise DatasetError(f"{missing}{advice}")
-
-
-def quoted(path: str | Path) -> str:
-    """Return a path as a shell takes it."""
-    return shlex.quote(str(path))
 
 
 def unreadable(error: OSError) -> DatasetError:

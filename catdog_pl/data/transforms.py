@@ -38,29 +38,20 @@ def sample_parameters(ranges: AffineRanges, seed: int, epoch: int, count: int) -
     Row i depends on ``(seed, epoch, i)`` alone: not on the number of photographs, workers or devices, nor on
     the order of the batches. Six uniform numbers a photograph, in the order in which Keras samples them.
 
-    Args:
-        ranges: how far each parameter goes.
-        seed: >= 0.
-        epoch: >= 0.
-        count: number of photographs.
-
     Returns:
         (count, 6) float64: angle in degrees, tx and ty as fractions of the image, zx, zy, flip (0 or 1).
     """
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch])))
     u = generator.random((count, 6))
-    low = np.array(
-        [-ranges.rotation, -ranges.height_shift, -ranges.width_shift, 1 - ranges.zoom, 1 - ranges.zoom]
-    )
-    high = np.array(
-        [ranges.rotation, ranges.height_shift, ranges.width_shift, 1 + ranges.zoom, 1 + ranges.zoom]
-    )
+    reach = np.array([ranges.rotation, ranges.height_shift, ranges.width_shift, ranges.zoom, ranges.zoom])
+    centre = np.array([0, 0, 0, 1, 1])
+    low, high = centre - reach, centre + reach
     flip = (u[:, 5:] < 0.5) & ranges.horizontal_flip
     return torch.from_numpy(np.hstack([low + (high - low) * u[:, :5], flip]))
 
 
 def affine_matrices(parameters: Tensor, size: int) -> Tensor:
-    """Return the matrices from an output position to the input position that it shows.
+    """Return the matrices (N, 2, 3) from an output position to the input position that it shows.
 
     With o = (size - 1) / 2 and a position (r, c), Keras computes, for the shifts in pixels::
 
@@ -74,9 +65,6 @@ def affine_matrices(parameters: Tensor, size: int) -> Tensor:
     Args:
         parameters: (N, 6), as ``sample_parameters`` returns them.
         size: side of the square images in pixels, > 1.
-
-    Returns:
-        (N, 2, 3) in the dtype of ``parameters``: rows c_in, r_in; columns c, r, 1.
     """
     theta, tx, ty, zx, zy, flip = parameters.unbind(1)
     cos, sin = torch.cos(torch.deg2rad(theta)), torch.sin(torch.deg2rad(theta))
@@ -89,7 +77,7 @@ def affine_matrices(parameters: Tensor, size: int) -> Tensor:
 
 
 def warp(pixels: Tensor, parameters: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Apply Keras' affine warp and flip to a batch.
+    """Return a batch after Keras' affine warp and flip: (N, C, S, S) of ``dtype``, 0..255, not rounded.
 
     The sampling positions are computed in float64 (float32 on MPS, which has no other). Against Keras the
     result differs by at most 2.4e-7 on 0..255 with float64 pixels and by 5e-3 with float32.
@@ -98,9 +86,6 @@ def warp(pixels: Tensor, parameters: Tensor, dtype: torch.dtype = torch.float32)
         pixels: (N, C, S, S), 0..255, uint8 or float.
         parameters: (N, 6), as ``sample_parameters`` returns them.
         dtype: in which the pixels are interpolated, float32 or float64.
-
-    Returns:
-        (N, C, S, S) of that dtype, 0..255, not rounded.
     """
     exact = torch.float32 if pixels.device.type == "mps" else torch.float64
     matrices = affine_matrices(parameters, pixels.shape[-1])

@@ -20,14 +20,7 @@ from catdog_pl.runs import RunFolder
 
 
 class Evaluation(Callback):
-    """Collects a test's probabilities; prints the report and writes the CSV at its end.
-
-    Args:
-        path: the CSV, one line per photograph: file, probability, predicted, true.
-
-    Attributes:
-        table: the same as a data frame, once the test has ended.
-    """
+    """Collects a test's probabilities; prints the report and writes the CSV ``path`` at its end."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -39,23 +32,13 @@ class Evaluation(Callback):
         self._outputs = []
 
     def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any, **__: Any
     ) -> None:
         """Keep the batch's indices and probabilities."""
         self._outputs.append((outputs["indices"], outputs["probabilities"]))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Bring the devices' answers together, print the report, write the CSV.
-
-        Raises:
-            CatDogError: a probability is NaN, or the CSV cannot be written.
-        """
+        """Bring the devices' answers together, print the report, write the CSV."""
         answers = gather(self._outputs, trainer)
         if not trainer.is_global_zero:
             return
@@ -71,12 +54,7 @@ class Evaluation(Callback):
 
 
 def training_folders(path: Path, root: Path) -> list[Path]:
-    """Return where the tested model may have found its training photographs.
-
-    Args:
-        path: a file in the folder of the model's run.
-        root: the data folder that is tested.
-    """
+    """Return the train folders of the tested data and of the run in whose folder ``path`` lies."""
     run = RunFolder.of(path)
     roots = [root, Path(run.remembered().get("data.root") or root)] if run else [root]
     return [folder / "train" for folder in roots]
@@ -98,7 +76,7 @@ def evaluation_table(datamodule: CatDogDataModule, answers: dict[int, float]) ->
     """Return one row per photograph in file order: file, probability, predicted and true class.
 
     Args:
-        datamodule: knows the files and the labels of the test folder.
+        datamodule: after ``setup("test")``.
         answers: sample index -> probability of the second class.
 
     Raises:
@@ -124,12 +102,7 @@ def evaluation_table(datamodule: CatDogDataModule, answers: dict[int, float]) ->
 
 
 def report(table: pd.DataFrame, class_names: Sequence[str]) -> str:
-    """Return accuracy and crosstab in the form of the workshop's notebook.
-
-    Args:
-        table: as ``evaluation_table`` returns it.
-        class_names: in label order.
-    """
+    """Return accuracy and crosstab of an ``evaluation_table`` in the form of the workshop's notebook."""
     names = [one_line(name) for name in class_names]
     true, predicted = ([names.index(name) for name in table[column]] for column in ("true", "predicted"))
     correct, total = sum(table["true"] == table["predicted"]), len(table)
