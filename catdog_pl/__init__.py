@@ -27,6 +27,7 @@ A map of the rooms. Imports run one way, from the top of this list to the bottom
     prediction/  pictures of any kind -> cat or dog
     report/      the evaluation of a test
     export/      models in other formats
+    failures     errors of Lightning, torch and the disk, in one line each
     cli          fit, validate and test on LightningCLI; short_forms are its short options
     commands/    one thin file for each command
     __main__     the table of commands

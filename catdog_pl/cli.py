@@ -9,11 +9,9 @@ from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from importlib.util import find_spec
 from inspect import signature
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import torch
 from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
@@ -34,13 +32,14 @@ from catdog_pl.callbacks.loggers import SaveConfig, make_save_dir_optional, writ
 from catdog_pl.callbacks.training import EarlyStopping, EpochSeed, divergence
 from catdog_pl.data.datamodule import CatDogDataModule
 from catdog_pl.devices import ACCELERATORS, bfloat16_is_fast, check_accelerator, find_device
-from catdog_pl.errors import CatDogError, Interrupted, UsageError, disk_line, first_line
+from catdog_pl.errors import CatDogError, Interrupted, UsageError
+from catdog_pl.failures import failure, refusal
 from catdog_pl.models.checkpoint import compare, data_spec, read_checkpoint, restore_arguments
 from catdog_pl.models.classifier import NOTE, Classifier
 from catdog_pl.models.registry import class_path, model_class, model_name
-from catdog_pl.process import keep_memory, on_terminal, program, silence
+from catdog_pl.process import keep_memory, program, silence
 from catdog_pl.runs import LAST, ROOT, RunFolder, find_checkpoint
-from catdog_pl.short_forms import canonical, missing_package, option_value, parse_message
+from catdog_pl.short_forms import canonical, option_value, parse_message
 
 SEED = 2018
 
@@ -54,18 +53,10 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 
 
 class CatDogCLI(LightningCLI):
-    """Parses the arguments of one stage and builds its model, datamodule and trainer.
+    """Parses the words after ``fit``, ``validate`` or ``test`` and builds model, datamodule and trainer.
 
     A value that is given twice is taken in this order: command line, configuration file, the run of the
     checkpoint, the checkpoint, default.
-
-    Args:
-        stage: ``fit``, ``validate`` or ``test``.
-        argv: the words after it, short forms allowed.
-
-    Attributes:
-        checkpoint_path: the file to start from, or None.
-        run_folder: where ``fit`` writes; for the others, the checkpoint's folder.
     """
 
     def __init__(self, stage: str, argv: Sequence[str]) -> None:
@@ -73,14 +64,17 @@ class CatDogCLI(LightningCLI):
         keep_memory()
         for logger in (CSVLogger, TensorBoardLogger):
             make_save_dir_optional(logger)
-        if getattr(rank_zero_only, "rank", 0) != 0:  # one of several processes, of which the first one prints
-            sys.stdout = StringIO()
         self.stage = stage
         words = canonical(argv, class_path)
         self.checkpoint_path = self._find_checkpoint(words)
         self.checkpoint = read_checkpoint(self.checkpoint_path) if self.checkpoint_path else None
+        # Where fit writes, which before_instantiate_classes chooses; for the others, the checkpoint's folder.
         self.run_folder = RunFolder(self.checkpoint_path.parent if self.checkpoint_path else ROOT)
-        self.remembered = self._remembered()
+        self.run_of_checkpoint = RunFolder.of(self.checkpoint_path) if self.checkpoint_path else None
+        self.remembered = self.run_of_checkpoint.remembered() if self.run_of_checkpoint else {}
+        if stage != "fit":  # how long to train, and on how much, does not concern a test
+            kept = re.compile(r"data\.|trainer\.precision")
+            self.remembered = {key: value for key, value in self.remembered.items() if kept.match(key)}
         self.history, self.epoch_seed = History(), EpochSeed()
         super().__init__(
             Classifier,
@@ -113,14 +107,6 @@ class CatDogCLI(LightningCLI):
         root = Path(option_value(words, "trainer.default_root_dir") or ROOT)
         return find_checkpoint(which or "best", model_name(model) if model else None, root)
 
-    def _remembered(self) -> dict[str, Any]:
-        run = RunFolder.of(self.checkpoint_path) if self.checkpoint_path else None
-        values = run.remembered() if run else {}
-        if self.stage == "fit":
-            return values
-        # How long to train, and on how much, says nothing of a test.
-        return {key: value for key, value in values.items() if re.match(r"data\.|trainer\.precision", key)}
-
     def _callbacks(self) -> list[Callback]:
         """Return the callbacks that are always there; Lightning appends them to the configured ones."""
         if self.stage == "fit":
@@ -136,19 +122,11 @@ class CatDogCLI(LightningCLI):
         """Add the callbacks' groups and ``--ckpt_path``; take defaults from the checkpoint and its run."""
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.add_argument(
-            "--ckpt_path",
-            type=str | None,
-            default=None,
-            help="Checkpoint to start from: best or last of the newest run, or a path. "
-            "fit starts from none by default, validate and test from best.",
-        )
-        parser.add_argument(
-            "--force_bf16",
-            type=bool,
-            default=False,
-            help="Compute in bfloat16 also where it is about 100 times slower than float32.",
-        )
+        start = "Checkpoint to start from: best or last of the newest run, or a path. "
+        start += "fit starts from none by default, validate and test from best."
+        parser.add_argument("--ckpt_path", type=str | None, default=None, help=start)
+        insist = "Compute in bfloat16 also where it is about 100 times slower than float32."
+        parser.add_argument("--force_bf16", type=bool, default=False, help=insist)
         parser.link_arguments("data.image_size", "model.init_args.image_size")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.set_defaults({"model": {"class_path": class_path("basic")}})
@@ -159,11 +137,7 @@ class CatDogCLI(LightningCLI):
                 parser.set_defaults({key: value})
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse the words.
-
-        Raises:
-            UsageError: an option or a value does not exist.
-        """
+        """Parse the words; what is wrong with them is a `UsageError`."""
         assert isinstance(args, list)
         try:
             self.config = parser.parse_args(args)
@@ -176,9 +150,10 @@ class CatDogCLI(LightningCLI):
         """Check the configuration against the machine and the checkpoint; choose the run's folder."""
         name = model_name(self.config.model.class_path)
         if self.checkpoint is not None:
-            if self.checkpoint[NOTE]["model"] != name:
+            held = self.checkpoint[NOTE]["model"]
+            if held != name:
                 raise UsageError(
-                    f"checkpoint {self.checkpoint_path} holds the model {self.checkpoint[NOTE]['model']}, "
+                    f"checkpoint {self.checkpoint_path} holds the model {held}, "
                     f"--model asks for {name}; leave --model out, or give a checkpoint of {name}"
                 )
             lines = compare(self.checkpoint, self.config.model.init_args.as_dict(), self.checkpoint_path)
@@ -205,11 +180,7 @@ class CatDogCLI(LightningCLI):
         return "32-true"
 
     def _compare_run(self) -> list[str]:
-        """Return lines that tell which options differ from those of the checkpoint's run.
-
-        Raises:
-            CatDogError: the run's photographs are gone, and no others were given.
-        """
+        """Return lines that tell which options differ from those of the checkpoint's run."""
         lines = []
         for key, old in self.remembered.items():
             new = self.config.get(key)
@@ -221,10 +192,9 @@ class CatDogCLI(LightningCLI):
 
     def _fit_folder(self, model: str) -> RunFolder:
         """Return the folder to train in: that of the run whose last checkpoint is given, or a new one."""
-        resumed = RunFolder.of(self.checkpoint_path) if self.checkpoint_path else None
         # Any other checkpoint starts a new run, so that resuming from best.ckpt keeps what came after it.
-        if resumed and self.checkpoint_path and self.checkpoint_path.name == LAST:
-            return resumed
+        if self.run_of_checkpoint and self.checkpoint_path and self.checkpoint_path.name == LAST:
+            return self.run_of_checkpoint
         if self.config.checkpoint.dirpath:
             folder = RunFolder.at("--checkpoint.dirpath", self.config.checkpoint.dirpath)
             if (folder.path / LAST).exists():
@@ -238,11 +208,7 @@ class CatDogCLI(LightningCLI):
         return RunFolder.create(model, root.path) if getattr(rank_zero_only, "rank", 0) == 0 else root
 
     def instantiate_classes(self) -> None:
-        """Build model, datamodule and trainer.
-
-        Raises:
-            CatDogError: a value is refused.
-        """
+        """Build model, datamodule and trainer; a value that they refuse is a `UsageError`."""
         # Only for now: the saved configuration must not send the logs of another run into this one's folder.
         loggers = [logger for logger in as_list(self.config.trainer.logger) if isinstance(logger, Namespace)]
         given = [logger.clone() for logger in loggers]
@@ -268,7 +234,7 @@ class CatDogCLI(LightningCLI):
         has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
         enable_bar = config.enable_progress_bar
         if enable_bar is None:
-            enable_bar = has_bar or on_terminal()
+            enable_bar = has_bar or sys.stdout.isatty()
         if enable_bar and not has_bar:
             bar = RichProgressBar if find_spec("rich") else TQDMProgressBar  # Lightning's own choice
             callbacks.append(bar(refresh_rate=10, leave=False))
@@ -282,7 +248,7 @@ class CatDogCLI(LightningCLI):
         )
 
     def run(self) -> Any:
-        """Run the stage; returns what the Trainer's method returns.
+        """Run the stage and return what the Trainer's method returns.
 
         Raises:
             Interrupted: Ctrl-C or SIGTERM ended it.
@@ -304,16 +270,12 @@ class CatDogCLI(LightningCLI):
             if not self.trainer.interrupted:
                 raise
             raise self._interrupted() from None
-        except MisconfigurationException as error:
-            raise refusal(error) from error
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            if self.stage != "fit" or self.checkpoint_path is None or self.epoch_seed.has_begun:
+        except Exception as error:
+            unread = None if self.stage != "fit" or self.epoch_seed.has_begun else self.checkpoint_path
+            known = failure(error, self.run_folder.path, unread, self._how_to_resume())
+            if known is None or known is error:
                 raise
-            raise unrestorable(error, self.checkpoint_path) from error
-        except (CatDogError, ImportError, RuntimeError, OSError, EOFError) as error:
-            if isinstance(error, UsageError) or (line := failure(error, self.run_folder.path)) is None:
-                raise
-            raise CatDogError(f"{line}{self._how_to_resume()}") from error
+            raise known from error
         finally:
             self.run_folder.remove_if_empty()
         if is_alone and self.history.rows and (reason := divergence(self.history.rows[-1])):
@@ -354,12 +316,12 @@ def checkpoint_defaults(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def known_keys(parser: LightningArgumentParser, error: str) -> list[str]:
-    """Return the canonical keys that the parser takes, with those of the model that its error speaks of."""
+    """Return the canonical keys that the parser takes, with those of the model that its error names."""
     keys = list(parser.get_defaults(skip_validation=True).keys(branches=True))
     named = re.search(r"given class_path '([^']+)'", error)
     try:
         own = signature(model_class(model_name(named[1] if named else ""))).parameters
-    except UsageError:  # it speaks of no model
+    except UsageError:  # it names no model
         return keys
     others = [key for key in keys if not key.startswith("model.init_args.")]
     return others + [f"model.init_args.{name}" for name in own]
@@ -368,55 +330,3 @@ def known_keys(parser: LightningArgumentParser, error: str) -> list[str]:
 def as_list(value: Any) -> list[Any]:
     """Return an option of the Trainer that may be one, several or null, as a list."""
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
-
-
-def refusal(error: Exception) -> CatDogError:
-    """Return the package's own error behind a library's, or the library's first line as one."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, CatDogError):
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    text = str(error)
-    if line := missing_package(text) if isinstance(error, ImportError) else None:
-        return UsageError(line)
-    return UsageError(parse_message(text, []) if "Does not validate" in text else first_line(error))
-
-
-def unrestorable(error: Exception, path: Path) -> CatDogError:
-    """Return what Lightning meant that stumbled over the progress in a checkpoint."""
-    if "contains only the model" in str(error):
-        return CatDogError(
-            f"Checkpoint {path} holds only weights (save_weights_only), with which no training resumes; "
-            f"use the run's {LAST}"
-        )
-    return CatDogError(
-        f"Checkpoint {path} cannot be resumed: its record of epochs and steps is not as fit writes it "
-        f"({type(error).__name__}: {first_line(error)}); use another copy, or start without --ckpt_path"
-    )
-
-
-def failure(error: Exception, run: Path) -> str | None:
-    """Return one line for what can go wrong in the middle of a run, or None for a fault of the program.
-
-    Args:
-        error: what ended the run.
-        run: its folder, which is named where a full disk names no file.
-    """
-    if isinstance(error, EOFError | ConnectionResetError):  # half a message of a process that died
-        return f"a DataLoader worker ended unexpectedly ({type(error).__name__})"
-    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-        return disk_line(error, f"a file in {run}")
-    text = str(error).strip()
-    if isinstance(error, CatDogError):
-        return text
-    if isinstance(error, ImportError):
-        return missing_package(text)
-    # A worker process hands our error over as text behind its traceback: the last line, after its class.
-    if text.startswith("Caught ") and (ours := re.match(r"catdog_pl\.[\w.]+: (.*)", text.splitlines()[-1])):
-        return ours[1]
-    if isinstance(error, getattr(torch.distributed, "DistError", ())) or "/gloo/" in text:
-        return f"another process of this training was lost ({first_line(error)[:120]})"
-    if isinstance(error, torch.OutOfMemoryError):
-        return f"out of memory ({first_line(error)}); give a smaller --batch_size"
-    return first_line(error) if text.startswith("DataLoader worker") else None

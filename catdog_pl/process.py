@@ -1,4 +1,4 @@
-"""The process that a command runs in: its start and end, its memory, its messages, its terminal."""
+"""The process that a command runs in: its start and end, its memory, its messages."""
 
 import atexit
 import ctypes
@@ -78,8 +78,3 @@ def silence() -> None:
         r"Starting from v1.9.0, `tensorboardX` has been removed",  # --trainer.logger true finds what there is
     ):
         warnings.filterwarnings("ignore", message=message)
-
-
-def on_terminal() -> bool:
-    """Whether a person watches standard output, where a progress bar belongs."""
-    return sys.stdout.isatty()

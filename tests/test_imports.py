@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "models": {"errors", "process", "devices", "io", "keras"},
     "runs": {"errors", "process", "io"},
     "callbacks": {"errors", "process", "io", "runs"},
+    "failures": {"errors", "short_forms", "runs"},
     "prediction": {"errors", "process", "devices", "io", "data", "models", "runs"},
     "report": {"errors", "io", "data", "models", "runs", "prediction"},
     "export": {"errors", "io", "keras", "models"},
@@ -40,6 +41,7 @@ MAY_IMPORT = {
         "models",
         "runs",
         "callbacks",
+        "failures",
         "report",
     },
     "commands": set[str](),  # filled in below: all rooms but itself and __main__
