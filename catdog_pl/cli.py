@@ -6,9 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import asdict
 from importlib.util import find_spec
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +31,13 @@ from catdog_pl.callbacks.training import EarlyStopping, EpochSeed, divergence
 from catdog_pl.data.datamodule import CatDogDataModule
 from catdog_pl.devices import ACCELERATORS, bfloat16_is_fast, check_accelerator, find_device
 from catdog_pl.errors import CatDogError, Interrupted, UsageError
-from catdog_pl.failures import failure, refusal
+from catdog_pl.failures import failure, refusal, wrong_option
 from catdog_pl.models.checkpoint import compare, data_spec, read_checkpoint, restore_arguments
 from catdog_pl.models.classifier import NOTE, Classifier
-from catdog_pl.models.registry import class_path, model_class, model_name
+from catdog_pl.models.registry import class_path, model_name
 from catdog_pl.process import keep_memory, program, silence
 from catdog_pl.runs import LAST, ROOT, RunFolder, find_checkpoint
-from catdog_pl.short_forms import canonical, option_value, parse_message
-
-SEED = 2018
+from catdog_pl.short_forms import canonical, option_value
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "max_epochs": 25,  # the workshop's
@@ -68,7 +64,7 @@ class CatDogCLI(LightningCLI):
         words = canonical(argv, class_path)
         self.checkpoint_path = self._find_checkpoint(words)
         self.checkpoint = read_checkpoint(self.checkpoint_path) if self.checkpoint_path else None
-        # Where fit writes, which before_instantiate_classes chooses; for the others, the checkpoint's folder.
+        # fit gets another one before its classes are made.
         self.run_folder = RunFolder(self.checkpoint_path.parent if self.checkpoint_path else ROOT)
         self.run_of_checkpoint = RunFolder.of(self.checkpoint_path) if self.checkpoint_path else None
         self.remembered = self.run_of_checkpoint.remembered() if self.run_of_checkpoint else {}
@@ -82,7 +78,7 @@ class CatDogCLI(LightningCLI):
             save_config_callback=SaveConfig if stage == "fit" else None,
             save_config_kwargs={"save_to_log_dir": False},
             trainer_defaults=TRAINER_DEFAULTS | {"callbacks": self._callbacks()},
-            seed_everything_default=SEED,
+            seed_everything_default=2018,
             parser_kwargs={
                 "prog": f"{program()} {stage}",
                 "exit_on_error": False,
@@ -131,7 +127,10 @@ class CatDogCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.set_defaults({"model": {"class_path": class_path("basic")}})
         if self.checkpoint is not None:
-            parser.set_defaults(checkpoint_defaults(self.checkpoint))
+            arguments = restore_arguments(self.checkpoint)
+            size, resize = arguments.pop("image_size"), data_spec(self.checkpoint).resize
+            model = {"class_path": class_path(self.checkpoint[NOTE]["model"]), "init_args": arguments}
+            parser.set_defaults({"model": model, "data.image_size": size, "data.resize": resize})
         for key, value in self.remembered.items():
             with suppress(KeyError):  # an option of another version
                 parser.set_defaults({key: value})
@@ -142,7 +141,7 @@ class CatDogCLI(LightningCLI):
         try:
             self.config = parser.parse_args(args)
         except ArgumentError as error:
-            raise UsageError(parse_message(str(error), known_keys(parser, str(error)))) from error
+            raise wrong_option(error, parser) from error
         if not 0 <= int(self.config.seed_everything) < 2**32:
             raise UsageError(f"--seed_everything {self.config.seed_everything}: it must lie in 0..4294967295")
 
@@ -150,8 +149,7 @@ class CatDogCLI(LightningCLI):
         """Check the configuration against the machine and the checkpoint; choose the run's folder."""
         name = model_name(self.config.model.class_path)
         if self.checkpoint is not None:
-            held = self.checkpoint[NOTE]["model"]
-            if held != name:
+            if (held := self.checkpoint[NOTE]["model"]) != name:
                 raise UsageError(
                     f"checkpoint {self.checkpoint_path} holds the model {held}, "
                     f"--model asks for {name}; leave --model out, or give a checkpoint of {name}"
@@ -269,7 +267,9 @@ class CatDogCLI(LightningCLI):
         except SystemExit:  # Lightning's answer to both signals
             if not self.trainer.interrupted:
                 raise
-            raise self._interrupted() from None
+            signum = signal.SIGTERM if self.trainer.received_sigterm else signal.SIGINT
+            rest = self._how_to_resume() or "; nothing had been saved"
+            raise Interrupted(f"stopped in epoch {self.trainer.current_epoch + 1}{rest}", signum) from None
         except Exception as error:
             unread = None if self.stage != "fit" or self.epoch_seed.has_begun else self.checkpoint_path
             known = failure(error, self.run_folder.path, unread, self._how_to_resume())
@@ -291,40 +291,12 @@ class CatDogCLI(LightningCLI):
             f"that epoch; try a smaller step: {program()} fit{start} --learning_rate {rate:g}"
         )
 
-    def _interrupted(self) -> Interrupted:
-        signum = signal.SIGTERM if self.trainer.received_sigterm else signal.SIGINT
-        rest = self._how_to_resume() or "; nothing had been saved"
-        return Interrupted(f"stopped in epoch {self.trainer.current_epoch + 1}{rest}", signum)
-
     def _how_to_resume(self) -> str:
         last = self.run_folder.path / LAST
         if self.stage != "fit" or not last.is_file():
             return ""
         command = f"{program()} fit --ckpt_path {shlex.quote(str(last))}"
         return f"; the epochs before are saved, resume with: {command}"
-
-
-def checkpoint_defaults(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Return what a checkpoint says of its model and the images it takes, as defaults of the parser."""
-    arguments = restore_arguments(checkpoint)
-    size = arguments.pop("image_size")
-    return {
-        "model": {"class_path": class_path(checkpoint[NOTE]["model"]), "init_args": arguments},
-        "data.image_size": size,
-        "data.resize": asdict(data_spec(checkpoint))["resize"],
-    }
-
-
-def known_keys(parser: LightningArgumentParser, error: str) -> list[str]:
-    """Return the canonical keys that the parser takes, with those of the model that its error names."""
-    keys = list(parser.get_defaults(skip_validation=True).keys(branches=True))
-    named = re.search(r"given class_path '([^']+)'", error)
-    try:
-        own = signature(model_class(model_name(named[1] if named else ""))).parameters
-    except UsageError:  # it names no model
-        return keys
-    others = [key for key in keys if not key.startswith("model.init_args.")]
-    return others + [f"model.init_args.{name}" for name in own]
 
 
 def as_list(value: Any) -> list[Any]:

@@ -1,14 +1,31 @@
-"""Errors of Lightning, torch and the disk -> errors of ours, one line each."""
+"""Errors of the parser, Lightning, torch and the disk -> errors of ours, one line each."""
 
 import re
+from contextlib import suppress
+from inspect import signature
 from pathlib import Path
 
 import torch
+from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.cli import LightningArgumentParser
 
 from catdog_pl.errors import CatDogError, UsageError, disk_line, first_line
+from catdog_pl.models.registry import model_class, model_name
 from catdog_pl.runs import LAST
 from catdog_pl.short_forms import missing_package, parse_message
+
+
+def wrong_option(error: ArgumentError, parser: LightningArgumentParser) -> UsageError:
+    """Return the error for an option or a value that the parser does not take."""
+    text = str(error)
+    known = list(parser.get_defaults(skip_validation=True).keys(branches=True))
+    named = re.search(r"given class_path '([^']+)'", text)
+    with suppress(UsageError):  # it names no model; where it does, that model's options count
+        own = signature(model_class(model_name(named[1] if named else ""))).parameters
+        known = [key for key in known if not key.startswith("model.init_args.")]
+        known += [f"model.init_args.{name}" for name in own]
+    return UsageError(parse_message(text, known))
 
 
 def refusal(error: Exception) -> CatDogError:

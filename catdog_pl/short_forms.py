@@ -10,21 +10,13 @@ from catdog_pl.process import program
 
 
 class Option(NamedTuple):
-    """A row of the table.
+    """A row of the table."""
 
-    Attributes:
-        name: what may be typed behind ``--``.
-        key: the option of the parser, which is what a saved configuration holds.
-        default: as the parser has it.
-        help: one sentence.
-        stages: the commands whose help shows it; all of them take it.
-    """
-
-    name: str
-    key: str
-    default: object
+    name: str  # what may be typed behind --
+    key: str  # the option of the parser, which is what a saved configuration holds
+    default: object  # as the parser has it
     help: str
-    stages: tuple[str, ...] = ("fit", "validate", "test")
+    stages: tuple[str, ...] = ("fit", "validate", "test")  # whose help shows it; all of them take it
 
 
 FIT = ("fit",)
@@ -41,12 +33,7 @@ COMMON = (
     Option("batch_size", "data.batch_size", 50, "photographs per step and device"),
     Option("image_size", "data.image_size", 150, "side in pixels to which photographs are resized", FIT),
     Option("root", "data.root", "data", "folder that prepare wrote: train, validation and test"),
-    Option(
-        "num_workers",
-        "data.num_workers",
-        None,
-        "processes that decode; by default it depends on the data's size",
-    ),
+    Option("num_workers", "data.num_workers", None, "processes that decode; default by the data's size"),
     Option("accelerator", "trainer.accelerator", "auto", "cpu, gpu, or auto for a GPU where there is one"),
     Option("devices", "trainer.devices", "auto", "how many, or which, such as 2 or [0,3]"),
     Option("precision", "trainer.precision", None, "32-true (default), 16-mixed or bf16-mixed"),
@@ -78,18 +65,13 @@ def help_page(stage: str) -> str:
     """Return the common options of a command, as one screen of text."""
     rows = [option for option in COMMON if stage in option.stages]
     width = max(len(option.name) for option in rows) + 4
-    lines = [f"usage: {program()} {stage} [--OPTION VALUE ...]", ""]
+    lines = [f"usage: {program()} {stage} [--OPTION VALUE ...]\n"]
     for option in rows:
         default = "" if option.default is None else f" (default {option.default})"
         lines.append(f"  {f'--{option.name}':<{width}}{option.help}{default}")
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"All options, also of the Trainer and its callbacks: {program()} {stage} --help all",
-            f"The options of a model: {program()} {stage} --model vgg16 --help",
-        ]
-    )
+    lines.append(f"\nAll options, also of the Trainer and its callbacks: {program()} {stage} --help all")
+    lines.append(f"The options of a model: {program()} {stage} --model vgg16 --help")
+    return "\n".join(lines)
 
 
 def canonical(argv: Sequence[str], class_path: Callable[[str], str]) -> list[str]:
@@ -104,9 +86,6 @@ def canonical(argv: Sequence[str], class_path: Callable[[str], str]) -> list[str
 
     Returns:
         Words for jsonargparse, each option as ``--key=value`` or ``--key``.
-
-    Raises:
-        UsageError: a word belongs to no option, or a model name is unknown.
     """
     for word in argv:
         if re.search("[\udc80-\udcff]", word):  # how Python keeps bytes that are not UTF-8
@@ -117,11 +96,7 @@ def canonical(argv: Sequence[str], class_path: Callable[[str], str]) -> list[str
 
 
 def grouped(argv: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Return each option with the words behind it: ``--a=1 --b 2`` -> ``[("--a", ["1"]), ("--b", ["2"])]``.
-
-    Raises:
-        UsageError: the first word is no option.
-    """
+    """Return each option with its words: ``--a=1 --b 2`` -> ``[("--a", ["1"]), ("--b", ["2"])]``."""
     groups: list[tuple[str, list[str]]] = []
     for word in argv:
         if word.startswith("--") or word in ("-h", "-c"):
@@ -140,9 +115,8 @@ def _expand(option: str, values: list[str], class_path: Callable[[str], str]) ->
         raise UsageError(f"{option} takes one value, got {' '.join(values)}; write lists as [a,b]")
     key = {"-h": "help", "-c": "config"}.get(option, option.removeprefix("--"))
     key = SHORT_FORMS.get(key, key)
-    key = re.sub(
-        r"^(optimizer|lr_scheduler)\.(?:init_args\.)?", r"model.\1_args.", key
-    )  # as Lightning has it
+    # Lightning's own names, such as optimizer.lr.
+    key = re.sub(r"^(optimizer|lr_scheduler)\.(?:init_args\.)?", r"model.\1_args.", key)
     key = "model.learning_rate" if key == "model.optimizer_args.lr" else key
     if key.rstrip("+") == "trainer.callbacks" and values and values[0] in NAMESAKES:
         values = [f"lightning.pytorch.callbacks.{values[0]}"]
@@ -159,12 +133,7 @@ def option_value(words: Sequence[str], key: str) -> str | None:
 
 
 def parse_message(error: str, known: Sequence[str]) -> str:
-    """Return one line for what jsonargparse says in several.
-
-    Args:
-        error: its message.
-        known: the valid keys, from which the nearest is proposed for an unknown one.
-    """
+    """Return a message of jsonargparse as one line, with the nearest of the known keys for an unknown one."""
     text = " ".join(error.split())
     if unknown := re.match(r"unrecognized arguments: --([^\s=]+)", text, flags=re.IGNORECASE):
         return f"--{unknown[1]} is no option{nearest(unknown[1], [*SHORT_FORMS, *known])}; see --help"

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "models": {"errors", "process", "devices", "io", "keras"},
     "runs": {"errors", "process", "io"},
     "callbacks": {"errors", "process", "io", "runs"},
-    "failures": {"errors", "short_forms", "runs"},
+    "failures": {"errors", "short_forms", "models", "runs"},
     "prediction": {"errors", "process", "devices", "io", "data", "models", "runs"},
     "report": {"errors", "io", "data", "models", "runs", "prediction"},
     "export": {"errors", "io", "keras", "models"},

@@ -21,9 +21,8 @@ from catdog_pl.runs import BEST, LAST
 class ModelCheckpoint(EpochMetrics, LightningModelCheckpoint):
     """Lightning's keeper of the best checkpoint, in the run's folder; an epoch that diverged is never kept.
 
-    A run whose folder was moved keeps its best: Lightning forgets the best score where the folder has another
-    name, and lets the next epoch replace the best checkpoint, however bad it is. The name stays Lightning's:
-    the state in checkpoints is found by it.
+    A run whose folder was moved keeps its best, whose score Lightning forgets where the folder has another
+    name. The name stays Lightning's: the state in checkpoints is found by it.
 
     Args:
         monitor: train_loss, train_acc, val_loss or val_acc; null keeps the last epoch.
@@ -93,10 +92,9 @@ class ModelCheckpoint(EpochMetrics, LightningModelCheckpoint):
 
 
 class LastCheckpoint(EpochMetrics, Checkpoint):
-    """Writes ``last.ckpt`` into the run's folder after every epoch, and lets ``best.ckpt`` be the best.
+    """Writes ``last.ckpt`` after every epoch that did not diverge, and lets ``best.ckpt`` be the best.
 
-    ``save_last`` of the callback that keeps the best would write it only in epochs that were the best. An
-    epoch that diverged is not written: the last good one is what a run can resume from.
+    ``save_last`` of `ModelCheckpoint` would write it only in epochs that were the best.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

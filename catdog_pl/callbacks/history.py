@@ -36,15 +36,12 @@ class History(EpochMetrics):
         self._epoch_start = self._fit_start = time.perf_counter()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print where the training runs and where its files go.
-
-        ``pl_module.print`` gives a line to the progress bar, which loses it while no bar is drawn.
-        """
+        """Print where the training runs and where its files go."""
         self._fit_start = time.perf_counter()
         device = trainer.strategy.root_device
         is_cuda = device.type == "cuda"
         name = torch.cuda.get_device_name(device) if is_cuda else f"{torch.get_num_threads()} threads"
-        if trainer.is_global_zero:
+        if trainer.is_global_zero:  # pl_module.print loses lines as long as no progress bar is drawn
             devices = f"{trainer.num_devices} x {device.type}"
             print(f"Training on {devices} ({name}), precision {trainer.precision}")
             print(f"Files of this run: {trainer.default_root_dir}")

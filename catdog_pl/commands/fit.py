@@ -74,9 +74,6 @@ def with_shipped_config(option: str, values: list[str]) -> list[str]:
     """Return an option's words; the plain name of a configuration file is that of a shipped one.
 
     A file of the same name in the current folder is meant where its ending or a folder is typed.
-
-    Raises:
-        UsageError: no configuration of that name is shipped.
     """
     if option not in ("--config", "-c") or len(values) != 1 or Path(values[0]).suffix or "/" in values[0]:
         return [option, *values]

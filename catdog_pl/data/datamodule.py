@@ -105,7 +105,12 @@ class CatDogDataModule(LightningDataModule):
                 folder = split_folder(self.root, split)
                 self.folders[split] = CachedImageFolder(folder, self.image_size, self.resize)
         folders = [self.folders[split] for split in STAGES[stage]]
-        validate_classes(folders)
+        for folder in folders[1:]:
+            if folder.classes != folders[0].classes:  # a label would mean two things
+                raise DatasetError(
+                    f"{folder.root} holds the classes {', '.join(folder.classes)}, {folders[0].root} holds "
+                    f"{', '.join(folders[0].classes)}; give both the same class folders"
+                )
         is_rank_zero = self.trainer is None or self.trainer.is_global_zero
         if is_rank_zero:
             for folder in folders:
@@ -162,7 +167,7 @@ class CatDogDataModule(LightningDataModule):
             batch_size=self.batch_size,
             sampler=self._sampler(folder, shuffle=split == "train"),
             num_workers=workers,
-            collate_fn=identity_collate,  # __getitems__ gives batches
+            collate_fn=tuple,  # which changes nothing: __getitems__ gives a batch, which is a tuple
             pin_memory=self._device.type == "cuda" and folder.device.type == "cpu",
             persistent_workers=workers > 0,
             # A loader takes a number per epoch, and Lightning starts the first epoch's before the epoch's
@@ -211,22 +216,6 @@ def validate_range(name: str, value: float, low: float, below: float = float("in
         raise UsageError(f"{name} is {value:g}; it must be at least {low:g}{above}")
 
 
-def validate_classes(folders: list[CachedImageFolder]) -> None:
-    """Raise a `DatasetError` where the folders' classes differ, so that a label would mean two things."""
-    first = folders[0]
-    for other in folders[1:]:
-        if other.classes != first.classes:
-            raise DatasetError(
-                f"{other.root} holds the classes {', '.join(other.classes)}, {first.root} holds "
-                f"{', '.join(first.classes)}; give both the same class folders"
-            )
-
-
 def has_room(device: torch.device, nbytes: int) -> bool:
     """Return whether so many bytes fit into a quarter of a GPU's free memory; the rest is for training."""
     return device.type == "cuda" and 4 * nbytes <= torch.cuda.mem_get_info(device)[0]
-
-
-def identity_collate(batch: Any) -> Any:
-    """Return what the data set gave, which is a batch already."""
-    return batch
