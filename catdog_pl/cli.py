@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
+from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -208,10 +209,10 @@ class CatDogCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Build model, datamodule and trainer; a value that they refuse is a `UsageError`."""
         # Only for now: the saved configuration must not send the logs of another run into this one's folder.
-        loggers = [logger for logger in as_list(self.config.trainer.logger) if isinstance(logger, Namespace)]
-        given = [logger.clone() for logger in loggers]
-        for logger in loggers:
-            write_into(self.run_folder.path, logger.get("init_args", {}))
+        given = deepcopy(self.config.trainer.logger)
+        for logger in as_list(self.config.trainer.logger):
+            if isinstance(logger, Namespace):
+                write_into(self.run_folder.path, logger.get("init_args", {}))
         try:
             super().instantiate_classes()
         except BaseException as error:
@@ -220,8 +221,7 @@ class CatDogCLI(LightningCLI):
                 raise refusal(error) from error
             raise
         finally:
-            for logger, before in zip(loggers, given, strict=True):
-                logger.update(before)
+            self.config.trainer.logger = given
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the run's folder, whole checkpoints, and a progress bar on a terminal."""
@@ -246,12 +246,7 @@ class CatDogCLI(LightningCLI):
         )
 
     def run(self) -> Any:
-        """Run the stage and return what the Trainer's method returns.
-
-        Raises:
-            Interrupted: Ctrl-C or SIGTERM ended it.
-            CatDogError: the configuration, a photograph, a worker, the disk or the memory failed.
-        """
+        """Run the stage and return what the Trainer's method returns; errors are those of ours."""
         method = getattr(self.trainer, self.stage)
         words = {} if self.stage == "fit" else {"verbose": False}
         is_alone = self.stage == "fit" and self.trainer.is_global_zero

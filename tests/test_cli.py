@@ -398,6 +398,8 @@ def test_two_devices_count_every_test_photograph_once(tmp_path: Path) -> None:
             [sys.executable, "-m", "catdog_pl", *words.split()], capture_output=True, text=True, timeout=240
         )
         assert answer.returncode == 0, answer.stderr
-    assert answer.stdout.splitlines()[-2].split()[-1] == "10"
+        lines = answer.stdout.splitlines()
+        assert len(lines) == len(set(lines)), "both processes print"
+    assert lines[-2].split()[-1] == "10"
     table = pd.read_csv(find_checkpoint().parent / "test.csv")
     assert table["file"].tolist() == [f"{name}/{name}.{i}.jpg" for name in ("cat", "dog") for i in range(5)]
