@@ -28,7 +28,8 @@ def typed(page: Path) -> Iterator[str]:
         if language == "bash":
             yield from content.strip().split(" && ")
         elif language == "console":
-            yield from (line[2:].split(" < ")[0] for line in content.splitlines() if line.startswith("$ "))
+            lines = content.replace("\\\n", " ").splitlines()  # a command may go on in the next line
+            yield from (line[2:].split(" < ")[0] for line in lines if line.startswith("$ "))
 
 
 COMMANDS = sorted({line for page in PAGES for line in typed(page)})
