@@ -16,7 +16,7 @@ A map of the rooms. Imports run one way, from the top of this list to the bottom
 
     errors       all errors that a user sees, each one line
     process      the process that a command runs in: its start and end, its memory
-    arguments    options that are said once, in a dataclass
+    arguments    options that are declared once, in a dataclass
     devices      the word after --accelerator -> a device
     io/          files, folders, downloads
     data/        images, the datamodule, augmentation; prepare/ sorts photographs, sample/ draws some
@@ -27,7 +27,7 @@ A map of the rooms. Imports run one way, from the top of this list to the bottom
     prediction/  pictures of any kind -> cat or dog
     report/      the evaluation of a test
     export/      models in other formats
-    failures     errors of Lightning, torch and the disk, in one line each
+    failures     errors of the parser, Lightning, torch and the disk, in one line each
     cli          fit, validate and test on LightningCLI; short_forms are its short options
     commands/    one thin file for each command
     __main__     the table of commands

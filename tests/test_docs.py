@@ -13,6 +13,7 @@ import yaml
 from catdog_pl import __version__
 from catdog_pl.errors import UsageError
 from tests.conftest import Run
+from tests.test_imports import MAY_IMPORT
 
 REPOSITORY = Path(__file__).parents[1]
 DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
@@ -28,7 +29,8 @@ def typed(page: Path) -> Iterator[str]:
         if language == "bash":
             yield from content.strip().split(" && ")
         elif language == "console":
-            yield from (line[2:].split(" < ")[0] for line in content.splitlines() if line.startswith("$ "))
+            lines = content.replace("\\\n", " ").splitlines()  # a command may go on in the next line
+            yield from (line[2:].split(" < ")[0] for line in lines if line.startswith("$ "))
 
 
 COMMANDS = sorted({line for page in PAGES for line in typed(page)})
@@ -127,3 +129,11 @@ def test_the_version_is_the_same_everywhere() -> None:
     citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == __version__
     assert f"\n## {__version__} - " in (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_rooms_is_the_one_that_is_held() -> None:
+    page = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w.]+)` \| .* \| (.*) \|$", page, re.MULTILINE)
+    table = {room: set(re.findall(r"`([\w.]+)`", uses)) for room, uses in rows}
+    assert table.pop("commands") == {"__main__"}  # every room but this one
+    assert table == {room: uses for room, uses in MAY_IMPORT.items() if room != "commands"}
