@@ -96,5 +96,7 @@ def our_choice(losses: Sequence[float]) -> tuple[int, int]:
         trainer = Trainer(**options, max_epochs=len(losses), callbacks=[stopper, keeper])
         data: DataLoader[Tensor] = DataLoader(Listed([torch.zeros(1)]))
         trainer.fit(Scripted(losses), data, data)
-        best = torch.load(keeper.best_model_path, weights_only=True)["epoch"]
+        # Of losses that are all NaN none is best: no file is written here, and Keras' counter stays at 0.
+        path = keeper.best_model_path
+        best = torch.load(path, weights_only=True)["epoch"] if path else 0
     return trainer.current_epoch, best + 1
