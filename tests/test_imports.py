@@ -110,6 +110,34 @@ def test_the_table_has_no_circle() -> None:
         done |= free
 
 
+def imported_modules(source: str) -> set[str]:
+    """The modules of the package that a module's source imports when it runs, whatever its depth."""
+    names = {name for name, _ in modules()}
+    tree = ast.parse(source)
+    typing_only = {
+        child
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+        for child in ast.walk(node)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node not in typing_only and node.module:
+            module = node.module.removeprefix("catdog_pl").removeprefix(".")
+            longer = {f"{module}.{alias.name}".removeprefix(".") for alias in node.names}
+            found |= {name for name in {module, *longer} if name in names}
+    return found
+
+
+def test_no_module_imports_in_a_circle() -> None:
+    table = {name: imported_modules(file.read_text(encoding="utf-8")) - {name} for name, file in modules()}
+    done: set[str] = set()
+    while remaining := set(table) - done:
+        free = {name for name in remaining if table[name] <= done}
+        assert free, f"a circle among {sorted(remaining)}"
+        done |= free
+
+
 LIGHT = [
     "--help",
     "--version",

@@ -13,7 +13,8 @@ from catdog_pl.arguments import ArgumentParser, add_options, option, positive
 from catdog_pl.devices import ACCELERATORS
 from catdog_pl.errors import UsageError
 from catdog_pl.io.files import write_error
-from catdog_pl.io.source import WebOptions, is_single
+from catdog_pl.io.inputs import is_single
+from catdog_pl.io.source import WebOptions
 from catdog_pl.prediction import formats
 from catdog_pl.process import gc_paused, keep_memory, wait_passively
 

@@ -14,14 +14,15 @@ import numpy.typing as npt
 from catdog_pl.data.images import decode_pixels, resize_rule
 from catdog_pl.devices import find_device
 from catdog_pl.errors import CatDogError, DownloadError, ImageError, ImageFault
-from catdog_pl.io.source import ImageSource, WebOptions, expand, is_one
+from catdog_pl.io.inputs import expand, is_one
+from catdog_pl.io.source import ImageSource, WebOptions
 from catdog_pl.process import gc_paused
 from catdog_pl.runs import find_checkpoint
 
 if TYPE_CHECKING:  # importing torch takes seconds, which errors of usage must not
     import torch
 
-    from catdog_pl.io.source import Input
+    from catdog_pl.io.inputs import Input
     from catdog_pl.models.classifier import Classifier, DataSpec
 
 BATCH_SIZE = 32

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from catdog_pl.__main__ import main
 from catdog_pl.data.images import ResizeRule, decode, resize
 from catdog_pl.errors import CatDogError, ImageError, UsageError, one_line
-from catdog_pl.io.source import WebOptions, expand
+from catdog_pl.io.inputs import expand
+from catdog_pl.io.source import WebOptions
 from catdog_pl.models.basic import Basic
 from catdog_pl.models.checkpoint import save_checkpoint
 from catdog_pl.models.classifier import Classifier, DataSpec
@@ -34,7 +35,7 @@ from catdog_pl.prediction import formats, predictor
 from catdog_pl.prediction.predictor import Prediction, Predictor, TorchEngine, predict
 
 if TYPE_CHECKING:
-    from catdog_pl.io.source import Input
+    from catdog_pl.io.inputs import Input
 
 SIZE = 8
 SPEC = DataSpec(image_size=SIZE)
@@ -779,7 +780,8 @@ import sys
 from types import SimpleNamespace
 import numpy as np
 from catdog_pl.__main__ import main
-from catdog_pl.io.source import WebOptions, expand
+from catdog_pl.io.inputs import expand
+from catdog_pl.io.source import WebOptions
 from catdog_pl.prediction import predictor
 class Engine:  # no torch: this is about threads
     spec = SimpleNamespace(class_names=("cat", "dog"), image_size=8, predict_resize="nearest")

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from catdog_pl.errors import ImageError, ImageFault, one_line
-from catdog_pl.io.source import ImageSource, WebOptions, expand, is_one, is_single, read_file
+from catdog_pl.io.inputs import expand, is_one, is_single
+from catdog_pl.io.source import ImageSource, WebOptions, read_file
 
 
 def refused(path: Path, limit: int = 1000) -> ImageError:
@@ -110,7 +111,7 @@ def test_sources_travel_to_other_processes(tmp_path: Path) -> None:
 
 def test_files_need_no_network(tmp_path: Path) -> None:
     code = (
-        "import sys; from catdog_pl.io.source import WebOptions, expand\n"
+        "import sys; from catdog_pl.io.inputs import expand; from catdog_pl.io.source import WebOptions\n"
         "list(expand(sys.argv[1:], WebOptions()))\n"
         "sys.exit(str({'requests', 'numpy', 'PIL'} & set(sys.modules) or ''))"
     )
