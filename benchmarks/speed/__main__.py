@@ -14,6 +14,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,13 +26,17 @@ from benchmarks.speed.records import Records
 from benchmarks.speed.report import tables
 
 SECTIONS = ("commands", "limits", "levers", "basic", "vgg16", "growth")
-VERSIONS = ("torch", "torchvision", "lightning", "keras", "tensorflow", "fastai", "pillow", "numpy")
+OWN_SECTIONS = frozenset({"limits", "levers", "growth"})
+"""Sections in which nobody but this package is measured; the others need the extra ``bench``."""
+
+PACKAGES = ("torch", "torchvision", "lightning", "pillow", "numpy")
+PEERS = ("keras", "tensorflow", "fastai")
 
 
 def main() -> None:
     """Measure the sections that are asked for."""
     options = parse()
-    about = {"date": date.today().isoformat(), "machine": machine(), "versions": versions()}
+    about = {"date": date.today().isoformat(), "machine": machine(), "versions": versions(options.only)}
     about["options"] = {"photos": options.photos.name if options.photos else "sample"}
     about["options"] |= {"count": options.count, "vgg16_count": options.vgg16_count}
     records = Records(options.output, about, options.only)
@@ -115,10 +120,11 @@ def machine() -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, str]:
-    """Python's and the libraries' versions."""
+def versions(sections: Sequence[str]) -> dict[str, str]:
+    """Python's version, and those of the libraries that the sections measure."""
+    names = PACKAGES if OWN_SECTIONS.issuperset(sections) else (*PACKAGES, *PEERS)
     try:
-        return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}
+        return {"python": platform.python_version(), **{name: version(name) for name in names}}
     except PackageNotFoundError as error:
         sys.exit(f"{error.name} is not installed; run: pip install -e '.[bench]'")
 

@@ -47,7 +47,7 @@ def test_a_process_that_fails_ends_the_benchmark(tmp_path: Path) -> None:
     ("line", "message"),
     [
         ("speed --photos nothere.zip", "--photos nothere.zip: no such folder or archive; give one that"),
-        ("speed --photos empty --only basic --output speed.json", "empty: there is no photograph in it"),
+        ("speed --photos empty --only growth --output speed.json", "empty: there is no photograph in it"),
         ("prepare --photos nothere", "--photos nothere: no such folder; give one with JPEGs"),
         ("accuracy basic --data nothere", "--data nothere: no such folder; give one that prepare has made"),
     ],
