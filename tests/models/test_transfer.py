@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from catdog_pl.data.datamodule import CatDogDataModule
 from catdog_pl.errors import CheckpointError, UsageError
 from catdog_pl.models import VGG16, Basic, load_checkpoint, registry, transfer
-from catdog_pl.models.backbones import BACKBONES, Backbone, Normalization, create_backbone
+from catdog_pl.models.backbones import Backbone, Normalization, create_backbone
+from catdog_pl.models.backbones.vgg16 import VGG16Backbone
 from catdog_pl.models.transfer import Bfloat16, FeatureCache, TransferClassifier
 
 Capture = pytest.CaptureFixture[str]
@@ -50,7 +51,9 @@ class Toy(TransferClassifier):
     def __init__(
         self, image_size: int = 32, weights: str = "toy", cached_views: int = 0, load_weights: bool = True
     ) -> None:
-        backbone = create_backbone("toy", weights, load_weights)
+        backbone = ToyBackbone(weights)
+        if load_weights:
+            backbone.load(weights)
         super().__init__(
             backbone,
             OrderedDict(linear=nn.Linear(6, 1)),
@@ -68,7 +71,6 @@ class Toy(TransferClassifier):
 @pytest.fixture(autouse=True)
 def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.MODELS, "toy", f"{__name__}:Toy")
-    monkeypatch.setitem(BACKBONES, "toy", f"{__name__}:ToyBackbone")
 
 
 def trainer(max_epochs: int = 2) -> Trainer:
@@ -141,12 +143,12 @@ def test_an_image_too_small_for_the_backbone_is_refused() -> None:
 
 
 def test_an_unknown_backbone_is_refused() -> None:
-    with pytest.raises(UsageError, match="Backbone 'resnet' is unknown; valid are vgg16, toy"):
-        create_backbone("resnet", "none")
+    with pytest.raises(UsageError, match=r"Backbone 'resnet5' is unknown \(did you mean resnet5.?\?\)"):
+        create_backbone("resnet5", "none")
 
 
 def test_the_stages_are_the_whole_network_in_order() -> None:
-    backbone = create_backbone("vgg16", "none")
+    backbone = VGG16Backbone("none")
     stages = backbone.stages()
     assert len(stages) == 5
     layers = [layer for stage in stages for layer in stage.children()]
