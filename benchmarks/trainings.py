@@ -2,8 +2,8 @@
 
 A training is a dictionary of plain values. What it was: ``recipe``, ``options``, ``seed``, ``photos`` (how
 many in each split), ``versions``. How it went: ``val_loss`` and ``val_acc`` by epoch, ``best_epoch``,
-``stopped_epoch``, ``tested``, ``wrong`` (numbers of the test photographs, in the order of their names, that the
-best epoch's weights answered wrongly), ``wrong_last`` (the same of the last epoch's), ``minutes`` and
+``stopped_epoch``, ``tested``, ``wrong`` (numbers of the test photographs, in the order of their names, that
+the best epoch's weights answered wrongly), ``wrong_last`` (the same of the last epoch's), ``minutes`` and
 ``cpu_minutes`` of the fit's process, ``device``, ``threads``, ``machine``.
 """
 
@@ -27,6 +27,7 @@ Training = dict[str, Any]
 
 IDENTITY = ("recipe", "options", "seed", "photos", "versions")
 SPLITS = ("train", "validation", "test")
+KERAS = "benchmarks.speed.peers.keras_workshop"
 KERAS_PACKAGES = ("keras", "tensorflow", "pillow", "numpy")
 
 
@@ -35,7 +36,7 @@ class Recipe:
     """A way to train.
 
     Attributes:
-        fit: options of ``fit``, or of ``peers.keras_workshop``. ``{FILE|WORD}`` stands for a file of weights
+        fit: options of ``fit``, or of `KERAS`. ``{FILE|WORD}`` stands for a file of weights
             in the folder that the benchmark is given, or, without that folder, for the word.
         test: further options of ``test``.
         keras: whether the workshop's script in Keras trains.
@@ -221,5 +222,24 @@ def our_training(recipe: Recipe, seed: int, setting: Setting, folder: Path) -> t
 
 
 def keras_training(recipe: Recipe, seed: int, setting: Setting, folder: Path) -> tuple[Run, Training]:
-    """The workshop's script in Keras 3 on TensorFlow, which tests the last epoch's weights and the best."""
-    raise NotImplementedError
+    """The workshop's script in Keras 3 on TensorFlow, which ends with the same two tests."""
+    words = [
+        "-m",
+        KERAS,
+        *setting.words(recipe.fit),
+        "--seed",
+        str(seed),
+        "--data",
+        str(setting.data.resolve()),
+    ]
+    done = run([*words, "--test"], folder, KERAS_BACKEND="tensorflow", **setting.environment)
+    epochs = [json.loads(said.split(" ", 2)[2]) for said in done.output if said.startswith("Epoch ")]
+    losses = [epoch["val_loss"] for epoch in epochs]
+    return done, {
+        "val_loss": losses,
+        "val_acc": [epoch["val_accuracy"] for epoch in epochs],
+        "best_epoch": losses.index(min(losses)) + 1,
+        "stopped_epoch": len(losses),
+        **json.loads(done.output[-1]),
+        "device": "TensorFlow",
+    }
