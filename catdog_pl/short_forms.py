@@ -31,7 +31,7 @@ COMMON = (
     Option("max_epochs", "trainer.max_epochs", 25, "epochs at most", FIT),
     Option("patience", "early_stopping.patience", 2, "epochs without a better val_loss before it stops", FIT),
     Option("batch_size", "data.batch_size", 50, "photographs per step and device"),
-    Option("image_size", "data.image_size", 150, "side in pixels to which photographs are resized", FIT),
+    Option("image_size", "data.image_size", None, "side of the photographs in pixels; the model's, 150", FIT),
     Option("root", "data.root", "data", "folder that prepare wrote: train, validation and test"),
     Option("num_workers", "data.num_workers", None, "processes that decode; default by the data's size"),
     Option("accelerator", "trainer.accelerator", "auto", "cpu, gpu, or auto for a GPU where there is one"),

@@ -17,9 +17,8 @@ def parser() -> ArgumentParser:
     add(
         *spellings("image_size"),
         type=positive(int),
-        default=150,
         metavar="PIXELS",
-        help="side of the square images; default 150",
+        help="side of the square images; default the model's own, the workshop's 150",
     )
     return parser
 

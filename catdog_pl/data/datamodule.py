@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from catdog_pl.data.dataset import Batch, CachedImageFolder
-from catdog_pl.data.images import ResizeRule
+from catdog_pl.data.images import ResizeRule, resize_rule
 from catdog_pl.data.layout import Split, split_folder
-from catdog_pl.data.transforms import AffineRanges, sample_parameters, warp
+from catdog_pl.data.transforms import AffineRanges, Augment, sample_parameters, warp
 from catdog_pl.errors import DatasetError, UsageError
 
 STAGES: dict[str, tuple[Split, ...]] = {
@@ -36,9 +36,13 @@ class CatDogDataModule(LightningDataModule):
 
     Args:
         root: folder that holds the train, validation and test folders.
-        image_size: side in pixels to which every photograph is resized, without keeping its aspect ratio.
+        image_size: side in pixels to which every photograph is resized, without keeping its aspect ratio; by
+            default what the model takes.
         batch_size: photographs per batch, per device.
-        resize: Pillow's filter for resizing; nearest is what Keras' flow_from_directory uses.
+        resize: Pillow's filter for resizing, by default the model's; nearest is what Keras'
+            flow_from_directory uses.
+        augment: how training photographs are changed: keras by the next five, none not at all. By default
+            what the model says.
         rotation: augmentation, largest angle in degrees, in both directions.
         width_shift: augmentation, largest shift as a fraction of the image; as in Keras 3, of the rows.
         height_shift: augmentation, largest shift as a fraction of the image; as in Keras 3, of the columns.
@@ -60,9 +64,10 @@ class CatDogDataModule(LightningDataModule):
     def __init__(
         self,
         root: str | Path = "data",
-        image_size: int = 150,
+        image_size: int | None = None,
         batch_size: int = 50,
-        resize: ResizeRule = "nearest",
+        resize: ResizeRule | None = None,
+        augment: Augment | None = None,
         rotation: float = 30.0,
         width_shift: float = 0.2,
         height_shift: float = 0.2,
@@ -74,7 +79,7 @@ class CatDogDataModule(LightningDataModule):
         num_workers: int | None = None,
     ) -> None:
         super().__init__()
-        validate_range("image_size", image_size, 2)
+        validate_range("image_size", image_size or 2, 2)
         validate_range("batch_size", batch_size, 1)
         validate_range("num_workers", num_workers or 0, 0)
         validate_range("cache_gib", cache_gib, 0)
@@ -85,6 +90,7 @@ class CatDogDataModule(LightningDataModule):
         self.image_size = image_size
         self.batch_size = batch_size
         self.resize = resize
+        self.augment = augment
         self.ranges = AffineRanges(rotation, width_shift, height_shift, zoom, horizontal_flip)
         self.views = views
         self.seed = seed
@@ -100,10 +106,15 @@ class CatDogDataModule(LightningDataModule):
             DatasetError: a folder is missing or empty, or its classes are not two, or not those of training.
             ImageError: a photograph cannot be decoded.
         """
+        model: Any = getattr(self.trainer, "lightning_module", None)
+        spec: Any = getattr(model, "data_spec", None)
+        size: int = getattr(spec, "image_size", 150) if self.image_size is None else self.image_size
+        resize = self.resize or resize_rule(getattr(spec, "resize", "nearest"))
+        self._augments = (self.augment or getattr(model, "augment", "keras")) != "none"
         for split in STAGES[stage]:
-            if split not in self.folders:
-                folder = split_folder(self.root, split)
-                self.folders[split] = CachedImageFolder(folder, self.image_size, self.resize)
+            found = self.folders.get(split)
+            if found is None or (found.size, found.resize) != (size, resize):  # it served another model
+                self.folders[split] = CachedImageFolder(split_folder(self.root, split), size, resize)
         folders = [self.folders[split] for split in STAGES[stage]]
         for folder in folders[1:]:
             if folder.classes != folders[0].classes:  # a label would mean two things
@@ -133,7 +144,14 @@ class CatDogDataModule(LightningDataModule):
     def data_spec(self) -> dict[str, Any]:
         """What a checkpoint notes of its data, in plain values; known once ``setup`` has run."""
         folder = next(iter(self.folders.values()))
-        return {"class_names": tuple(folder.classes), "image_size": self.image_size, "resize": self.resize}
+        # The workshop resizes single pictures by another filter than its photographs.
+        predict_resize = "lanczos" if folder.resize == "nearest" else folder.resize
+        return {
+            "class_names": tuple(folder.classes),
+            "image_size": folder.size,
+            "resize": folder.resize,
+            "predict_resize": predict_resize,
+        }
 
     def files(self, split: Split) -> list[Path]:
         """Return the photographs of a split in sample order."""
@@ -189,7 +207,7 @@ class CatDogDataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment the uint8 pixels on the device to float32, in training; other batches stay as they are."""
-        if self.trainer is None or not self.trainer.training:
+        if self.trainer is None or not self.trainer.training or not self._augments:
             return batch
         pixels, labels, indices = batch
         parameters = self._parameters(self.trainer.current_epoch, indices.device)

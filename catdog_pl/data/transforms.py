@@ -6,11 +6,15 @@ on float pixels in 0..255, before any rescaling.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+Augment = Literal["keras", "none"]
+"""How training photographs are changed: by the affine warp of this module, or not at all."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from catdog_pl.errors import UsageError
 from catdog_pl.keras.nn import KerasFlatten, glorot_uniform_
-from catdog_pl.models.classifier import Classifier, ClassWeight
+from catdog_pl.models.classifier import WORKSHOP_SIZE, Classifier, ClassWeight
 from catdog_pl.models.convolution import ConvBlocks
 
 
@@ -18,7 +18,7 @@ class Basic(Classifier):
     With the default arguments 4,791,809 parameters, all trainable.
 
     Args:
-        image_size: side of the square input in pixels.
+        image_size: side of the square input in pixels; by default the workshop's 150.
         filters: output channels of each block's convolution.
         dense_units: width of the hidden dense layer.
         learning_rate: step size of the optimizer.
@@ -40,7 +40,7 @@ class Basic(Classifier):
 
     def __init__(
         self,
-        image_size: int = 150,
+        image_size: int | None = None,
         filters: tuple[int, ...] = (32, 64, 64),
         dense_units: int = 256,
         learning_rate: float = 1e-3,
@@ -50,6 +50,7 @@ class Basic(Classifier):
         lr_scheduler_args: dict[str, Any] | None = None,
         class_weight: ClassWeight | None = None,
     ) -> None:
+        image_size = image_size or WORKSHOP_SIZE
         super().__init__(
             image_size,
             learning_rate,

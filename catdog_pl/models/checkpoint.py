@@ -94,7 +94,8 @@ def restore_arguments(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """
     cls = model_class(checkpoint[NOTE]["model"])
     defaults = {key: parameter.default for key, parameter in inspect.signature(cls).parameters.items()}
-    return cls.rebuild_arguments(defaults | checkpoint["hyper_parameters"])
+    given = {"image_size": data_spec(checkpoint).image_size} | checkpoint["hyper_parameters"]
+    return cls.rebuild_arguments(defaults | given)
 
 
 def data_spec(checkpoint: dict[str, Any]) -> DataSpec:
@@ -147,7 +148,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Classifier]:
         _check_note(checkpoint)
         model = _skeleton(checkpoint)
         _check_weights(checkpoint.get("state_dict"), model)
-        _check_training(checkpoint, [p for p in model.parameters() if p.requires_grad])
+        _check_training(checkpoint, [p for group in model.parameter_groups() for p in group["params"]])
     except CatDogError as error:
         raise CheckpointError(f"Checkpoint {path}: {error}") from error
     return checkpoint, model

@@ -25,6 +25,9 @@ Batch = tuple[Tensor, Tensor, Tensor]
 
 ClassWeight = Literal["balanced"]
 
+WORKSHOP_SIZE = 150
+"""Side of the workshop's images, in pixels."""
+
 NOTE = "catdog_pl"
 """The key under which a checkpoint notes what it is."""
 
@@ -52,7 +55,7 @@ class DataSpec:
     """
 
     class_names: tuple[str, str] = ("cat", "dog")
-    image_size: int = 150
+    image_size: int = WORKSHOP_SIZE
     resize: str = "nearest"
     predict_resize: str = "lanczos"
 
@@ -78,6 +81,9 @@ class Classifier(LightningModule, ABC):
 
     has_backbone: ClassVar[bool] = False
     """Whether ``features`` is a pretrained network, which the head stands on; in Keras a functional model."""
+
+    augment: str = "keras"
+    """How a datamodule augments for this model, unless it is told itself."""
 
     features: nn.Module
     head: nn.Sequential
@@ -235,15 +241,18 @@ class Classifier(LightningModule, ABC):
                 scheduler: Any = config.scheduler  # whose metric the types call an epoch
                 scheduler.step(self.trainer.callback_metrics[config.monitor])
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return what the optimizer trains, in groups that have a learning rate each."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad], "lr": self.learning_rate}]
+
     def create_optimizer(self) -> Optimizer:
-        """Return the optimizer over the trainable parameters; frozen ones are not in it.
+        """Return the optimizer over the ``parameter_groups``.
 
         Raises:
             UsageError: the optimizer does not take ``optimizer_args``.
         """
-        trainable = [p for p in self.parameters() if p.requires_grad]
         try:
-            return self.optimizer_class(trainable, lr=self.learning_rate, **self.optimizer_args)  # type: ignore[call-arg]
+            return self.optimizer_class(self.parameter_groups(), lr=self.learning_rate, **self.optimizer_args)  # type: ignore[call-arg]
         except (TypeError, ValueError) as error:
             raise UsageError(
                 f"optimizer {self.optimizer_class.__name__} refuses learning_rate {self.learning_rate} "
@@ -276,8 +285,8 @@ class Classifier(LightningModule, ABC):
         self.train()  # Lightning keeps the mode that it finds, and load_checkpoint gives evaluation
         if self.trainer.ckpt_path and not self.trainer.lr_scheduler_configs:
             for optimizer in self.trainer.optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = self.learning_rate
+                for group, ours in zip(optimizer.param_groups, self.parameter_groups(), strict=True):
+                    group["lr"] = ours["lr"]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note the model's name, its data and the versions, in plain values only."""

@@ -9,7 +9,7 @@ from torch import nn
 from catdog_pl.errors import UsageError
 from catdog_pl.keras.nn import KerasFlatten, glorot_uniform_
 from catdog_pl.models.backbones import Backbone, Normalization, create_backbone
-from catdog_pl.models.classifier import ClassWeight
+from catdog_pl.models.classifier import WORKSHOP_SIZE, ClassWeight
 from catdog_pl.models.transfer import Bfloat16, TransferClassifier
 
 Preprocessing = Literal["workshop", "imagenet"]
@@ -21,7 +21,7 @@ class VGG16(TransferClassifier):
     With the default arguments 16,812,353 parameters, of which 2,097,665 train.
 
     Args:
-        image_size: side of the square input in pixels, at least 32.
+        image_size: side of the square input in pixels, at least 32; by default the workshop's 150.
         weights: where the backbone's weights come from. ``keras``: the file that Keras publishes and
             the workshop used, 59 MB, downloaded once into torch.hub's cache and checked. A name of
             torchvision's (``IMAGENET1K_V1``, ``IMAGENET1K_FEATURES``), 528 MB. ``none``: random, as
@@ -58,7 +58,7 @@ class VGG16(TransferClassifier):
 
     def __init__(
         self,
-        image_size: int = 150,
+        image_size: int | None = None,
         weights: str = "keras",
         preprocessing: Preprocessing = "workshop",
         dense_units: int = 256,
@@ -73,6 +73,7 @@ class VGG16(TransferClassifier):
         cached_views: int = 0,
         load_weights: bool = True,
     ) -> None:
+        image_size = image_size or WORKSHOP_SIZE
         backbone = create_backbone("vgg16", weights, load_weights=False)
         side = image_size // 32
         head = OrderedDict[str, nn.Module](

@@ -1,10 +1,12 @@
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 from torch import Tensor
 
@@ -238,3 +240,39 @@ def test_numbers_out_of_range_are_refused(arguments: dict[str, int]) -> None:
     (name,) = arguments
     with pytest.raises(UsageError, match=f"{name} is"):
         CatDogDataModule(**arguments)  # type: ignore[arg-type]
+
+
+class Model(LightningModule):
+    """What the datamodule reads of a model."""
+
+    augment = "none"
+    data_spec = SimpleNamespace(image_size=20, resize="bicubic")
+
+
+def test_what_it_is_not_told_the_model_says(photos: Path) -> None:
+    module = CatDogDataModule(photos)
+    module.trainer = Trainer(logger=False, accelerator="cpu")
+    module.trainer.strategy.connect(Model())
+    module.setup("fit")
+    expected = {
+        "class_names": ("cat", "dog"),
+        "image_size": 20,
+        "resize": "bicubic",
+        "predict_resize": "bicubic",
+    }
+    assert module.data_spec == expected
+    module.trainer.training = True
+    batch = next(iter(module.train_dataloader()))
+    assert module.on_after_batch_transfer(batch, 0) is batch
+
+    module.image_size, module.resize, module.augment = 16, "nearest", "keras"
+    module.setup("fit")
+    assert module.data_spec == expected | {"image_size": 16, "resize": "nearest", "predict_resize": "lanczos"}
+    batch = next(iter(module.train_dataloader()))
+    assert module.on_after_batch_transfer(batch, 0)[0].dtype == torch.float32
+
+
+def test_without_a_model_it_gives_what_the_workshop_does(photos: Path) -> None:
+    module = CatDogDataModule(photos)
+    module.setup("fit")
+    assert (module.data_spec["image_size"], module.data_spec["resize"]) == (150, "nearest")
