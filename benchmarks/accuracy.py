@@ -9,23 +9,20 @@ Each training is written to the file when it ends; one that is there, with the s
 versions, is not repeated. So a benchmark that was stopped goes on with the same command.
 """
 
-import argparse
 import statistics
 import sys
 from collections import defaultdict
 from dataclasses import replace
 from itertools import combinations
-from pathlib import Path
 
-from benchmarks.machine import REPOSITORY
 from benchmarks.statistics import mcnemar_error, mean_interval
-from benchmarks.trainings import Recipe, Setting, Training, Trainings, accuracy, train_all
+from benchmarks.trainings import Recipe, Training, Trainings, accuracy, command, parse, place, train_all
 from catdog_pl.data.statistics import wilson_interval
 
-RESULTS = REPOSITORY / "benchmarks" / "results" / "accuracy.json"
 VGG16 = "--model vgg16 --weights {vgg16-notop.h5|keras}"
 CACHED = f"{VGG16} --model.cached_views 1"
 IMAGENET = "--model.preprocessing imagenet"
+STOP = "--epochs 25 --patience 2"  # the workshop's, which are the defaults of fit
 
 RECIPES = {
     "basic": Recipe("--model basic"),
@@ -34,6 +31,8 @@ RECIPES = {
     "vgg16-cached": Recipe(CACHED),
     "vgg16-cached-bf16": Recipe(f"{CACHED} --model.bf16_backbone true"),
     "vgg16-cached3": Recipe(f"{VGG16} --model.cached_views 3"),
+    "keras-basic": Recipe(f"--model basic {STOP}", keras=True),
+    "keras-vgg16": Recipe(f"--model vgg16 --weights {{vgg16-notop.h5|imagenet}} {STOP}", keras=True),
     "vgg16-imagenet": Recipe(f"{VGG16} {IMAGENET}"),
     "vgg16-imagenet-cached": Recipe(f"{CACHED} {IMAGENET}"),
     "vgg16-imagenet-cached-small-steps": Recipe(f"{CACHED} {IMAGENET} --learning_rate 1e-4"),
@@ -43,45 +42,22 @@ RECIPES = {
 
 def main() -> int:
     """Train what is missing, and print the table."""
-    options = parse()
-    file = Trainings(options.output)
-    failures: list[str] = []
-    if not options.table:
-        recipes = {
-            name: replace(RECIPES[name], fit=f"{RECIPES[name].fit} {options.also}".strip())
-            for name in options.recipes
-        }
-        setting = Setting(options.data, options.weights_dir, options.threads, options.keep)
-        failures = train_all(recipes, options.seeds, setting, file, options.jobs, options.again)
-    print(f"\n{table(file.all())}")
-    print("\n".join(failures), file=sys.stderr)
-    return 1 if failures else 0
-
-
-def parse() -> argparse.Namespace:
-    """The options of the command."""
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words = command(__doc__, seeds=[1, 2, 3])
     words.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES), metavar="NAME",
-                       help=f"of {', '.join(RECIPES)}")  # fmt: skip
-    words.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    words.add_argument("--data", type=Path, default=Path("data"), help="a folder that prepare has made")
-    words.add_argument("--weights-dir", type=Path, help="a folder with the files of weights; else downloaded")
-    words.add_argument("--jobs", type=int, default=1, help="trainings at a time, default 1")
-    words.add_argument("--threads", type=int, help="threads of each training")
-    words.add_argument("--also", default="", help='options added to every fit, as in --also="--max_epochs 1"')
-    words.add_argument("--again", action="store_true", help="repeat trainings that are in the file")
-    words.add_argument("--keep", type=Path, help="where the folders of the runs stay; by default they do not")
-    words.add_argument("--table", action="store_true", help="train nothing, print the table of the file")
-    words.add_argument("--output", type=Path, default=RESULTS)
-    options = words.parse_args()
-    for name in ("data", "weights_dir"):
-        folder = getattr(options, name)
-        if folder and not folder.is_dir() and not options.table:
-            sys.exit(f"--{name.replace('_', '-')} {folder}: no such folder; {FOLDERS[name]}")
-    return options
-
-
-FOLDERS = {"data": "give one that prepare has made", "weights_dir": "give one with files of weights"}
+                       help=f"of {', '.join(RECIPES)}; default: all")  # fmt: skip
+    words.add_argument(
+        "--also", default="", help='options added to every fit here, as in --also="--max_epochs 1"'
+    )
+    options = parse(words)
+    file = Trainings(options.output)
+    chosen = {name: RECIPES[name] for name in options.recipes}
+    recipes = {
+        name: one if one.keras else replace(one, fit=f"{one.fit} {options.also}".strip())
+        for name, one in chosen.items()
+    }
+    code = 0 if options.table else train_all(recipes, options, options.data, file)
+    print(f"\n{table(file.all())}")
+    return code
 
 
 def table(trainings: list[Training]) -> str:
@@ -108,7 +84,7 @@ def row(group: list[Training]) -> str:
     best = [one["best_epoch"] for one in group]
     several = len(group) > 1
     cells = [
-        group[0]["recipe"],
+        title(group[0]),
         f"{group[0]['photos']['train']:,}",
         str(len(group)),
         f"{mean:.4f}" + (f" ± {statistics.stdev(values):.4f}" if several else ""),
@@ -120,6 +96,17 @@ def row(group: list[Training]) -> str:
         f"{statistics.mean(one['cpu_minutes'] for one in group):.1f}",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def title(training: Training) -> str:
+    """The recipe's name, with its options where they are not those of `RECIPES`."""
+    return str(training["recipe"]) + (f" ({training['options']})" if not as_written(training) else "")
+
+
+def as_written(training: Training) -> bool:
+    """Whether the options are those that the recipe has now."""
+    recipe = RECIPES.get(training["recipe"])
+    return recipe is not None and recipe.options == training["options"]
 
 
 def between(low: float, high: float) -> str:
@@ -150,16 +137,6 @@ def one_point(trainings: list[Training]) -> list[str]:
             "may be chance."
         )
     return lines
-
-
-def place(training: Training) -> str:
-    """Where it was measured."""
-    machine = training["machine"]
-    return (
-        f"{machine['processor']}, {machine['cores']} cores ({', '.join(machine['features'])}), "
-        f"{training['threads'] or 'default'} threads; "
-        + ", ".join(f"{name} {version}" for name, version in training["versions"].items())
-    )
 
 
 if __name__ == "__main__":

@@ -7,9 +7,11 @@ the best epoch's weights answered wrongly), ``wrong_last`` (the same of the last
 ``cpu_minutes`` of the fit's process, ``device``, ``threads``, ``machine``.
 """
 
+import argparse
 import csv
 import json
 import re
+import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -19,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from benchmarks.machine import PACKAGES, machine, versions
+from benchmarks.machine import PACKAGES, REPOSITORY, machine, versions
 from benchmarks.speed.process import Run, run
 from catdog_pl.io.files import atomic_write
 
@@ -27,6 +29,7 @@ Training = dict[str, Any]
 
 IDENTITY = ("recipe", "options", "seed", "photos", "versions")
 SPLITS = ("train", "validation", "test")
+RESULTS = REPOSITORY / "benchmarks" / "results" / "accuracy.json"
 KERAS = "benchmarks.speed.peers.keras_workshop"
 KERAS_PACKAGES = ("keras", "tensorflow", "pillow", "numpy")
 
@@ -36,7 +39,7 @@ class Recipe:
     """A way to train.
 
     Attributes:
-        fit: options of ``fit``, or of `KERAS`. ``{FILE|WORD}`` stands for a file of weights
+        fit: options of ``fit``, or of the script `KERAS`. ``{FILE|WORD}`` stands for a file of weights
             in the folder that the benchmark is given, or, without that folder, for the word.
         test: further options of ``test``.
         keras: whether the workshop's script in Keras trains.
@@ -51,36 +54,10 @@ class Recipe:
         """What identifies the recipe in the file; names no folder of this machine."""
         return " | ".join(part for part in ("keras" * self.keras, self.fit, self.test) if part)
 
-
-@dataclass(frozen=True)
-class Setting:
-    """What all trainings share.
-
-    Attributes:
-        data: a prepared folder.
-        weights: the folder with files of weights, or None.
-        threads: threads of each process, or None for the library's own choice.
-        keep: where the folders of the runs stay; None removes them.
-    """
-
-    data: Path
-    weights: Path | None = None
-    threads: int | None = None
-    keep: Path | None = None
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Variables for torch and for TensorFlow."""
-        names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-        return dict.fromkeys(names, str(self.threads)) if self.threads else {}
-
-    def words(self, options: str) -> list[str]:
-        """Options with the weights filled in."""
-
-        def file(match: re.Match[str]) -> str:
-            return str(self.weights / match[1]) if self.weights else match[2]
-
-        return [re.sub(r"\{(.+?)\|(.+?)\}", file, word) for word in options.split()]
+    def words(self, weights: Path | None) -> list[str]:
+        """The options of the fit, with files in the folder ``weights`` or the words instead of them."""
+        replacement = (lambda found: str(weights.resolve() / found[1])) if weights else r"\2"
+        return [re.sub(r"\{(.+?)\|(.+?)\}", replacement, word) for word in self.fit.split()]
 
 
 class Trainings:
@@ -98,9 +75,9 @@ class Trainings:
         return any(same(one, wanted, IDENTITY) for one in self.all())
 
     def add(self, training: Training) -> None:
-        """Write the file with this training in the place of an earlier one of the same recipe and seed."""
+        """Write the file with this training, in the place of the same one with other versions."""
         with FileLock(self.path.with_suffix(".lock")):
-            kept = [one for one in self.all() if not same(one, training, ("recipe", "seed", "photos"))]
+            kept = [one for one in self.all() if not same(one, training, IDENTITY[:-1])]
             lines = ",\n".join(json.dumps(one) for one in [*kept, training])
             with atomic_write(self.path) as part:
                 part.write_text(f'{{"trainings": [\n{lines}\n]}}\n', encoding="utf-8")
@@ -111,43 +88,64 @@ def same(one: Training, other: Training, keys: Iterable[str]) -> bool:
     return all(one[key] == other[key] for key in keys)
 
 
-def train_all(
-    recipes: dict[str, Recipe],
-    seeds: Sequence[int],
-    setting: Setting,
-    file: Trainings,
-    jobs: int,
-    again: bool,
-) -> list[str]:
-    """Train every recipe with every seed that the file lacks; return what failed, a line each.
+def command(description: str | None, seeds: Sequence[int]) -> argparse.ArgumentParser:
+    """The options of a benchmark that trains; `parse` parses them."""
+    words = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    words.add_argument("--data", type=Path, default=Path("data"), help="a folder that prepare has made")
+    words.add_argument("--seeds", type=int, nargs="+", default=seeds)
+    words.add_argument("--weights-dir", type=Path, help="a folder with files of weights; else downloaded")
+    words.add_argument("--jobs", type=int, default=1, help="trainings at a time, default 1")
+    words.add_argument("--threads", type=int, help="threads of each training; default: the library's choice")
+    words.add_argument("--again", action="store_true", help="repeat trainings that are in the file")
+    words.add_argument("--keep", type=Path, help="where the folders of the runs stay; default: removed")
+    words.add_argument("--table", action="store_true", help="train nothing, print the table of the file")
+    words.add_argument("--output", type=Path, default=RESULTS)
+    return words
+
+
+def parse(words: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options as typed; a folder that is not there ends the process."""
+    options = words.parse_args()
+    folders = {
+        "--data": (options.data, "prepare has made"),
+        "--weights-dir": (options.weights_dir, "holds weights"),
+    }
+    for name, (folder, what) in folders.items():
+        if folder and not folder.is_dir() and not options.table:
+            sys.exit(f"{name} {folder}: no such folder; give one that {what}")
+    return options
+
+
+def train_all(recipes: dict[str, Recipe], options: argparse.Namespace, data: Path, file: Trainings) -> int:
+    """Train every recipe with every seed that the file lacks; return the exit code, 1 where one failed.
 
     The seeds take turns, so that a benchmark that is stopped has measured every recipe about equally often.
     """
-    failures = []
-    with ThreadPoolExecutor(jobs) as pool:
-        pending = {}
-        for seed in seeds:
-            for name, recipe in recipes.items():
-                wanted = identity(name, recipe, seed, setting.data)
-                if again or not file.has(wanted):
-                    pending[pool.submit(train, recipe, wanted, setting)] = wanted
-        print(
-            f"{len(recipes) * len(seeds) - len(pending)} trainings are there, {len(pending)} to do",
-            flush=True,
-        )
+    wanted = [
+        (recipe, identity(name, recipe, seed, data))
+        for seed in options.seeds
+        for name, recipe in recipes.items()
+    ]
+    missing = [(recipe, one) for recipe, one in wanted if options.again or not file.has(one)]
+    print(f"{len(wanted) - len(missing)} trainings are there, {len(missing)} to do", flush=True)
+    failures = 0
+    with ThreadPoolExecutor(options.jobs) as pool:
+        pending = {pool.submit(train, recipe, one, data, options): one for recipe, one in missing}
         try:
             for done in as_completed(pending):
                 name = f"{pending[done]['recipe']}, seed {pending[done]['seed']}"
                 if isinstance(error := done.exception(), RuntimeError):
-                    failures.append(f"{name}: {error}")
-                    print(f"{name} FAILED: {error}", flush=True)
+                    failures += 1
+                    print(f"{name}: {error}", file=sys.stderr, flush=True)
                     continue
                 file.add(training := done.result())
                 print(f"{name}: {line(training)}", flush=True)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return failures
+    return 1 if failures else 0
 
 
 def identity(name: str, recipe: Recipe, seed: int, data: Path) -> Training:
@@ -167,72 +165,79 @@ def line(training: Training) -> str:
     )
 
 
-def accuracy(training: Training) -> float:
-    """Of the test photographs."""
-    return 1 - len(training["wrong"]) / training["tested"]
+def accuracy(training: Training, which: str = "wrong") -> float:
+    """Of the test photographs, by the best epoch's weights; by the last's with ``wrong_last``."""
+    return 1 - len(training[which]) / int(training["tested"])
 
 
-def train(recipe: Recipe, training: Training, setting: Setting) -> Training:
+def place(training: Training) -> str:
+    """Where it was measured."""
+    machine = training["machine"]
+    return (
+        f"{machine['processor']}, {machine['cores']} cores ({', '.join(machine['features'])}), "
+        f"{training['threads'] or 'default'} threads; "
+        + ", ".join(f"{name} {version}" for name, version in training["versions"].items())
+    )
+
+
+def train(recipe: Recipe, training: Training, data: Path, options: argparse.Namespace) -> Training:
     """Fit and test in a folder of its own; return the training with how it went.
 
     Raises:
         RuntimeError: a process failed; the message holds the end of its output.
     """
+    names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    environment = dict.fromkeys(names, str(options.threads)) if options.threads else {}
     how = keras_training if recipe.keras else our_training
     with tempfile.TemporaryDirectory() as temporary:
-        name = f"{training['recipe']}-{training['seed']}"
-        folder = (setting.keep.resolve() if setting.keep else Path(temporary)) / name
+        if options.weights_dir:  # nothing is downloaded, and no training finds the features of another
+            environment["TORCH_HOME"] = temporary
+        folder = (options.keep or Path(temporary)).resolve() / f"{training['recipe']}-{training['seed']}"
         folder.mkdir(parents=True, exist_ok=True)
-        measured, went = how(recipe, training["seed"], setting, folder)
+        words = [*recipe.words(options.weights_dir), "--seed", str(training["seed"])]
+        fitted, went = how(recipe, words, data.resolve(), folder, environment)
     return {
         **training,
         **went,
-        "minutes": round(measured.seconds / 60, 3),
-        "cpu_minutes": round(measured.cpu / 60, 3),
-        "threads": setting.threads,
+        "minutes": round(fitted.seconds / 60, 3),
+        "cpu_minutes": round(fitted.cpu / 60, 3),
+        "threads": options.threads,
         "machine": machine(),
     }
 
 
-def our_training(recipe: Recipe, seed: int, setting: Setting, folder: Path) -> tuple[Run, Training]:
-    """``fit``, then ``test`` of the best and of the last epoch's weights."""
-    data = ["--root", str(setting.data.resolve())]
-    words = ["fit", *setting.words(recipe.fit), "--seed", str(seed), *data]
-    fitted = run(["-m", "catdog_pl", *words], folder, **setting.environment)
+def our_training(
+    recipe: Recipe, words: Sequence[str], data: Path, folder: Path, environment: dict[str, str]
+) -> tuple[Run, Training]:
+    """``fit``, then ``test`` of the last epoch's weights and of the best."""
+    fitted = run(["-m", "catdog_pl", "fit", *words, "--root", str(data)], folder, **environment)
     best = re.search(r"Best epoch: (\d+)", "".join(fitted.output))
     assert best, fitted.output
     metrics = max(folder.glob("checkpoints/*/*/metrics.csv"), key=lambda path: path.stat().st_mtime_ns)
     rows = list(csv.DictReader(metrics.open(encoding="utf-8")))
     wrong = {}
     for which in ("last", "best"):
-        words = ["test", "--ckpt_path", which, *setting.words(recipe.test)]
-        run(["-m", "catdog_pl", *words], folder, **setting.environment)
-        table = list(csv.DictReader((metrics.parent / "test.csv").open(encoding="utf-8")))
-        wrong[which] = [i for i, row in enumerate(table) if row["predicted"] != row["true"]]
-    went = {name: [float(row[name]) for row in rows] for name in ("val_loss", "val_acc")}
+        run(["-m", "catdog_pl", "test", "--ckpt_path", which, *recipe.test.split()], folder, **environment)
+        answers = list(csv.DictReader((metrics.parent / "test.csv").open(encoding="utf-8")))
+        wrong[which] = [i for i, row in enumerate(answers) if row["predicted"] != row["true"]]
     return fitted, {
-        **went,
+        "val_loss": [float(row["val_loss"]) for row in rows],
+        "val_acc": [float(row["val_acc"]) for row in rows],
         "best_epoch": int(best[1]),
         "stopped_epoch": len(rows),
-        "tested": len(table),
+        "tested": len(answers),
         "wrong": wrong["best"],
         "wrong_last": wrong["last"],
-        "device": next(line for line in fitted.output if line.startswith("Training on ")).strip(),
+        "device": next(said for said in fitted.output if said.startswith("Training on ")).strip(),
     }
 
 
-def keras_training(recipe: Recipe, seed: int, setting: Setting, folder: Path) -> tuple[Run, Training]:
+def keras_training(
+    recipe: Recipe, words: Sequence[str], data: Path, folder: Path, environment: dict[str, str]
+) -> tuple[Run, Training]:
     """The workshop's script in Keras 3 on TensorFlow, which ends with the same two tests."""
-    words = [
-        "-m",
-        KERAS,
-        *setting.words(recipe.fit),
-        "--seed",
-        str(seed),
-        "--data",
-        str(setting.data.resolve()),
-    ]
-    done = run([*words, "--test"], folder, KERAS_BACKEND="tensorflow", **setting.environment)
+    words = ["-m", KERAS, *words, "--data", str(data), "--test"]
+    done = run(words, folder, **{"KERAS_BACKEND": "tensorflow", **environment})
     epochs = [json.loads(said.split(" ", 2)[2]) for said in done.output if said.startswith("Epoch ")]
     losses = [epoch["val_loss"] for epoch in epochs]
     return done, {
