@@ -21,7 +21,10 @@ from catdog_pl.keras.nn import KerasRMSprop
 from catdog_pl.models.schedulers import check_scheduler, schedule
 
 Batch = tuple[Tensor, Tensor, Tensor]
-"""Pixels (N, 3, S, S) uint8 or float in 0..255, labels (N,) 0 or 1, sample indices (N,)."""
+"""Pixels (N, 3, S, S) uint8 or float in 0..255, labels (N,) 0..1, sample indices (N,).
+
+A label is 0 or 1, and of photographs that are mixed the share of the second class.
+"""
 
 ClassWeight = Literal["balanced"]
 
@@ -165,22 +168,22 @@ class Classifier(LightningModule, ABC):
 
         Both logged values are means over the samples of the epoch, so a short last batch weighs as much as
         it holds. Cross-entropy is taken from the logits without clipping, as Keras 3 does; a probability of
-        exactly 0.5 counts as the first class. As in Keras, class weights count in training alone, and the
-        weighted losses are divided by the number of samples.
+        exactly 0.5 counts as the first class, and so does a label of 0.5. As in Keras, class weights count in
+        training alone, and the weighted losses are divided by the number of samples.
 
         Returns:
             The mean loss of the batch, a scalar, and the probabilities (N,).
         """
-        labels = batch[1]
         logits: Tensor = self.head(self.batch_features(batch, batch_idx, stage)).squeeze(1)
         # Under bf16 autocast the logits come as bfloat16, in which a loss has two digits.
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        weight = None
+        labels, weight = batch[1].to(logits.dtype), None
         if stage == "train" and self.weight_by_label:
-            weight = torch.where(labels == 0, *self.weight_by_label).to(logits.dtype)
-        loss = functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), weight)
+            first, second = self.weight_by_label
+            weight = first * (1 - labels) + second * labels
+        loss = functional.binary_cross_entropy_with_logits(logits, labels, weight)
         probabilities = logits.detach().sigmoid()
-        accuracy = binary_accuracy(probabilities, labels, threshold=0.5, validate_args=False)
+        accuracy = binary_accuracy(probabilities, labels > 0.5, threshold=0.5, validate_args=False)
         self.log_dict(
             {f"{stage}_loss": loss.detach(), f"{stage}_acc": accuracy},
             on_step=False,
