@@ -96,7 +96,7 @@ class Classifier(LightningModule, ABC):
     """How a datamodule augments for this model, unless it is told itself."""
 
     tta: bool = False
-    """Whether ``validate`` and ``test`` answer by ``tta_logits``; set it before them."""
+    """Whether validation and test answer by ``tta_logits``."""
 
     features: nn.Module
     head: nn.Sequential

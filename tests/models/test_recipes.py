@@ -216,5 +216,15 @@ def test_tta_is_an_option_of_the_commands_that_answer(photos: Path, run: Run, ca
     assert run("predict --tta --format csv", photos / "test") == 0
     printed = [float(line.split(",")[1]) for line in capsys.readouterr().out.splitlines()[1:]]
     assert printed == pytest.approx(answers, abs=1e-6)
-    assert run("fit --tta") == 2
-    assert "--tta is no option" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_fit_may_validate_with_mirror_images(photos: Path, run: Run) -> None:
+    losses = []
+    for words in ("", "--tta"):
+        assert run(f"fit {SMALL} {words} --root {photos}") == 0
+        losses.append(
+            pd.read_csv(find_checkpoint().parent / "metrics.csv").iloc[0][["train_loss", "val_loss"]]
+        )
+    assert losses[0].train_loss == losses[1].train_loss
+    assert losses[0].val_loss != losses[1].val_loss
