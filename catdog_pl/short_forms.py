@@ -34,6 +34,7 @@ COMMON = (
     Option("patience", "early_stopping.patience", 2, "epochs without a better val_loss before it stops", FIT),
     Option("batch_size", "data.batch_size", 50, "photographs per step and device"),
     Option("image_size", "data.image_size", None, "side of the photographs in pixels; the model's, 150", FIT),
+    Option("augment", "data.augment", None, "keras, crop, strong or none; the model's, keras", FIT),
     Option("root", "data.root", "data", "folder that prepare wrote: train, validation and test"),
     Option("num_workers", "data.num_workers", None, "processes that decode; default by the data's size"),
     Option("accelerator", "trainer.accelerator", "auto", "cpu, gpu, or auto for a GPU where there is one"),
@@ -41,6 +42,7 @@ COMMON = (
     Option("precision", "trainer.precision", None, "32-true (default), 16-mixed or bf16-mixed"),
     Option("seed", "seed_everything", 2018, "of weights, shuffling and augmentation", FIT),
     Option("ckpt_path", "ckpt_path", None, "checkpoint to start from: best, last, or a file"),
+    Option("tta", "tta", False, "answer by each photograph and its mirror image", ("validate", "test")),
     Option("config", "config", None, "YAML file of options, or basic, sample, vgg16"),
 )
 """The help page of ``fit``, ``validate`` and ``test``, in its order."""

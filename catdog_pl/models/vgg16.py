@@ -40,6 +40,9 @@ class VGG16(TransferClassifier):
         lr_scheduler_args: its arguments, and ``interval`` (epoch or step), ``frequency`` and ``monitor``.
         class_weight: ``balanced`` weighs the training loss of each photograph by n / (2 * n of its class),
             so that a rare class counts as much as a frequent one. By default all photographs count alike.
+        label_smoothing: draws the labels of the training loss from 0 and 1 towards 0.5 by half of it.
+        ema_decay: of the exponential moving average of the weights, such as 0.999: validation, checkpoints
+            and predictions take the average. 0 is without.
         bf16_backbone: compute the frozen backbone in bfloat16, the head in full precision. Several times
             faster where the processor or GPU has bfloat16 units; features keep 2 to 3 digits. Elsewhere it
             would be about 100 times slower, and float32 is used; ``always`` insists.
@@ -70,6 +73,8 @@ class VGG16(TransferClassifier):
         lr_scheduler: str | None = None,
         lr_scheduler_args: dict[str, Any] | None = None,
         class_weight: ClassWeight | None = None,
+        label_smoothing: float = 0.0,
+        ema_decay: float = 0.0,
         bf16_backbone: Bfloat16 = False,
         cached_views: int = 0,
         load_weights: bool = True,
@@ -97,6 +102,8 @@ class VGG16(TransferClassifier):
             lr_scheduler=lr_scheduler,
             lr_scheduler_args=lr_scheduler_args,
             class_weight=class_weight,
+            label_smoothing=label_smoothing,
+            ema_decay=ema_decay,
         )
         # load_weights says how to build, not what was built: a checkpoint must not repeat it.
         self.save_hyperparameters(ignore=["load_weights"])
