@@ -1,7 +1,6 @@
 """``python -m catdog_pl predict``: cat or dog, for files, folders, standard input and URLs."""
 
 import argparse
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 from catdog_pl.arguments import ArgumentParser, add_options, option, positive
 from catdog_pl.devices import ACCELERATORS
 from catdog_pl.errors import UsageError
-from catdog_pl.io.files import write_error
+from catdog_pl.io.files import refuse_existing, write_error
 from catdog_pl.io.inputs import is_single
 from catdog_pl.io.source import WebOptions
 from catdog_pl.prediction import formats
@@ -78,8 +77,8 @@ def main(argv: Sequence[str]) -> int:
         formats.check_parquet()
         if not options.output:
             raise UsageError("--format parquet is not for a terminal; give --output FILE")
-    if options.output and os.path.lexists(options.output) and not options.overwrite:
-        raise UsageError(f"{options.output} exists already; give another --output, or --overwrite")
+    if options.output and not options.overwrite:
+        refuse_existing(options.output, UsageError)
     keep_memory()
     wait_passively()
     with gc_paused():
