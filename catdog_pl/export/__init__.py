@@ -1,8 +1,8 @@
 """A checkpoint written in another tool's format."""
 
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Protocol
 
 from catdog_pl.io.files import refuse_existing
@@ -32,8 +32,7 @@ def export(checkpoint: Path, format: str, target: Path, overwrite: bool = False)
 
     if not overwrite:
         refuse_existing(target)
-    module, function = EXPORTERS[format][0].split(":")
-    exporter: Exporter = getattr(import_module(module), function)
+    exporter: Exporter = resolve_name(EXPORTERS[format][0])
     model, contents = load_with_contents(checkpoint)
     notes = exporter(model, contents, target)
     yield f"{'Exported':<11} {model.name} from {checkpoint}"
