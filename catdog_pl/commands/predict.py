@@ -14,7 +14,7 @@ from catdog_pl.errors import UsageError
 from catdog_pl.io.files import refuse_existing, write_error
 from catdog_pl.io.inputs import is_single
 from catdog_pl.io.source import WebOptions
-from catdog_pl.prediction import formats
+from catdog_pl.prediction import BATCH_SIZE, formats
 from catdog_pl.process import gc_paused, keep_memory, wait_passively
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ class PredictOptions:
     output: Path | None = option(None, "write there instead of standard output", metavar="FILE")  # noqa: RUF009
     overwrite: bool = option(False, "replace FILE when it exists")
     accelerator: str = option("auto", "auto is a GPU where there is one", choices=ACCELERATORS)
-    batch_size: int = option(32, "pictures given to the model at once", metavar="N", type=positive(int))
+    batch_size: int = option(
+        BATCH_SIZE, "pictures given to the model at once", metavar="N", type=positive(int)
+    )
     tta: bool = option(False, "answer by the mean of each picture and its mirror image; takes twice the time")
     timeout: float = option(
         WebOptions().seconds,
