@@ -213,6 +213,12 @@ class CatDogDataModule(LightningDataModule):
         parameters = self._parameters(self.trainer.current_epoch, indices.device)
         return warp(pixels, parameters[indices.to(parameters.device)]), labels, indices
 
+    def view_key(self, epoch: int) -> str | None:
+        """Return what training pixels depend on besides the photographs; None: no other epoch has them."""
+        if not self._augments:
+            return ""
+        return f"{self.ranges}, seed {self.seed}, view {epoch % self.views}" if self.views else None
+
     def _parameters(self, epoch: int, device: torch.device) -> Tensor:
         """Return an epoch's parameters, (samples, 6), on the device, so that no step waits for the host."""
         view = epoch % self.views if self.views else epoch
