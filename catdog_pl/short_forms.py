@@ -69,7 +69,7 @@ def help_page(stage: str) -> str:
     """Return the common options of a command, as one screen of text."""
     rows = [option for option in COMMON if stage in option.stages]
     width = max(len(option.name) for option in rows) + 4
-    lines = [f"usage: {program()} {stage} [--OPTION VALUE ...]\n"]
+    lines = [f"usage: {program()} {stage} [--OPTION VALUE ...]"]
     for option in rows:
         default = "" if option.default is None else f" (default {option.default})"
         lines.append(f"  {f'--{option.name}':<{width}}{option.help}{default}")
