@@ -124,6 +124,10 @@ class CatDogCLI(LightningCLI):
         parser.add_argument("--ckpt_path", type=str | None, default=None, help=start)
         insist = "Compute in bfloat16 also where it is about 100 times slower than float32."
         parser.add_argument("--force_bf16", type=bool, default=False, help=insist)
+        mirror = (
+            "In validation and test, answer by each photograph and its mirror image: the mean of the logits."
+        )
+        parser.add_argument("--tta", action="store_true", help=mirror)
         parser.link_arguments("data.image_size", "model.init_args.image_size")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.set_defaults({"model": {"class_path": class_path("basic")}})
@@ -222,6 +226,7 @@ class CatDogCLI(LightningCLI):
             raise
         finally:
             self.config.trainer.logger = given
+        self.model.tta = self.config.tta
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the run's folder, whole checkpoints, and a progress bar on a terminal."""

@@ -40,6 +40,7 @@ class PredictOptions:
     overwrite: bool = option(False, "replace FILE when it exists")
     accelerator: str = option("auto", "auto is a GPU where there is one", choices=ACCELERATORS)
     batch_size: int = option(32, "pictures given to the model at once", metavar="N", type=positive(int))
+    tta: bool = option(False, "answer by the mean of each picture and its mirror image; takes twice the time")
     timeout: float = option(
         WebOptions().seconds,
         "for one download as a whole",
@@ -90,6 +91,7 @@ def main(argv: Sequence[str]) -> int:
         options.ckpt_path,
         accelerator=options.accelerator,
         batch_size=options.batch_size,
+        tta=options.tta,
         public_only=options.public_only,
         seconds=options.timeout,
     )

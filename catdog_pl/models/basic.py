@@ -21,6 +21,7 @@ class Basic(Classifier):
         image_size: side of the square input in pixels; by default the workshop's 150.
         filters: output channels of each block's convolution.
         dense_units: width of the hidden dense layer.
+        dropout: probability of dropping an input of each dense layer in training.
         learning_rate: step size of the optimizer.
         optimizer: ``keras_rmsprop`` (Keras 3's rule) or the name of a class in ``torch.optim``.
         optimizer_args: further arguments of the optimizer, for example ``{"alpha": 0.9, "eps": 1e-7}``
@@ -29,12 +30,17 @@ class Basic(Classifier):
         lr_scheduler_args: its arguments, and ``interval`` (epoch or step), ``frequency`` and ``monitor``.
         class_weight: ``balanced`` weighs the training loss of each photograph by n / (2 * n of its class),
             so that a rare class counts as much as a frequent one. By default all photographs count alike.
+        label_smoothing: draws the labels of the training loss from 0 and 1 towards 0.5 by half of it.
+        ema_decay: of the exponential moving average of the weights, such as 0.999: validation, checkpoints
+            and predictions take the average. 0 is without.
 
     Raises:
-        UsageError: the image is too small for that many blocks, or the optimizer is unknown.
+        UsageError: the image is too small for that many blocks, the optimizer is unknown, or a number is out
+            of its range.
     """
 
     name: ClassVar[str] = "basic"
+    TUNABLE = Classifier.TUNABLE | {"dropout"}
 
     features: ConvBlocks
 
@@ -49,6 +55,9 @@ class Basic(Classifier):
         lr_scheduler: str | None = None,
         lr_scheduler_args: dict[str, Any] | None = None,
         class_weight: ClassWeight | None = None,
+        label_smoothing: float = 0.0,
+        ema_decay: float = 0.0,
+        dropout: float = 0.0,
     ) -> None:
         image_size = image_size or WORKSHOP_SIZE
         super().__init__(
@@ -59,18 +68,21 @@ class Basic(Classifier):
             lr_scheduler,
             lr_scheduler_args,
             class_weight,
+            label_smoothing,
+            ema_decay,
         )
         self.save_hyperparameters()
         side = output_side(image_size, len(filters))
         self.features = ConvBlocks(blocks(filters))
-        self.head = nn.Sequential(
-            OrderedDict(
-                flatten_1=KerasFlatten(),  # (N, C, h, w) -> (N, h * w * C)
-                dense_1=nn.Linear(side * side * filters[-1], dense_units),
-                relu=nn.ReLU(inplace=True),
-                dense_2=nn.Linear(dense_units, 1),  # (N, dense_units) -> (N, 1)
-            )
+        layers = OrderedDict[str, nn.Module](
+            flatten_1=KerasFlatten(),  # (N, C, h, w) -> (N, h * w * C)
+            **({"dropout_1": nn.Dropout(dropout)} if dropout else {}),
+            dense_1=nn.Linear(side * side * filters[-1], dense_units),
+            relu=nn.ReLU(inplace=True),
+            **({"dropout_2": nn.Dropout(dropout)} if dropout else {}),
+            dense_2=nn.Linear(dense_units, 1),  # (N, dense_units) -> (N, 1)
         )
+        self.head = nn.Sequential(layers)
         glorot_uniform_(self)
         self.to(memory_format=torch.channels_last)
 

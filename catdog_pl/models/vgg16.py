@@ -8,7 +8,8 @@ from torch import nn
 
 from catdog_pl.errors import UsageError
 from catdog_pl.keras.nn import KerasFlatten, glorot_uniform_
-from catdog_pl.models.backbones import Backbone, Normalization, create_backbone
+from catdog_pl.models.backbones import Backbone, Normalization
+from catdog_pl.models.backbones.vgg16 import VGG16Backbone
 from catdog_pl.models.classifier import WORKSHOP_SIZE, ClassWeight
 from catdog_pl.models.transfer import Bfloat16, TransferClassifier, Unfreeze
 
@@ -39,6 +40,9 @@ class VGG16(TransferClassifier):
         lr_scheduler_args: its arguments, and ``interval`` (epoch or step), ``frequency`` and ``monitor``.
         class_weight: ``balanced`` weighs the training loss of each photograph by n / (2 * n of its class),
             so that a rare class counts as much as a frequent one. By default all photographs count alike.
+        label_smoothing: draws the labels of the training loss from 0 and 1 towards 0.5 by half of it.
+        ema_decay: of the exponential moving average of the weights, such as 0.999: validation, checkpoints
+            and predictions take the average. 0 is without.
         bf16_backbone: compute the frozen backbone in bfloat16, the head in full precision. Several times
             faster where the processor or GPU has bfloat16 units; features keep 2 to 3 digits. Elsewhere it
             would be about 100 times slower, and float32 is used; ``always`` insists.
@@ -72,6 +76,8 @@ class VGG16(TransferClassifier):
         lr_scheduler: str | None = None,
         lr_scheduler_args: dict[str, Any] | None = None,
         class_weight: ClassWeight | None = None,
+        label_smoothing: float = 0.0,
+        ema_decay: float = 0.0,
         bf16_backbone: Bfloat16 = False,
         cached_views: int = 0,
         unfreeze: Unfreeze = 0,
@@ -80,7 +86,7 @@ class VGG16(TransferClassifier):
         load_weights: bool = True,
     ) -> None:
         image_size = image_size or WORKSHOP_SIZE
-        backbone = create_backbone("vgg16", weights, load_weights=False)
+        backbone = VGG16Backbone(weights)
         side = image_size // 32
         head = OrderedDict[str, nn.Module](
             flatten_1=KerasFlatten(),  # (N, 512, h, w) -> (N, h * w * 512)
@@ -105,6 +111,8 @@ class VGG16(TransferClassifier):
             lr_scheduler=lr_scheduler,
             lr_scheduler_args=lr_scheduler_args,
             class_weight=class_weight,
+            label_smoothing=label_smoothing,
+            ema_decay=ema_decay,
         )
         # load_weights says how to build, not what was built: a checkpoint must not repeat it.
         self.save_hyperparameters(ignore=["load_weights"])

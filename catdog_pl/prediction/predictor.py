@@ -179,6 +179,7 @@ def predict(
     *,
     accelerator: str = "auto",
     batch_size: int = BATCH_SIZE,
+    tta: bool = False,
     public_only: bool = False,
     seconds: float = WebOptions().seconds,
 ) -> Iterator[Prediction]:
@@ -193,6 +194,7 @@ def predict(
             or ``best`` or ``last`` of the newest run.
         accelerator: where a checkpoint is loaded: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps``.
         batch_size: pictures given to the model at once, at most.
+        tta: answer by the mean of the logits of each picture and its mirror image, in twice the time.
         public_only: refuse URLs that lead to private addresses; for URLs that come from somebody else.
         seconds: for each download as a whole.
 
@@ -202,7 +204,8 @@ def predict(
     """
     several = cast("Iterable[Input]", [inputs] if is_one(inputs) else inputs)
     network = (load(model, accelerator) if isinstance(model, str | Path) else model).eval()
-    engine = TorchEngine(network, network.data_spec, next(network.parameters()).device)
+    logits = network.tta_logits if tta else network
+    engine = TorchEngine(logits, network.data_spec, next(network.parameters()).device)
     return Predictor(engine, batch_size)(expand(several, WebOptions(public_only, seconds)))
 
 
