@@ -24,7 +24,7 @@ FIT = ("fit",)
 COMMON = (
     Option("model", "model", "basic", "basic, or vgg16 on pretrained weights", FIT),
     Option("weights", "model.weights", "keras", "of vgg16: keras, IMAGENET1K_V1, none, or a file", FIT),
-    Option("preprocessing", "model.preprocessing", "workshop", "of vgg16: workshop, or imagenet", FIT),
+    Option("preprocessing", "model.preprocessing", "workshop", "workshop is RGB / 255; or imagenet", FIT),
     Option("learning_rate", "model.learning_rate", 0.001, "step size of the optimizer", FIT),
     Option("optimizer", "model.optimizer", "keras_rmsprop", "or a class of torch.optim, such as AdamW", FIT),
     Option("lr_scheduler", "model.lr_scheduler", None, "such as OneCycleLR or CosineAnnealingLR", FIT),
