@@ -16,10 +16,12 @@ import torch
 import yaml
 
 from catdog_pl.models import VGG16, load_checkpoint
+from catdog_pl.models.classifier import AVERAGED
 from catdog_pl.runs import find_checkpoint
 from tests.conftest import Run, draw_layout
 
 REPOSITORY = Path(__file__).parents[1]
+CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
 TINY = "--image_size 32 --batch_size 4 --accelerator cpu"
 VGG = f"--model vgg16 --weights none {TINY}"
 Capture = pytest.CaptureFixture[str]
@@ -41,14 +43,35 @@ def printed_config(run: Run, capsys: Capture, line: str) -> Any:
     return yaml.safe_load(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize(
-    "config", sorted((REPOSITORY / "configs").glob("*.yaml")), ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_shipped_config_parses(config: Path, run: Run, capsys: Capture) -> None:
     parsed = printed_config(run, capsys, f"fit --config {config}")
     for group, values in yaml.safe_load(config.read_text(encoding="utf-8")).items():
         if group in ("data", "trainer", "early_stopping", "checkpoint"):
             assert values.items() <= parsed[group].items()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_config_trains_tests_and_predicts(config: Path, photos: Path, run: Run) -> None:
+    model = yaml.safe_load(config.read_text(encoding="utf-8"))["model"]
+    words = "--image_size 32 --batch_size 4 --accelerator cpu --max_epochs 1"
+    words += "" if model["class_path"].endswith("Basic") else " --weights none"
+    assert run(f"fit --config {config} {words} --root {photos}") == 0
+    assert run("test --tta") == 0
+    assert run("predict --tta", photos / "test") == 0
+
+
+@pytest.mark.slow
+def test_the_best_basic_recipe_is_resumed_bit_equal(photos: Path, run: Run) -> None:
+    words = f"--config basic-best --image_size 32 --batch_size 4 --accelerator cpu --root {photos}"
+    words += " --model.filters [4,4] --model.dense_units 8 --lr_scheduler.total_steps 8 --data.cutmix 1"
+    assert run(f"fit {words} --trainer.default_root_dir whole --max_epochs 2") == 0
+    assert run(f"fit {words} --trainer.default_root_dir parts --max_epochs 1") == 0
+    assert run(f"fit --ckpt_path {find_checkpoint('last', root=Path('parts'))} --max_epochs 2") == 0
+    whole, parts = (state(find_checkpoint("last", root=Path(root))) for root in ("whole", "parts"))
+    for key in ("state_dict", AVERAGED):
+        assert all(torch.equal(value, parts[key][name]) for name, value in whole[key].items())
 
 
 @pytest.mark.parametrize("model", ["basic", "vgg16"])
