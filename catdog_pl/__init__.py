@@ -42,17 +42,19 @@ if TYPE_CHECKING:
     from catdog_pl.data.datamodule import CatDogDataModule
     from catdog_pl.models.basic import Basic
     from catdog_pl.models.checkpoint import load_checkpoint
+    from catdog_pl.models.pretrained import Transfer
     from catdog_pl.models.vgg16 import VGG16
     from catdog_pl.prediction.predictor import Prediction, predict
 
 __version__ = "0.1.0"
 
-__all__ = ["VGG16", "Basic", "CatDogDataModule", "Prediction", "load_checkpoint", "predict"]
+__all__ = ["VGG16", "Basic", "CatDogDataModule", "Prediction", "Transfer", "load_checkpoint", "predict"]
 
 _HOMES = {
     "Basic": "models.basic",
     "CatDogDataModule": "data.datamodule",
     "Prediction": "prediction.predictor",
+    "Transfer": "models.pretrained",
     "VGG16": "models.vgg16",
     "load_checkpoint": "models.checkpoint",
     "predict": "prediction.predictor",

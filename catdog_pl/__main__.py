@@ -21,7 +21,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "prepare": Command("catdog_pl.commands.prepare:main", "photographs -> checked and split folders"),
-    "fit": Command("catdog_pl.commands.fit:fit", "train a model (basic or vgg16)"),
+    "fit": Command("catdog_pl.commands.fit:fit", "train a model (basic, vgg16 or transfer)"),
     "validate": Command("catdog_pl.commands.fit:validate", "loss and accuracy on the validation photographs"),
     "test": Command("catdog_pl.commands.fit:test", "accuracy, crosstab and CSV on the test photographs"),
     "predict": Command("catdog_pl.commands.predict:main", "cat or dog, for files, folders and URLs"),

@@ -22,8 +22,10 @@ class Option(NamedTuple):
 FIT = ("fit",)
 
 COMMON = (
-    Option("model", "model", "basic", "basic, or vgg16 on pretrained weights", FIT),
-    Option("weights", "model.weights", "keras", "of vgg16: keras, IMAGENET1K_V1, none, or a file", FIT),
+    Option("model", "model", "basic", "basic, or on pretrained weights vgg16, transfer", FIT),
+    Option("backbone", "model.backbone", "efficientnet_b0", "of transfer: torchvision's, or timm/NAME", FIT),
+    Option("head", "model.head", "linear", "of transfer: linear, or mlp", ()),
+    Option("weights", "model.weights", "keras", "or none, or a file; of transfer: DEFAULT by default", FIT),
     Option("preprocessing", "model.preprocessing", "workshop", "workshop is RGB / 255; or imagenet", FIT),
     Option("learning_rate", "model.learning_rate", 0.001, "step size of the optimizer", FIT),
     Option("optimizer", "model.optimizer", "keras_rmsprop", "or a class of torch.optim, such as AdamW", FIT),
@@ -67,7 +69,7 @@ def help_page(stage: str) -> str:
     """Return the common options of a command, as one screen of text."""
     rows = [option for option in COMMON if stage in option.stages]
     width = max(len(option.name) for option in rows) + 4
-    lines = [f"usage: {program()} {stage} [--OPTION VALUE ...]\n"]
+    lines = [f"usage: {program()} {stage} [--OPTION VALUE ...]"]
     for option in rows:
         default = "" if option.default is None else f" (default {option.default})"
         lines.append(f"  {f'--{option.name}':<{width}}{option.help}{default}")

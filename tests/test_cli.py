@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import yaml
 
 from catdog_pl.models import VGG16, load_checkpoint
 from catdog_pl.models.classifier import AVERAGED
+from catdog_pl.models.registry import MODELS, class_path, model_class
 from catdog_pl.runs import find_checkpoint
 from tests.conftest import Run, draw_layout
 
@@ -77,13 +79,25 @@ def test_the_best_basic_recipe_is_resumed_bit_equal(photos: Path, run: Run) -> N
 @pytest.mark.parametrize("model", ["basic", "vgg16"])
 def test_the_model_alone_equals_its_config(model: str, run: Run, capsys: Capture) -> None:
     alone = printed_config(run, capsys, f"fit --model {model}")
+    alone["data"] |= {"image_size": 150, "resize": "nearest"}  # what both models say
     config = printed_config(run, capsys, f"fit --config {REPOSITORY / 'configs' / model}.yaml")
     assert alone == config
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_has_its_own_defaults(name: str, run: Run, capsys: Capture) -> None:
+    Path("model.yaml").write_text(f"model: {{class_path: {class_path(name)}}}")
+    for words in (f"--model {name}", "--config model.yaml"):
+        arguments = printed_config(run, capsys, f"fit {words}")["model"]["init_args"]
+        for key, parameter in signature(model_class(name)).parameters.items():
+            default = parameter.default
+            if key != "image_size":  # which is that of the data
+                assert arguments[key] == (list(default) if isinstance(default, tuple) else default)
+
+
 def test_workshop_defaults(run: Run, capsys: Capture) -> None:
     config = printed_config(run, capsys, "fit")
-    assert config["model"]["class_path"] == "catdog_pl.Basic"
+    assert config["model"]["class_path"] == "catdog_pl.models.Basic"
     assert config["trainer"]["max_epochs"] == 25
     assert (config["early_stopping"]["monitor"], config["early_stopping"]["patience"]) == ("val_loss", 2)
     assert config["data"]["batch_size"] == 50
@@ -246,9 +260,11 @@ def test_cached_views_give_the_numbers_of_views_that_come_again(
 
     monkeypatch.setattr(VGG16, "extract", count)
     views = f"fit {VGG} --max_epochs 4 --patience 9"
-    assert run(f"{views} --data.views 2", "--root", photos) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(VGG16, "feature_cache", lambda *_: None)
+        assert run(f"{views} --data.views 2", "--root", photos) == 0
     again = state(find_checkpoint("last"))["state_dict"]
-    assert sum(passes) == 4 * 16 + 8
+    assert sum(passes) == 4 * (16 + 8)
     passes.clear()
     assert run(f"{views} --model.cached_views 2", "--root", photos) == 0
     assert sum(passes) == 2 * 16 + 8
@@ -339,13 +355,13 @@ def test_other_classes_than_the_checkpoints_are_refused(
 
 
 WRONG = {
-    "fit --model resnet": "Model 'resnet' is unknown; valid are basic, vgg16",
+    "fit --model resnet": "Model 'resnet' is unknown; valid are basic, vgg16, transfer",
     "fit --max_epochs abc": "--trainer.max_epochs abc: not a valid int or null",
     "fit --modle basic": "did you mean --model?",
     "fit --batchsize 4": "did you mean --batch_size",
     "fit --lr 0.1": "--lr is no option (did you mean --learning_rate?)",
     "fit --data.batch_siz 4": "did you mean --data.batch_size",
-    "fit --model.dropout 0.2 --model basic": "--model.dropout is no option of this model; see",
+    "fit --model.weights none --model basic": "--model.weights is no option of this model; see",
     "fit --model vgg16 --model.dropuot 0.2": "no option of this model (did you mean --model.dropout?)",
     "fit --model vgg16 --model.dropout x": "--model.dropout x: not a valid value",
     "fit --accelerator abacus": "--accelerator abacus: there is no such accelerator; valid are auto, cpu",
@@ -360,7 +376,7 @@ WRONG = {
     "fit --model vgg16 --weights foo": "weights 'foo' is unknown; valid are keras",
     "test": "No trained model found in checkpoints; run fit first",
     "validate --ckpt_path last": "No trained model found in checkpoints; run fit first",
-    "summary --model resnet": "Model 'resnet' is unknown; valid are basic, vgg16",
+    "summary --model resnet": "Model 'resnet' is unknown; valid are basic, vgg16, transfer",
     "tset": "there is no command 'tset'; valid are prepare, fit",
 }
 

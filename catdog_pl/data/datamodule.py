@@ -247,6 +247,14 @@ class CatDogDataModule(LightningDataModule):
             pixels, labels = self.mixing(pixels, labels, seed)
         return pixels, labels, indices
 
+    def view_key(self, epoch: int) -> str | None:
+        """Return what training pixels depend on besides the photographs; None: no other epoch has them."""
+        if self.mixing:
+            return None
+        if self.augmentation is None:
+            return ""
+        return f"{self.augmentation}, seed {self.seed}, view {epoch % self.views}" if self.views else None
+
     def _parameters(self, augmentation: Augmentation, epoch: int, device: torch.device) -> Tensor:
         """Return an epoch's parameters, a row a sample, on the device, so that no step waits for the host."""
         view = epoch % self.views if self.views else epoch

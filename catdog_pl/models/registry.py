@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 MODELS: dict[str, str] = {
     "basic": "catdog_pl.models.basic:Basic",
     "vgg16": "catdog_pl.models.vgg16:VGG16",
+    "transfer": "catdog_pl.models.pretrained:Transfer",
 }
 """Name on the command line and in checkpoints -> ``module:Class``."""
 

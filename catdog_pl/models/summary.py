@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from catdog_pl.models.backbones import Backbone
 from catdog_pl.models.classifier import Classifier
 
 RULE = "_" * 65
@@ -36,7 +37,8 @@ class Row(NamedTuple):
 def named_layers(network: nn.Module) -> dict[str, nn.Module]:
     """Return the parts of a network that Keras counts as layers; activations belong to the layer before."""
     activations = nn.ReLU.__module__
-    return {name: layer for name, layer in network.named_children() if type(layer).__module__ != activations}
+    layers = network.layers() if isinstance(network, Backbone) else dict(network.named_children())
+    return {name: layer for name, layer in layers.items() if type(layer).__module__ != activations}
 
 
 def layer_rows(model: Classifier) -> list[Row]:
@@ -49,7 +51,9 @@ def layer_rows(model: Classifier) -> list[Row]:
     rows = [Row("input_1", "InputLayer", (size, size, 3), 0)] if model.has_backbone else []
 
     def add_row(name: str, layer: nn.Module, _: object, output: Tensor) -> None:
-        shape = (*output.shape[2:], output.shape[1]) if output.ndim == 4 else tuple(output.shape[1:])
+        shape = tuple(output.shape[1:])
+        if output.ndim == 4 and not shape[0] == shape[1] != shape[2]:  # Swin's are channels last already
+            shape = (*shape[1:], shape[0])
         kind = type(layer).__name__
         parameters = sum(p.numel() for p in layer.parameters())
         rows.append(Row(name, KERAS_CLASSES.get(kind, kind), shape, parameters))

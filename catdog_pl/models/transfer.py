@@ -1,8 +1,9 @@
 """Transfer learning: a frozen backbone under a head that trains."""
 
+import hashlib
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -11,20 +12,19 @@ from torch import Tensor, nn
 from catdog_pl.devices import bfloat16_is_fast
 from catdog_pl.errors import UsageError
 from catdog_pl.models.backbones import Backbone, Normalization
-from catdog_pl.models.classifier import Batch, Classifier
+from catdog_pl.models.classifier import Batch, Classifier, versions
+from catdog_pl.models.features import MEMORY, FeatureCache, network_digest
 
 Bfloat16 = bool | Literal["always"]
 """Whether to compute in bfloat16 where it is fast, or everywhere."""
-
-VIEW_BYTES = 4 * 2**30
-"""Limit of the features of cached views: 32 views of the workshop's 4,000 photographs."""
 
 
 class TransferClassifier(Classifier):
     """A pretrained backbone, frozen and in evaluation mode, under a head that trains.
 
-    Features of photographs that come again unchanged are computed once. A subclass builds the backbone and
-    the head, from features to a logit (N, 1); without a ``normalization`` the backbone takes RGB times 1/255.
+    Features of photographs that come again unchanged are computed once, and kept for later runs. A subclass
+    builds the backbone and the head, from features to a logit (N, 1); without a ``normalization`` the
+    backbone takes RGB times 1/255.
     """
 
     has_backbone: ClassVar[bool] = True
@@ -53,8 +53,8 @@ class TransferClassifier(Classifier):
         self.cached_views = cached_views
         self.features = backbone.requires_grad_(False).eval()
         self.head = nn.Sequential(head)
-        self.validation_features = FeatureCache()
-        self.view_features = FeatureCache(VIEW_BYTES)
+        self.feature_caches: dict[tuple[str, str], FeatureCache | None] = {}
+        """The features of a stage's photographs, in training those of a view."""
 
     @classmethod
     def rebuild_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,15 +70,54 @@ class TransferClassifier(Classifier):
         return features.to(self.weight_dtype)
 
     def batch_features(self, batch: Batch, batch_idx: int, stage: str) -> Tensor:
-        """Return the features of a batch; those of a frozen backbone may come from a cache."""
+        """Return the features of a batch; a frozen backbone computes each photograph once where it can."""
         pixels, _, indices = batch
-        if self.is_frozen and stage == "val":
-            return self.validation_features.batch(batch_idx, lambda: self.extract(pixels))
-        if self.is_frozen and stage == "train" and self.cached_views:
-            view = self.trainer.current_epoch % self.cached_views
-            keys = [(view, index) for index in indices.tolist()]
-            return self.view_features.samples(keys, lambda: self.extract(pixels))
-        return self.extract(pixels)
+        cache = self.feature_cache(batch, stage) if self.is_frozen else None
+        if cache is None:
+            return self.extract(pixels)
+        with torch.no_grad():
+            features = cache.batch(indices, lambda missing: self.extract(pixels[missing]))
+        return features.to(self.weight_dtype)
+
+    def feature_cache(self, batch: Batch, stage: str) -> FeatureCache | None:
+        """Return where the features of a batch are kept, or None.
+
+        Kept are those of a ``CachedImageFolder`` as it is, and of the views that its datamodule repeats.
+        """
+        trainer = self.trainer
+        view: str | None = ""
+        if stage == "train":
+            datamodule: Any = getattr(trainer, "datamodule", None)
+            view = datamodule.view_key(trainer.current_epoch) if hasattr(datamodule, "view_key") else None
+        if view is None:
+            return None
+        if (stage, view) not in self.feature_caches:
+            loaders = {"train": trainer.train_dataloader, "val": trainer.val_dataloaders}
+            dataset = getattr(loaders.get(stage, trainer.test_dataloaders), "dataset", None)
+            self.feature_caches[stage, view] = self.open_features(batch, dataset, view)
+        return self.feature_caches[stage, view]
+
+    def open_features(self, batch: Batch, dataset: Any, view: str) -> FeatureCache | None:
+        """Return the cache of a data set's features in a view, or None where its batches are not its own."""
+        pixels, _, indices = batch
+        if not hasattr(dataset, "digest"):
+            return None
+        # A datamodule may change its batches, and Lightning may name the loader of an earlier run.
+        if not view and not torch.equal(dataset.__getitems__(indices.tolist())[0].to(pixels.device), pixels):
+            return None
+        # Photographs that are decoded anew each time have no digest: their features are for this run alone.
+        key = self.feature_key(pixels, dataset.digest, view) if dataset.digest else None
+        in_memory = sum(cache.memory_bytes for cache in self.feature_caches.values() if cache)
+        return FeatureCache(key, len(dataset), MEMORY - in_memory)
+
+    def feature_key(self, pixels: Tensor, photographs: str, view: str) -> str:
+        """Return a digest of all that features depend on: network, numerics, photographs and their view."""
+        device = pixels.device
+        autocast = torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type)
+        numerics = (device.type, self.takes_bfloat16(device), autocast, torch.get_float32_matmul_precision())
+        network = (type(self).__name__, self.normalization, network_digest(self.features))
+        parts = (versions(), numerics, network, photographs, view, pixels.dtype, pixels.shape[1:])
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def takes_bfloat16(self, device: torch.device) -> bool:
         """Return whether the backbone is computed in bfloat16 on this device."""
@@ -90,14 +129,13 @@ class TransferClassifier(Classifier):
         return not any(parameter.requires_grad for parameter in self.features.parameters())
 
     def setup(self, stage: str) -> None:
-        """Forget an earlier run's features, and have the datamodule repeat its views.
+        """Close an earlier run's features, and have the datamodule repeat its views.
 
         Raises:
             UsageError: it gives images of another size, or cannot repeat the views.
         """
         super().setup(stage)
-        self.validation_features.clear()
-        self.view_features.clear()
+        self.feature_caches.clear()
         device = self.trainer.strategy.root_device
         if self.bf16_backbone and not self.takes_bfloat16(device) and self.trainer.is_global_zero:
             print(
@@ -132,41 +170,3 @@ class TransferClassifier(Classifier):
             if not any(parameter.requires_grad for parameter in module.parameters()):
                 module.eval()
         return self
-
-
-class FeatureCache:
-    """A frozen backbone's features up to a limit in bytes; beyond it they are computed anew.
-
-    Validation photographs come in the same batches in every epoch, so that their features are kept by batch:
-    66 MB for the workshop's 2,000. Training photographs come in other batches each time: one by one.
-    """
-
-    def __init__(self, limit: int = 2**30) -> None:
-        self.limit = limit
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget everything, for other photographs or other weights."""
-        self._features: dict[Hashable, Tensor] = {}
-        self._bytes = 0
-
-    def batch(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
-        """Return the features of a batch that always holds the same samples, computed where not kept."""
-        if key not in self._features:
-            return self._keep([key], compute().unsqueeze(0))[0]
-        return self._features[key]
-
-    def samples(self, keys: Sequence[Hashable], compute: Callable[[], Tensor]) -> Tensor:
-        """Return the features (N, ...) of samples that may have come in other batches before, a key each."""
-        if all(key in self._features for key in keys):
-            return torch.stack([self._features[key] for key in keys])
-        return self._keep(keys, compute())
-
-    def _keep(self, keys: Sequence[Hashable], features: Tensor) -> Tensor:
-        """Keep what is new and fits of ``features``, one slice for each key; return all of them."""
-        new = [i for i, key in enumerate(keys) if key not in self._features]
-        size = features[0].nbytes * len(new)
-        if self._bytes + size <= self.limit:
-            self._features.update({keys[i]: features[i] for i in new})
-            self._bytes += size
-        return features

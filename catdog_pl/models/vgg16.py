@@ -8,7 +8,8 @@ from torch import nn
 
 from catdog_pl.errors import UsageError
 from catdog_pl.keras.nn import KerasFlatten, glorot_uniform_
-from catdog_pl.models.backbones import Backbone, Normalization, create_backbone
+from catdog_pl.models.backbones import Backbone, Normalization
+from catdog_pl.models.backbones.vgg16 import VGG16Backbone
 from catdog_pl.models.classifier import WORKSHOP_SIZE, ClassWeight, Preprocessing
 from catdog_pl.models.transfer import Bfloat16, TransferClassifier
 
@@ -77,7 +78,7 @@ class VGG16(TransferClassifier):
         load_weights: bool = True,
     ) -> None:
         image_size = image_size or WORKSHOP_SIZE
-        backbone = create_backbone("vgg16", weights, load_weights=False)
+        backbone = VGG16Backbone(weights)
         side = image_size // 32
         head = OrderedDict[str, nn.Module](
             flatten_1=KerasFlatten(),  # (N, 512, h, w) -> (N, h * w * 512)

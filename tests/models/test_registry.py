@@ -25,6 +25,7 @@ def test_every_name_leads_to_its_class_and_back(name: str) -> None:
 def test_class_paths_of_old_runs_stay() -> None:
     assert class_path("basic") == "catdog_pl.models.Basic"
     assert class_path("vgg16") == "catdog_pl.models.VGG16"
+    assert class_path("transfer") == "catdog_pl.models.Transfer"
 
 
 @pytest.mark.parametrize("look_up", [model_class, class_path, model_name])
@@ -32,7 +33,7 @@ def test_class_paths_of_old_runs_stay() -> None:
 def test_an_unknown_model_is_refused_in_one_way(look_up: object, name: object) -> None:
     with pytest.raises(UsageError) as error:
         look_up(name)  # type: ignore[operator]
-    assert str(error.value) == f"Model {name!r} is unknown; valid are basic, vgg16"
+    assert str(error.value) == f"Model {name!r} is unknown; valid are basic, vgg16, transfer"
 
 
 def test_the_table_costs_nothing() -> None:

@@ -1,8 +1,12 @@
 """A frozen backbone under a head: what is frozen, what is kept, what moves."""
 
+import os
+import subprocess
+import sys
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -11,10 +15,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from catdog_pl.data.datamodule import CatDogDataModule
+from catdog_pl.data.dataset import Batch
 from catdog_pl.errors import CheckpointError, UsageError
-from catdog_pl.models import VGG16, Basic, load_checkpoint, registry, transfer
-from catdog_pl.models.backbones import BACKBONES, Backbone, Normalization, create_backbone
-from catdog_pl.models.transfer import Bfloat16, FeatureCache, TransferClassifier
+from catdog_pl.models import VGG16, Basic, features, load_checkpoint, registry, transfer
+from catdog_pl.models.backbones import Backbone, Normalization, create_backbone
+from catdog_pl.models.backbones.vgg16 import VGG16Backbone
+from catdog_pl.models.transfer import Bfloat16, TransferClassifier
 
 Capture = pytest.CaptureFixture[str]
 PIXELS = torch.arange(2 * 3 * 32 * 32).remainder(251).to(torch.uint8).view(2, 3, 32, 32)
@@ -50,7 +56,9 @@ class Toy(TransferClassifier):
     def __init__(
         self, image_size: int = 32, weights: str = "toy", cached_views: int = 0, load_weights: bool = True
     ) -> None:
-        backbone = create_backbone("toy", weights, load_weights)
+        backbone = ToyBackbone(weights)
+        if load_weights:
+            backbone.load(weights)
         super().__init__(
             backbone,
             OrderedDict(linear=nn.Linear(6, 1)),
@@ -68,7 +76,6 @@ class Toy(TransferClassifier):
 @pytest.fixture(autouse=True)
 def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.MODELS, "toy", f"{__name__}:Toy")
-    monkeypatch.setitem(BACKBONES, "toy", f"{__name__}:ToyBackbone")
 
 
 def trainer(max_epochs: int = 2) -> Trainer:
@@ -95,11 +102,11 @@ def moved(module: nn.Module, before: dict[str, Tensor]) -> set[str]:
 def test_a_backbone_with_batch_norm_passes_through_fit_and_checkpoint(photos: Path) -> None:
     model = Toy()
     assert model.features.block[1].bias.unique() == 0.5  # type: ignore[index,union-attr]
-    features, head = copied(model.features), copied(model.head)
+    backbone, head = copied(model.features), copied(model.head)
     fit = trainer()
     fit.fit(model, CatDogDataModule(photos, image_size=32, batch_size=4))
     assert not any(layer.training for layer in model.features.modules())
-    assert moved(model.features, features) == set()  # BatchNorm's statistics and counter among them
+    assert moved(model.features, backbone) == set()  # BatchNorm's statistics and counter among them
     assert moved(model.head, head) == set(head)
     fit.save_checkpoint("toy.ckpt")
     loaded = load_checkpoint("toy.ckpt")
@@ -141,12 +148,12 @@ def test_an_image_too_small_for_the_backbone_is_refused() -> None:
 
 
 def test_an_unknown_backbone_is_refused() -> None:
-    with pytest.raises(UsageError, match="Backbone 'resnet' is unknown; valid are vgg16, toy"):
-        create_backbone("resnet", "none")
+    with pytest.raises(UsageError, match=r"Backbone 'resnet5' is unknown \(did you mean resnet5.?\?\)"):
+        create_backbone("resnet5", "none")
 
 
 def test_the_stages_are_the_whole_network_in_order() -> None:
-    backbone = create_backbone("vgg16", "none")
+    backbone = VGG16Backbone("none")
     stages = backbone.stages()
     assert len(stages) == 5
     layers = [layer for stage in stages for layer in stage.children()]
@@ -192,51 +199,125 @@ def test_the_frozen_backbone_stays_in_evaluation_mode_and_has_no_gradient() -> N
     assert all(p.grad is not None for p in model.head.parameters())
 
 
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of images in each pass of the toy backbone."""
+    counts: list[int] = []
+    forward_features = ToyBackbone.forward_features
+
+    def count(backbone: ToyBackbone, x: Tensor) -> Tensor:
+        counts.append(len(x))
+        return forward_features(backbone, x)
+
+    monkeypatch.setattr(ToyBackbone, "forward_features", count)
+    return counts
+
+
+def toy_data(photos: Path, **options: Any) -> CatDogDataModule:
+    return CatDogDataModule(photos, batch_size=4, **options)
+
+
+def seeded_toy(**options: Any) -> Toy:
+    torch.manual_seed(3)
+    return Toy(**options)
+
+
+def test_a_second_fit_on_the_same_photographs_does_not_run_the_backbone(
+    photos: Path, passes: list[int]
+) -> None:
+    first = seeded_toy(cached_views=2)
+    trainer(4).fit(first, toy_data(photos))
+    assert sum(passes) == 2 * 16 + 8
+    passes.clear()
+    second = seeded_toy(cached_views=2)
+    trainer(4).fit(second, toy_data(photos))
+    assert passes == []
+    assert moved(second, copied(first)) == set()
+    second.learning_rate = 0.2
+    trainer(3).fit(second, toy_data(photos))
+    assert passes == []
+    trainer().test(second, toy_data(photos))
+    assert sum(passes) == 6
+    trainer().test(seeded_toy(), toy_data(photos))
+    assert sum(passes) == 6
+
+
+def test_without_augmentation_another_seed_has_the_same_features(photos: Path, passes: list[int]) -> None:
+    trainer(3).fit(seeded_toy(), toy_data(photos, augment="none"))
+    assert sum(passes) == 16 + 8
+    trainer(3).fit(seeded_toy(), toy_data(photos, augment="none", seed=1))
+    assert sum(passes) == 16 + 8
+
+
 @pytest.mark.slow
-def test_validation_passes_the_backbone_once_and_gives_the_same_features() -> None:
-    model = VGG16(image_size=32, weights="none").eval()
-    batch = (torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8), torch.zeros(2), torch.arange(2))
-    expected = model.extract(batch[0])
-    first = model.batch_features(batch, 0, "val")
-    next(model.features.parameters()).data.zero_()  # a backbone that changed would show
-    assert torch.equal(model.batch_features(batch, 0, "val"), first)
-    assert torch.equal(first, expected)
-    assert not torch.equal(model.batch_features(batch, 0, "train"), expected)
-    assert not torch.equal(model.batch_features(batch, 1, "val"), expected)
+def test_another_process_finds_the_features(photos: Path) -> None:
+    trainer(1).fit(seeded_toy(cached_views=1), toy_data(photos))
+    program = (
+        "import sys; from pathlib import Path; import tests.models.test_transfer as t\n"
+        "t.BACKBONES['toy'] = 'tests.models.test_transfer:ToyBackbone'\n"
+        "t.ToyBackbone.forward_features = None\n"  # calling it would fail
+        "t.trainer(1).fit(t.seeded_toy(cached_views=1), t.toy_data(Path(sys.argv[1])))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    words = [sys.executable, "-c", program, str(photos)]
+    answer = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert answer.returncode == 0, answer.stderr
 
 
-def test_the_feature_cache_keeps_to_its_limit() -> None:
-    cache = FeatureCache(limit=100)
-    counts = [0, 0]
-
-    def answer(i: int) -> torch.Tensor:
-        counts[i] += 1
-        return torch.zeros(20)
-
-    for _ in range(3):
-        cache.batch(0, lambda: answer(0))
-        cache.batch(1, lambda: answer(1))
-    assert counts == [1, 3]
-    cache.clear()
-    cache.batch(1, lambda: answer(1))
-    cache.batch(1, lambda: answer(1))
-    assert counts == [1, 4]
+CHANGES: dict[str, Callable[[Toy, CatDogDataModule], object]] = {
+    "a weight": lambda model, _: model.features.stem[0].bias.data.add_(1e-6),  # type: ignore[index,union-attr]
+    "a statistic": lambda model, _: model.features.stem[1].running_mean.add_(1e-6),  # type: ignore[index,union-attr]
+    "an option of a layer": lambda model, _: setattr(model.features.stem[1], "eps", 1e-4),  # type: ignore[index]
+    "the normalisation": lambda model, _: setattr(model, "normalization", None),
+    "bfloat16": lambda model, _: setattr(model, "bf16_backbone", "always"),
+    "the photographs": lambda _, data: setattr(data, "resize", "bilinear"),
+}
 
 
-def test_the_feature_cache_knows_samples_in_any_batch() -> None:
-    cache = FeatureCache(limit=4 * 8)  # four samples of two float32
-    computed: list[list[int]] = []
+@pytest.mark.parametrize("change", CHANGES)
+def test_features_of_other_weights_numerics_or_photographs_are_computed(
+    change: str, photos: Path, passes: list[int]
+) -> None:
+    data = toy_data(photos)
+    trainer().validate(seeded_toy(), data, verbose=False)
+    trainer().validate(seeded_toy(), data, verbose=False)
+    assert sum(passes) == 8
+    CHANGES[change](model := seeded_toy(), data)
+    trainer().validate(model, data, verbose=False)
+    assert sum(passes) == 16
 
-    def ask(keys: list[int]) -> torch.Tensor:
-        def compute() -> torch.Tensor:
-            computed.append(keys)
-            return torch.tensor([[key, -key] for key in keys], dtype=torch.float32)
 
-        return cache.samples(keys, compute)
+@pytest.mark.parametrize("options", [{"seed": 1}, {"zoom": 0.1}, {"image_size": 31}])
+def test_other_views_are_computed(options: dict[str, Any], photos: Path, passes: list[int]) -> None:
+    trainer(1).fit(seeded_toy(cached_views=1), toy_data(photos))
+    passes.clear()
+    size = options.get("image_size", 32)
+    trainer(1).fit(seeded_toy(cached_views=1, image_size=size), toy_data(photos, **options))
+    assert sum(passes) == (16 + 8 if "image_size" in options else 16)
 
-    for keys in ([1, 2], [3, 4], [4, 1], [2, 5], [3, 2]):
-        assert ask(keys).tolist() == [[key, -key] for key in keys]
-    assert computed == [[1, 2], [3, 4], [2, 5]]  # the fifth sample does not fit
+
+def test_photographs_beyond_the_memory_are_kept_for_this_run_alone(photos: Path, passes: list[int]) -> None:
+    for _ in range(2):
+        trainer(2).fit(seeded_toy(cached_views=1), toy_data(photos, cache_gib=0, num_workers=0))
+    assert sum(passes) == 2 * (16 + 8)
+    assert not list(features.folder().glob("*"))
+
+
+def test_batches_that_are_not_the_photographs_are_computed(photos: Path, passes: list[int]) -> None:
+    class Dark(CatDogDataModule):
+        def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+            pixels, labels, indices = super().on_after_batch_transfer(batch, dataloader_idx)
+            return pixels // 2, labels, indices
+
+    fit = trainer()
+    for data in (toy_data(photos), Dark(photos, batch_size=4)):
+        fit.validate(seeded_toy(), data, verbose=False)
+    assert sum(passes) == 2 * 8
+    fit.fit(model := seeded_toy(), toy_data(photos))
+    passes.clear()
+    foreign = DataLoader(TensorDataset(PIXELS, torch.tensor([0, 1]), torch.arange(2)), batch_size=2)
+    fit.validate(model, foreign, verbose=False)  # Lightning still names the loader of the fit
+    assert sum(passes) == 2
 
 
 @pytest.mark.slow
@@ -278,8 +359,7 @@ def test_what_is_unfrozen_trains_and_nothing_of_it_is_kept(photos: Path) -> None
     trainer(2).fit(model, CatDogDataModule(photos, image_size=32, batch_size=8))
     trained = {f"block5_conv{i}.{name}" for i in (1, 2, 3) for name in ("weight", "bias")}
     assert moved(model.features, before) == trained
-    assert not model.validation_features._features
-    assert not model.view_features._features
+    assert not model.feature_caches
 
 
 @pytest.mark.slow

@@ -1,11 +1,11 @@
 """Files of pretrained weights: from torch.hub's cache, downloaded into it, or the user's own."""
 
 import re
+from collections.abc import Mapping, Set
 from pathlib import Path
-from zipfile import is_zipfile
 
 import torch
-from torch import Tensor, hub
+from torch import Tensor, hub, nn
 
 from catdog_pl.errors import DownloadError, WeightsError
 from catdog_pl.io.download import Patience, download
@@ -45,19 +45,55 @@ def cached_file(weights: str, url: str, digest: str | None = None) -> Path:
 def existing_file(weights: str) -> Path:
     """Return the file of a ``weights`` path."""
     if fault := file_fault(Path(weights)):
-        raise WeightsError(f"weights {weights}: {fault}; give the path of a file, keras or none")
+        raise WeightsError(f"weights {weights}: {fault}; give the path of a file, or none")
     return Path(weights)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """Return the state dict in a file of PyTorch's, of which nothing is executed."""
-    if not is_zipfile(path):
-        raise WeightsError(f"weights {path}: not a PyTorch file; give a state dict saved by torch.save")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen types for a broken or hostile file
-        raise WeightsError(f"weights {path}: cannot be read ({type(error).__name__})") from error
+        raise WeightsError(
+            f"weights {path}: not a PyTorch file, or a damaged one ({type(error).__name__}); give a state "
+            "dict saved by torch.save"
+        ) from error
     tensors = isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())
     if not tensors or not all(isinstance(key, str) for key in state):
         raise WeightsError(f"weights {path}: not a state dict of tensors")
     return dict(state)
+
+
+def fill(network: nn.Module, state: Mapping[str, Tensor], known: Set[str], source: str, name: str) -> None:
+    """Copy a state dict into a network.
+
+    Args:
+        network: its parameters and buffers are overwritten.
+        state: all of them by name, and maybe more.
+        known: the names that it may hold beside them, such as a classifier's that the network has lost.
+        source: the words for the state dict in an error.
+        name: the word for the network in an error.
+
+    Raises:
+        WeightsError: it is another network's; the first layer that differs is named.
+    """
+    ours = network.state_dict()
+    # BatchNorm counts its batches since 2018; files from before have no counters, and nothing reads them.
+    wanted = {key: ours[key] for key in ours if key in state or not key.endswith("num_batches_tracked")}
+    for key, tensor in wanted.items():
+        if key not in state:
+            raise WeightsError(f"{source}: it has no {key}; give weights of {name}")
+        if state[key].shape != tensor.shape:
+            raise WeightsError(
+                f"{source}: {key} is {tuple(state[key].shape)}, {name} needs {tuple(tensor.shape)}; give "
+                f"weights of {name}"
+            )
+        if tensor.is_meta:
+            raise WeightsError(
+                "weights cannot be loaded into a model on the meta device; set load_weights false"
+            )
+    if foreign := [key for key in state if key not in ours and key not in known]:
+        raise WeightsError(f"{source}: it has {foreign[0]}, which {name} has not; give weights of {name}")
+    with torch.no_grad():
+        for key, tensor in wanted.items():
+            tensor.copy_(state[key])
