@@ -361,7 +361,7 @@ WRONG = {
     "fit --batchsize 4": "did you mean --batch_size",
     "fit --lr 0.1": "--lr is no option (did you mean --learning_rate?)",
     "fit --data.batch_siz 4": "did you mean --data.batch_size",
-    "fit --model.weights none --model basic": "--model.weights is no option of this model; see",
+    "fit --model.cached_views 2 --model basic": "--model.cached_views is no option of this model; see",
     "fit --model vgg16 --model.dropuot 0.2": "no option of this model (did you mean --model.dropout?)",
     "fit --model vgg16 --model.dropout x": "--model.dropout x: not a valid value",
     "fit --accelerator abacus": "--accelerator abacus: there is no such accelerator; valid are auto, cpu",
