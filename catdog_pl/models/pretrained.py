@@ -38,6 +38,9 @@ class Transfer(TransferClassifier):
         lr_scheduler_args: its arguments, and ``interval`` (epoch or step), ``frequency`` and ``monitor``.
         class_weight: ``balanced`` weighs the training loss of each photograph by n / (2 * n of its class),
             so that a rare class counts as much as a frequent one. By default all photographs count alike.
+        label_smoothing: draws the labels of the training loss from 0 and 1 towards 0.5 by half of it.
+        ema_decay: of the exponential moving average of the weights, such as 0.999: validation, checkpoints
+            and predictions take the average. 0 is without.
         bf16_backbone: compute the frozen backbone in bfloat16 where the processor or GPU has units for it;
             ``always`` insists.
         cached_views: number of views of each training photograph whose features are kept. 1 is the photograph
@@ -70,6 +73,8 @@ class Transfer(TransferClassifier):
         lr_scheduler: str | None = None,
         lr_scheduler_args: dict[str, Any] | None = None,
         class_weight: ClassWeight | None = None,
+        label_smoothing: float = 0.0,
+        ema_decay: float = 0.0,
         bf16_backbone: Bfloat16 = False,
         cached_views: int = 1,
         unfreeze: Unfreeze = 0,
@@ -95,6 +100,8 @@ class Transfer(TransferClassifier):
             lr_scheduler=lr_scheduler,
             lr_scheduler_args=lr_scheduler_args,
             class_weight=class_weight,
+            label_smoothing=label_smoothing,
+            ema_decay=ema_decay,
         )
         self.data_spec = replace(self.data_spec, resize=network.resize, predict_resize=network.resize)
         self.augment = "none" if cached_views == 1 and not unfreeze else "keras"

@@ -91,12 +91,6 @@ class TransferClassifier(Classifier):
         """Return the arguments that build the network without reading its pretrained weights."""
         return {**arguments, "load_weights": False}
 
-    def preprocess(self, pixels: Tensor) -> Tensor:
-        """Pixels (N, 3, S, S) in 0..255 -> what the backbone's weights take, float; the shape stays."""
-        if self.normalization is None:
-            return self.rescale(pixels)
-        return self.normalization(self.widen(pixels)).to(self.weight_dtype)
-
     def extract(self, pixels: Tensor) -> Tensor:
         """Pixels (N, 3, S, S) in 0..255 -> the backbone's pooled features, in the head's dtype."""
         if not self.takes_bfloat16(pixels.device):

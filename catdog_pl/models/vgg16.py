@@ -1,7 +1,7 @@
 """The workshop's advanced model: a frozen VGG16 backbone under a small head."""
 
 from collections import OrderedDict
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -10,10 +10,8 @@ from catdog_pl.errors import UsageError
 from catdog_pl.keras.nn import KerasFlatten, glorot_uniform_
 from catdog_pl.models.backbones import Backbone, Normalization
 from catdog_pl.models.backbones.vgg16 import VGG16Backbone
-from catdog_pl.models.classifier import WORKSHOP_SIZE, ClassWeight
+from catdog_pl.models.classifier import WORKSHOP_SIZE, ClassWeight, Preprocessing
 from catdog_pl.models.transfer import Bfloat16, TransferClassifier, Unfreeze
-
-Preprocessing = Literal["workshop", "imagenet"]
 
 
 class VGG16(TransferClassifier):
