@@ -1,73 +1,160 @@
-"""What the options that trade precision for speed do to accuracy, over several seeds.
+"""How accurate each recipe is, over several seeds: whole trainings to their early stops, then the test.
 
-    python -m benchmarks.accuracy basic --data data     # prepared photographs
-    python -m benchmarks.accuracy vgg16 --data drawn    # made by: prepare sample --root drawn
+    python -m benchmarks.accuracy --data data                               # every recipe
+    python -m benchmarks.accuracy --data data --recipes basic vgg16 --seeds 1 2 3 --weights-dir weights
+    python -m benchmarks.accuracy --data data --jobs 2 --threads 1          # two at a time, one thread each
+    python -m benchmarks.accuracy --table                                   # what was measured
 
-VGG16 stands on torchvision's random weights here, which need no download: enough to tell the drawings apart
-under mild augmentation, and so to see whether coarser features tell them apart less well.
+Each training is written to the file when it ends; one that is there, with the same options, photographs and
+versions, is not repeated. So a benchmark that was stopped goes on with the same command.
 """
 
-import argparse
-import re
 import statistics
-import subprocess
 import sys
-import tempfile
-from pathlib import Path
+from collections import defaultdict
+from dataclasses import replace
+from itertools import combinations
 
-import torch
-from torchvision.models import vgg16
+from benchmarks.statistics import mcnemar_error, mean_interval
+from benchmarks.trainings import Recipe, Training, Trainings, accuracy, command, parse, place, train_all
+from catdog_pl.data.statistics import wilson_interval
 
-MILD = "--data.rotation 10 --data.width_shift 0.05 --data.height_shift 0.05 --data.zoom 0.05"
-FITS = {
-    "basic": "--model basic --max_epochs 5",
-    "vgg16": "--model vgg16 --weights random.pth --model.preprocessing imagenet --max_epochs 12 "
-    f"--learning_rate 3e-4 {MILD}",
+VGG16 = "--model vgg16 --weights {vgg16-notop.h5|keras}"
+CACHED = f"{VGG16} --model.cached_views 1"
+IMAGENET = "--model.preprocessing imagenet"
+TRANSFER = "--model transfer --backbone"
+SQUEEZENET = f"{TRANSFER} squeezenet1_1 --weights {{squeezenet1_1-imagenet.pth|DEFAULT}}"
+LITE = f"{TRANSFER} timm/tf_efficientnet_lite0 --weights {{tf_efficientnet_lite0.pth|DEFAULT}}"
+STOP = "--epochs 25 --patience 2"  # the workshop's, which are the defaults of fit
+
+RECIPES = {
+    "basic": Recipe("--model basic"),
+    "basic-bf16": Recipe("--model basic --precision bf16-mixed"),
+    "vgg16": Recipe(VGG16),
+    "vgg16-cached": Recipe(CACHED),
+    "vgg16-cached-bf16": Recipe(f"{CACHED} --model.bf16_backbone true"),
+    "vgg16-cached3": Recipe(f"{VGG16} --model.cached_views 3"),
+    "squeezenet1_1": Recipe(SQUEEZENET),
+    "squeezenet1_1-mlp": Recipe(f"{SQUEEZENET} --model.head mlp"),
+    "efficientnet_lite0": Recipe(LITE),
+    "efficientnet_lite0-150": Recipe(f"{LITE} --image_size 150"),
+    "keras-basic": Recipe(f"--model basic {STOP}", keras=True),
+    "keras-vgg16": Recipe(f"--model vgg16 --weights {{vgg16-notop.h5|imagenet}} {STOP}", keras=True),
+    "vgg16-imagenet": Recipe(f"{VGG16} {IMAGENET}"),
+    "vgg16-imagenet-cached": Recipe(f"{CACHED} {IMAGENET}"),
+    "vgg16-imagenet-cached-small-steps": Recipe(f"{CACHED} {IMAGENET} --learning_rate 1e-4"),
 }
-OPTIONS = {
-    "basic": ("--precision 32-true", "--precision bf16-mixed"),
-    "vgg16": (
-        "--model.cached_views 3",
-        "--model.bf16_backbone true",
-        "--model.bf16_backbone true --model.cached_views 3",
-        "--model.bf16_backbone true --model.cached_views 1",
-    ),
-}
+"""Name in the tables -> how it trains. The defaults of ``fit`` are the workshop's."""
 
 
-def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("model", choices=FITS)
-    words.add_argument("--data", type=Path, default=Path("data"))
-    words.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    options = words.parse_args()
-    if not options.data.is_dir():
-        sys.exit(f"--data {options.data}: no such folder; give one that prepare has made")
-    with tempfile.TemporaryDirectory() as folder:
-        torch.manual_seed(0)
-        torch.save(vgg16(weights=None).state_dict(), Path(folder) / "random.pth")
-        for option in OPTIONS[options.model]:
-            line = f"fit {FITS[options.model]} --patience 99 {option}"
-            measured = [measure(line, options.data.resolve(), seed, Path(folder)) for seed in options.seeds]
-            means = ", ".join(f"{statistics.mean(values):.4f}" for values in zip(*measured, strict=True))
-            print(f"{option}: {means}  {measured}", flush=True)
+def main() -> int:
+    """Train what is missing, and print the table."""
+    words = command(__doc__, seeds=[1, 2, 3])
+    words.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES), metavar="NAME",
+                       help=f"of {', '.join(RECIPES)}; default: all")  # fmt: skip
+    words.add_argument(
+        "--also", default="", help='options added to every fit here, as in --also="--max_epochs 1"'
+    )
+    options = parse(words)
+    file = Trainings(options.output)
+    chosen = {name: RECIPES[name] for name in options.recipes}
+    recipes = {
+        name: one if one.keras else replace(one, fit=f"{one.fit} {options.also}".strip())
+        for name, one in chosen.items()
+    }
+    code = 0 if options.table else train_all(recipes, options, options.data, file)
+    print(f"\n{table(file.all())}")
+    return code
 
 
-def measure(line: str, data: Path, seed: int, folder: Path) -> tuple[float, float, float]:
-    """val_loss and val_acc of the best epoch, and its accuracy on the test photographs."""
-    fitted = command(f"{line} --seed {seed}", data, folder)
-    best = re.search(r"Best epoch: \d+ \(val_loss ([\d.]+), val_acc ([\d.]+)\)", fitted)
-    accuracy = re.search(r"Accuracy: ([\d.]+)", command("test", data, folder))
-    assert best, fitted
-    assert accuracy
-    return float(best[1]), float(best[2]), float(accuracy[1])
+def table(trainings: list[Training]) -> str:
+    """One row for each recipe and size of data, and what a difference of one point means."""
+    if not trainings:
+        return "Nothing is measured yet."
+    groups: dict[tuple[str, ...], list[Training]] = defaultdict(list)
+    for one in trainings:
+        groups[one["recipe"], one["options"], str(one["photos"])].append(one)
+    lines = [
+        "| recipe | photographs | seeds | test accuracy | 95 % of the mean | by the test's size alone "
+        "| best epoch | val_acc | minutes | minutes of CPU |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [row(group) for group in groups.values()]
+    tested = max(one["tested"] for one in trainings)
+    about = one_point([one for one in trainings if one["tested"] == tested])
+    commands = {f"- {title(one)}: `{typed(one)}`": None for one in trainings}
+    places = {f"- {place(one)}": None for one in trainings}
+    return "\n\n".join("\n".join(part) for part in (lines, about, commands, places))
 
 
-def command(line: str, data: Path, folder: Path) -> str:
-    """What a command of ours printed."""
-    words = [sys.executable, "-m", "catdog_pl", *line.split(), "--root", str(data)]
-    return subprocess.run(words, cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
+def row(group: list[Training]) -> str:
+    """A recipe's means over its seeds."""
+    values = [accuracy(one) for one in group]
+    mean, tested = statistics.mean(values), group[0]["tested"]
+    best = [one["best_epoch"] for one in group]
+    several = len(group) > 1
+    cells = [
+        title(group[0]),
+        f"{group[0]['photos']['train']:,}",
+        str(len(group)),
+        f"{mean:.4f}" + (f" ± {statistics.stdev(values):.4f}" if several else ""),
+        between(*mean_interval(values)) if several else "",
+        between(*wilson_interval(round(mean * tested), tested)),
+        f"{statistics.mean(best):.1f} ({min(best)} to {max(best)})",
+        f"{statistics.mean(one['val_acc'][one['best_epoch'] - 1] for one in group):.4f}",
+        f"{statistics.mean(one['minutes'] for one in group):.1f}",
+        f"{statistics.mean(one['cpu_minutes'] for one in group):.1f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def typed(training: Training) -> str:
+    """The options that make such a training, with weights that are downloaded."""
+    if not as_written(training):
+        return str(training["options"])
+    recipe = RECIPES[training["recipe"]]
+    command = "keras_workshop" if recipe.keras else "fit"
+    return " ".join([command, *recipe.words(None), *(["and test", recipe.test] if recipe.test else [])])
+
+
+def title(training: Training) -> str:
+    """The recipe's name, with its options where they are not those of `RECIPES`."""
+    return str(training["recipe"]) + (f" ({training['options']})" if not as_written(training) else "")
+
+
+def as_written(training: Training) -> bool:
+    """Whether the options are those that the recipe has now."""
+    recipe = RECIPES.get(training["recipe"])
+    return recipe is not None and recipe.options == training["options"]
+
+
+def between(low: float, high: float) -> str:
+    """An interval of proportions in words."""
+    return f"{max(0.0, low):.3f} to {min(1.0, high):.3f}"
+
+
+def one_point(trainings: list[Training]) -> list[str]:
+    """What one point of accuracy means on these test photographs, in sentences."""
+    tested = trainings[0]["tested"]
+    middle = statistics.median(accuracy(one) for one in trainings)
+    low, high = wilson_interval(round(middle * tested), tested)
+    lines = [
+        f"One point of accuracy is {tested / 100:g} of {tested:,} test photographs. An accuracy of "
+        f"{middle:.3f} on them is known to be between {low:.3f} and {high:.3f} (Wilson, 95 %)."
+    ]
+    pairs = [len(set(a["wrong"]) ^ set(b["wrong"])) for a, b in combinations(trainings, 2)]
+    if pairs:
+        apart = statistics.median(pairs)
+        error = mcnemar_error(apart, tested)
+        seen = 0.01 / error if error else float("inf")
+        lines.append(
+            f"Half of all pairs of trainings differ on {apart:g} photographs or more; the difference of such "
+            f"two has a standard error of {100 * error:.2f} points (McNemar), so that one point is "
+            f"{seen:.1f} standard errors, and less than {196 * error:.1f} points between two trainings "
+            "may be chance."
+        )
+    return lines
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

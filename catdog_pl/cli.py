@@ -72,6 +72,8 @@ class CatDogCLI(LightningCLI):
         if stage != "fit":  # how long to train, and on how much, does not concern a test
             kept = re.compile(r"data\.|trainer\.precision")
             self.remembered = {key: value for key, value in self.remembered.items() if kept.match(key)}
+        if self.checkpoint is None:  # as a default, it would hand its own defaults on to another class
+            words = [f"--model={class_path('basic')}", *words]
         self.history, self.epoch_seed = History(), EpochSeed()
         super().__init__(
             Classifier,
@@ -124,9 +126,12 @@ class CatDogCLI(LightningCLI):
         parser.add_argument("--ckpt_path", type=str | None, default=None, help=start)
         insist = "Compute in bfloat16 also where it is about 100 times slower than float32."
         parser.add_argument("--force_bf16", type=bool, default=False, help=insist)
+        mirror = (
+            "In validation and test, answer by each photograph and its mirror image: the mean of the logits."
+        )
+        parser.add_argument("--tta", action="store_true", help=mirror)
         parser.link_arguments("data.image_size", "model.init_args.image_size")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
-        parser.set_defaults({"model": {"class_path": class_path("basic")}})
         if self.checkpoint is not None:
             arguments = restore_arguments(self.checkpoint)
             size, resize = arguments.pop("image_size"), data_spec(self.checkpoint).resize
@@ -222,6 +227,7 @@ class CatDogCLI(LightningCLI):
             raise
         finally:
             self.config.trainer.logger = given
+        self.model.tta = self.config.tta
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the run's folder, whole checkpoints, and a progress bar on a terminal."""

@@ -26,7 +26,7 @@ COMMON = (
     Option("backbone", "model.backbone", "efficientnet_b0", "of transfer: torchvision's, or timm/NAME", FIT),
     Option("head", "model.head", "linear", "of transfer: linear, or mlp", ()),
     Option("weights", "model.weights", "keras", "or none, or a file; of transfer: DEFAULT by default", FIT),
-    Option("preprocessing", "model.preprocessing", "workshop", "of vgg16: workshop, or imagenet", FIT),
+    Option("preprocessing", "model.preprocessing", "workshop", "workshop is RGB / 255; or imagenet", FIT),
     Option("learning_rate", "model.learning_rate", 0.001, "step size of the optimizer", FIT),
     Option("optimizer", "model.optimizer", "keras_rmsprop", "or a class of torch.optim, such as AdamW", FIT),
     Option("lr_scheduler", "model.lr_scheduler", None, "such as OneCycleLR or CosineAnnealingLR", FIT),
@@ -34,6 +34,7 @@ COMMON = (
     Option("patience", "early_stopping.patience", 2, "epochs without a better val_loss before it stops", FIT),
     Option("batch_size", "data.batch_size", 50, "photographs per step and device"),
     Option("image_size", "data.image_size", None, "side of the photographs in pixels; the model's, 150", FIT),
+    Option("augment", "data.augment", None, "keras, crop, strong or none; the model's, keras", FIT),
     Option("root", "data.root", "data", "folder that prepare wrote: train, validation and test"),
     Option("num_workers", "data.num_workers", None, "processes that decode; default by the data's size"),
     Option("accelerator", "trainer.accelerator", "auto", "cpu, gpu, or auto for a GPU where there is one"),
@@ -41,7 +42,8 @@ COMMON = (
     Option("precision", "trainer.precision", None, "32-true (default), 16-mixed or bf16-mixed"),
     Option("seed", "seed_everything", 2018, "of weights, shuffling and augmentation", FIT),
     Option("ckpt_path", "ckpt_path", None, "checkpoint to start from: best, last, or a file"),
-    Option("config", "config", None, "YAML file of options, or basic, sample, vgg16"),
+    Option("tta", "tta", False, "answer by each photograph and its mirror image", ("validate", "test")),
+    Option("config", "config", None, "YAML file of options, or a shipped one, such as sample"),
 )
 """The help page of ``fit``, ``validate`` and ``test``, in its order."""
 
@@ -67,7 +69,7 @@ def help_page(stage: str) -> str:
     """Return the common options of a command, as one screen of text."""
     rows = [option for option in COMMON if stage in option.stages]
     width = max(len(option.name) for option in rows) + 4
-    lines = [f"usage: {program()} {stage} [--OPTION VALUE ...]\n"]
+    lines = [f"usage: {program()} {stage} [--OPTION VALUE ...]"]
     for option in rows:
         default = "" if option.default is None else f" (default {option.default})"
         lines.append(f"  {f'--{option.name}':<{width}}{option.help}{default}")

@@ -9,19 +9,14 @@ same files, and the whole round is repeated, so that a machine whose speed drift
 """
 
 import argparse
-import os
-import platform
-import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from datetime import date
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
+from benchmarks.machine import PACKAGES, REPOSITORY, machine, versions
 from benchmarks.speed import commands, training
-from benchmarks.speed.process import LIMITS, REPOSITORY, figures, run
+from benchmarks.speed.process import LIMITS, figures, run
 from benchmarks.speed.records import Records
 from benchmarks.speed.report import tables
 
@@ -29,14 +24,14 @@ SECTIONS = ("commands", "limits", "levers", "basic", "vgg16", "growth")
 OWN_SECTIONS = frozenset({"limits", "levers", "growth"})
 """Sections in which nobody but this package is measured; the others need the extra ``bench``."""
 
-PACKAGES = ("torch", "torchvision", "lightning", "pillow", "numpy")
 PEERS = ("keras", "tensorflow", "fastai")
 
 
 def main() -> None:
     """Measure the sections that are asked for."""
     options = parse()
-    about = {"date": date.today().isoformat(), "machine": machine(), "versions": versions(options.only)}
+    packages = PACKAGES if OWN_SECTIONS.issuperset(options.only) else (*PACKAGES, *PEERS)
+    about = {"date": date.today().isoformat(), "machine": machine(), "versions": versions(packages)}
     about["options"] = {"photos": options.photos.name if options.photos else "sample"}
     about["options"] |= {"count": options.count, "vgg16_count": options.vgg16_count}
     records = Records(options.output, about, options.only)
@@ -101,32 +96,6 @@ def prepared(photos: Path | None, count: int, folder: Path) -> Path:
         except RuntimeError as error:
             sys.exit(str(error).splitlines()[-1])  # prepare's own line
     return root
-
-
-def machine() -> dict[str, Any]:
-    """The processor, its cores, the memory and the system."""
-    flags = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-    info = Path("/proc/cpuinfo").read_text(encoding="utf-8") if sys.platform == "linux" else ""
-    names = [line.split(":", 1)[1].strip() for line in info.splitlines() if line.startswith("model name")]
-    words = set(info.split())
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "features": [flag for flag in flags if flag in words],
-        "system": f"{platform.system()} {platform.machine()}",
-        "commit": subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True
-        ).stdout.strip(),
-    }
-
-
-def versions(sections: Sequence[str]) -> dict[str, str]:
-    """Python's version, and those of the libraries that the sections measure."""
-    names = PACKAGES if OWN_SECTIONS.issuperset(sections) else (*PACKAGES, *PEERS)
-    try:
-        return {"python": platform.python_version(), **{name: version(name) for name in names}}
-    except PackageNotFoundError as error:
-        sys.exit(f"{error.name} is not installed; run: pip install -e '.[bench]'")
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.machine import REPOSITORY
 from benchmarks.speed.records import Figure
 
-REPOSITORY = Path(__file__).parents[2]
 LIMITS = "benchmarks.speed.limits"
 LEVERS = "benchmarks.speed.levers"
 """What measures in a process of its own: Linux counts the memory of a process that starts another one as the

@@ -1,8 +1,9 @@
 """Folders of photographs -> decoded uint8 cache -> batches -> augmentation on the device."""
 
+import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -10,10 +11,11 @@ from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
+from catdog_pl.data.augment import Augment, Augmentation, Mixing, RandomCrop
 from catdog_pl.data.dataset import Batch, CachedImageFolder
 from catdog_pl.data.images import ResizeRule, resize_rule
 from catdog_pl.data.layout import Split, split_folder
-from catdog_pl.data.transforms import AffineRanges, Augment, sample_parameters, warp
+from catdog_pl.data.transforms import AffineRanges
 from catdog_pl.errors import DatasetError, UsageError
 
 STAGES: dict[str, tuple[Split, ...]] = {
@@ -31,8 +33,8 @@ class CatDogDataModule(LightningDataModule):
     Any two class folders will do; the labels 0 and 1 are their names in plain string order. Each photograph
     is decoded and resized once and kept as bytes, on the GPU where that has room. A batch is pixels
     (N, 3, S, S) in 0..255, labels (N,) and sample indices (N,); training pixels come augmented as float32,
-    the others as uint8. Training is shuffled by (seed, epoch), validation and test come in file order, and
-    the short last batch is kept.
+    the others as uint8, and labels of mixed photographs are float32 in 0..1. Training is shuffled by
+    (seed, epoch), validation and test come in file order, and the short last batch is kept.
 
     Args:
         root: folder that holds the train, validation and test folders.
@@ -41,13 +43,19 @@ class CatDogDataModule(LightningDataModule):
         batch_size: photographs per batch, per device.
         resize: Pillow's filter for resizing, by default the model's; nearest is what Keras'
             flow_from_directory uses.
-        augment: how training photographs are changed: keras by the next five, none not at all. By default
-            what the model says.
-        rotation: augmentation, largest angle in degrees, in both directions.
-        width_shift: augmentation, largest shift as a fraction of the image; as in Keras 3, of the rows.
-        height_shift: augmentation, largest shift as a fraction of the image; as in Keras 3, of the columns.
-        zoom: augmentation, each axis is scaled by its own factor in 1 - zoom .. 1 + zoom.
+        augment: how training photographs are changed: ``keras`` by rotation, shifts, zoom and flip as in the
+            workshop; ``crop`` by random crops and flip; ``strong`` by crops, rotation, flip and colour;
+            ``none`` not at all. By default what the model says.
+        rotation: of keras and strong, largest angle in degrees, in both directions.
+        width_shift: of keras, largest shift as a fraction of the image; as in Keras 3, of the rows.
+        height_shift: of keras, largest shift as a fraction of the image; as in Keras 3, of the columns.
+        zoom: of keras, each axis is scaled by its own factor in 1 - zoom .. 1 + zoom.
         horizontal_flip: augmentation, whether half of the images are mirrored.
+        crop_scale: of crop and strong, least part of a photograph's area that a crop shows.
+        color_jitter: of strong, largest change of brightness, contrast and saturation, as a fraction.
+        mixup: alpha of MixUp, which lays each photograph of a training batch over another; 0 is without.
+        cutmix: alpha of CutMix, which sets a part of another photograph in; with mixup, one of the two.
+        mix_probability: part of the training batches that mixup and cutmix change.
         views: augmentation, number of different views of each photograph; after so many epochs they come
             again. 0 samples a new one in every epoch, as Keras does. A model that caches the features of its
             views sets the attribute before the first step.
@@ -73,6 +81,11 @@ class CatDogDataModule(LightningDataModule):
         height_shift: float = 0.2,
         zoom: float = 0.2,
         horizontal_flip: bool = True,
+        crop_scale: float = 0.35,
+        color_jitter: float = 0.3,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        mix_probability: float = 1.0,
         views: int = 0,
         seed: int = 2018,
         cache_gib: float = 4.0,
@@ -86,18 +99,31 @@ class CatDogDataModule(LightningDataModule):
         validate_range("seed", seed, 0)
         validate_range("views", views, 0)
         validate_range("zoom", zoom, 0, 1)
+        validate_range("crop_scale", crop_scale, 0.01, most=1)
+        validate_range("color_jitter", color_jitter, 0, 1)
+        validate_range("mixup", mixup, 0)
+        validate_range("cutmix", cutmix, 0)
+        validate_range("mix_probability", mix_probability, 0, most=1)
+        if augment not in (None, *get_args(Augment)):
+            raise UsageError(f"augment {augment!r} is unknown; valid are {', '.join(get_args(Augment))}")
         self.root = Path(root)
         self.image_size = image_size
         self.batch_size = batch_size
         self.resize = resize
         self.augment = augment
-        self.ranges = AffineRanges(rotation, width_shift, height_shift, zoom, horizontal_flip)
+        self.augmentations: dict[str, Augmentation | None] = {
+            "keras": AffineRanges(rotation, width_shift, height_shift, zoom, horizontal_flip),
+            "crop": RandomCrop(crop_scale, horizontal_flip=horizontal_flip),
+            "strong": RandomCrop(crop_scale, rotation, color_jitter, horizontal_flip),
+            "none": None,
+        }
+        self.mixing = Mixing(mixup, cutmix, mix_probability) if mixup or cutmix else None
         self.views = views
         self.seed = seed
         self.cache_bytes = int(cache_gib * 2**30)
         self.num_workers = num_workers
         self.folders: dict[Split, CachedImageFolder] = {}
-        self._sampled: tuple[int, Tensor] | None = None
+        self._sampled: tuple[Augmentation, int, Tensor] | None = None
 
     def setup(self, stage: str) -> None:
         """Find the photographs of a stage, check their classes, and decode them within ``cache_gib``.
@@ -110,7 +136,7 @@ class CatDogDataModule(LightningDataModule):
         spec: Any = getattr(model, "data_spec", None)
         size: int = getattr(spec, "image_size", 150) if self.image_size is None else self.image_size
         resize = self.resize or resize_rule(getattr(spec, "resize", "nearest"))
-        self._augments = (self.augment or getattr(model, "augment", "keras")) != "none"
+        self.augmentation = self.augmentations[self.augment or str(getattr(model, "augment", "keras"))]
         for split in STAGES[stage]:
             found = self.folders.get(split)
             if found is None or (found.size, found.resize) != (size, resize):  # it served another model
@@ -206,32 +232,51 @@ class CatDogDataModule(LightningDataModule):
         return UnrepeatedDistributedSampler(folder, num_replicas=replicas, rank=rank)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment the uint8 pixels on the device to float32, in training; other batches stay as they are."""
-        if self.trainer is None or not self.trainer.training or not self._augments:
+        """Augment and mix training batches on the device, to float32; other batches stay as they are."""
+        trainer = self.trainer
+        if trainer is None or not trainer.training or not (self.augmentation or self.mixing):
             return batch
         pixels, labels, indices = batch
-        parameters = self._parameters(self.trainer.current_epoch, indices.device)
-        return warp(pixels, parameters[indices.to(parameters.device)]), labels, indices
+        epoch = trainer.current_epoch
+        if self.augmentation:
+            parameters = self._parameters(self.augmentation, epoch, indices.device)
+            pixels = self.augmentation.apply(pixels, parameters[indices.to(parameters.device)])
+        if self.mixing:
+            batch_idx = trainer.fit_loop.batch_idx + 1  # which is that of the batch before
+            seed = (self.seed, epoch, batch_idx, trainer.global_rank)
+            pixels, labels = self.mixing(pixels, labels, seed)
+        return pixels, labels, indices
 
-    def _parameters(self, epoch: int, device: torch.device) -> Tensor:
-        """Return an epoch's parameters, (samples, 6), on the device, so that no step waits for the host."""
+    def view_key(self, epoch: int) -> str | None:
+        """Return what training pixels depend on besides the photographs; None: no other epoch has them."""
+        if self.mixing or (self.augmentation and not self.views):
+            return None
+        return f"{self.augmentation}, {self.seed}, {epoch % self.views}" if self.augmentation else ""
+
+    def _parameters(self, augmentation: Augmentation, epoch: int, device: torch.device) -> Tensor:
+        """Return an epoch's parameters, a row a sample, on the device, so that no step waits for the host."""
         view = epoch % self.views if self.views else epoch
-        if self._sampled is None or self._sampled[0] != view:
-            parameters = sample_parameters(self.ranges, self.seed, view, len(self.folders["train"]))
+        if self._sampled is None or self._sampled[:2] != (augmentation, view):
+            parameters = augmentation.sample(self.seed, view, len(self.folders["train"]))
             # Apple's GPUs know no float64, in which the parameters are kept.
-            self._sampled = (view, parameters if device.type == "mps" else parameters.to(device))
-        return self._sampled[1]
+            parameters = parameters if device.type == "mps" else parameters.to(device)
+            self._sampled = (augmentation, view, parameters)
+        return self._sampled[2]
 
     @property
     def _device(self) -> torch.device:
         return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
 
-def validate_range(name: str, value: float, low: float, below: float = float("inf")) -> None:
-    """Raise a `UsageError` unless ``low <= value < below``."""
-    if not low <= value < below:
-        above = f" and below {below:g}" if below < float("inf") else ""
-        raise UsageError(f"{name} is {value:g}; it must be at least {low:g}{above}")
+def validate_range(
+    name: str, value: float, low: float, below: float = math.inf, most: float = math.inf
+) -> None:
+    """Raise a `UsageError` unless ``low <= value < below`` and ``value <= most``."""
+    bounds = [f"at least {low:g}"]
+    bounds += [f"below {below:g}"] if below < math.inf else []
+    bounds += [f"at most {most:g}"] if most < math.inf else []
+    if not low <= value < below or value > most:
+        raise UsageError(f"{name} is {value:g}; it must be {' and '.join(bounds)}")
 
 
 def has_room(device: torch.device, nbytes: int) -> bool:

@@ -1,5 +1,6 @@
 """One folder per class: found in Keras' order, decoded once, served in batches."""
 
+import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,7 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
         self.size = size
         self.resize = resize
         self.pixels: Tensor | None = None
+        self._digest: str | None = None
         super().__init__(str(root))
         self.labels = torch.tensor(self.targets)
 
@@ -52,6 +54,13 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
     def nbytes(self) -> int:
         """Bytes that the decoded photographs take."""
         return len(self) * self.size * self.size * 3
+
+    @property
+    def digest(self) -> str | None:
+        """A SHA-256 of the decoded photographs and their order; None where they are not kept."""
+        if self._digest is None and self.pixels is not None:
+            self._digest = hashlib.sha256(self.pixels.cpu().numpy().data).hexdigest()
+        return self._digest
 
     @property
     def device(self) -> torch.device:

@@ -6,15 +6,12 @@ on float pixels in 0..255, before any rescaling.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-Augment = Literal["keras", "none"]
-"""How training photographs are changed: by the affine warp of this module, or not at all."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +32,33 @@ class AffineRanges:
     zoom: float = 0.2
     horizontal_flip: bool = True
 
+    def sample(self, seed: int, epoch: int, count: int) -> Tensor:
+        """Return the parameters of every photograph for one epoch, as ``sample_parameters`` does."""
+        return sample_parameters(self, seed, epoch, count)
+
+    def apply(self, pixels: Tensor, parameters: Tensor) -> Tensor:
+        """Return a batch warped and flipped, as ``warp`` does."""
+        return warp(pixels, parameters)
+
+
+def uniform_numbers(seed: int, epoch: int, count: int, columns: int) -> npt.NDArray[np.float64]:
+    """Return numbers in 0..1, (count, columns); row i depends on ``(seed, epoch, i)`` alone.
+
+    Not on the number of photographs, workers or devices, nor on the order of the batches.
+    """
+    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch])))
+    return generator.random((count, columns))
+
 
 def sample_parameters(ranges: AffineRanges, seed: int, epoch: int, count: int) -> Tensor:
     """Sample the parameters of every photograph for one epoch.
 
-    Row i depends on ``(seed, epoch, i)`` alone: not on the number of photographs, workers or devices, nor on
-    the order of the batches. Six uniform numbers a photograph, in the order in which Keras samples them.
+    Six of the ``uniform_numbers`` a photograph, in the order in which Keras samples them.
 
     Returns:
         (count, 6) float64: angle in degrees, tx and ty as fractions of the image, zx, zy, flip (0 or 1).
     """
-    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch])))
-    u = generator.random((count, 6))
+    u = uniform_numbers(seed, epoch, count, 6)
     reach = np.array([ranges.rotation, ranges.height_shift, ranges.width_shift, ranges.zoom, ranges.zoom])
     centre = np.array([0, 0, 0, 1, 1])
     low, high = centre - reach, centre + reach

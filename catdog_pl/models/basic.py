@@ -1,15 +1,19 @@
 """The workshop's basic model: three convolution blocks, trained from scratch."""
 
 from collections import OrderedDict
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from catdog_pl.errors import UsageError
 from catdog_pl.keras.nn import KerasFlatten, glorot_uniform_
-from catdog_pl.models.classifier import WORKSHOP_SIZE, Classifier, ClassWeight
+from catdog_pl.models.backbones import Normalization
+from catdog_pl.models.classifier import WORKSHOP_SIZE, Classifier, ClassWeight, Preprocessing
 from catdog_pl.models.convolution import ConvBlocks
+
+IMAGENET = Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), bgr=False)
+"""Mean and deviation of ImageNet's pixels, with which torchvision's networks are trained."""
 
 
 class Basic(Classifier):
@@ -21,6 +25,9 @@ class Basic(Classifier):
         image_size: side of the square input in pixels; by default the workshop's 150.
         filters: output channels of each block's convolution.
         dense_units: width of the hidden dense layer.
+        preprocessing: ``workshop`` feeds RGB times 1/255, as the workshop did. ``imagenet`` feeds RGB
+            normalised by the mean and deviation of ImageNet.
+        dropout: probability of dropping an input of each dense layer in training.
         learning_rate: step size of the optimizer.
         optimizer: ``keras_rmsprop`` (Keras 3's rule) or the name of a class in ``torch.optim``.
         optimizer_args: further arguments of the optimizer, for example ``{"alpha": 0.9, "eps": 1e-7}``
@@ -29,12 +36,17 @@ class Basic(Classifier):
         lr_scheduler_args: its arguments, and ``interval`` (epoch or step), ``frequency`` and ``monitor``.
         class_weight: ``balanced`` weighs the training loss of each photograph by n / (2 * n of its class),
             so that a rare class counts as much as a frequent one. By default all photographs count alike.
+        label_smoothing: draws the labels of the training loss from 0 and 1 towards 0.5 by half of it.
+        ema_decay: of the exponential moving average of the weights, such as 0.999: validation, checkpoints
+            and predictions take the average. 0 is without.
 
     Raises:
-        UsageError: the image is too small for that many blocks, or the optimizer is unknown.
+        UsageError: the image is too small for that many blocks, the optimizer is unknown, or a number is out
+            of its range.
     """
 
     name: ClassVar[str] = "basic"
+    TUNABLE = Classifier.TUNABLE | {"dropout"}
 
     features: ConvBlocks
 
@@ -49,6 +61,10 @@ class Basic(Classifier):
         lr_scheduler: str | None = None,
         lr_scheduler_args: dict[str, Any] | None = None,
         class_weight: ClassWeight | None = None,
+        label_smoothing: float = 0.0,
+        ema_decay: float = 0.0,
+        dropout: float = 0.0,
+        preprocessing: Preprocessing = "workshop",
     ) -> None:
         image_size = image_size or WORKSHOP_SIZE
         super().__init__(
@@ -59,24 +75,26 @@ class Basic(Classifier):
             lr_scheduler,
             lr_scheduler_args,
             class_weight,
+            label_smoothing,
+            ema_decay,
         )
         self.save_hyperparameters()
+        if preprocessing not in get_args(Preprocessing):
+            raise UsageError(f"preprocessing {preprocessing!r} is unknown; valid are workshop, imagenet")
+        self.normalization = IMAGENET if preprocessing == "imagenet" else None
         side = output_side(image_size, len(filters))
         self.features = ConvBlocks(blocks(filters))
-        self.head = nn.Sequential(
-            OrderedDict(
-                flatten_1=KerasFlatten(),  # (N, C, h, w) -> (N, h * w * C)
-                dense_1=nn.Linear(side * side * filters[-1], dense_units),
-                relu=nn.ReLU(inplace=True),
-                dense_2=nn.Linear(dense_units, 1),  # (N, dense_units) -> (N, 1)
-            )
+        layers = OrderedDict[str, nn.Module](
+            flatten_1=KerasFlatten(),  # (N, C, h, w) -> (N, h * w * C)
+            **({"dropout_1": nn.Dropout(dropout)} if dropout else {}),
+            dense_1=nn.Linear(side * side * filters[-1], dense_units),
+            relu=nn.ReLU(inplace=True),
+            **({"dropout_2": nn.Dropout(dropout)} if dropout else {}),
+            dense_2=nn.Linear(dense_units, 1),  # (N, dense_units) -> (N, 1)
         )
+        self.head = nn.Sequential(layers)
         glorot_uniform_(self)
         self.to(memory_format=torch.channels_last)
-
-    def preprocess(self, pixels: Tensor) -> Tensor:
-        """Pixels (N, 3, S, S) in 0..255 -> float in 0..1."""
-        return self.rescale(pixels)
 
 
 def output_side(image_size: int, n_blocks: int) -> int:

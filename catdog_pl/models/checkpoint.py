@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 
 from catdog_pl.errors import CatDogError, CheckpointError, UsageError, first_line
 from catdog_pl.io.files import atomic_write, file_fault
-from catdog_pl.models.classifier import FORMAT, NOTE, Classifier, DataSpec
+from catdog_pl.models.classifier import AVERAGED, FORMAT, NOTE, Classifier, DataSpec
 from catdog_pl.models.registry import model_class
 from catdog_pl.process import program
 
@@ -41,10 +41,19 @@ def load_checkpoint(path: str | Path) -> Classifier:
     Raises:
         CheckpointError: the file is missing, damaged, foreign or hostile.
     """
+    return load_with_contents(path)[0]
+
+
+def load_with_contents(path: str | Path) -> tuple[Classifier, dict[str, Any]]:
+    """Return the model of `load_checkpoint`, and the contents of `read_checkpoint`, of one reading.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, foreign or hostile.
+    """
     checkpoint, model = _read(Path(path))
     model.load_state_dict(checkpoint["state_dict"], assign=True)
     model.data_spec = data_spec(checkpoint)
-    return model.eval()
+    return model.eval(), checkpoint
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -148,6 +157,8 @@ def _read(path: Path) -> tuple[dict[str, Any], Classifier]:
         _check_note(checkpoint)
         model = _skeleton(checkpoint)
         _check_weights(checkpoint.get("state_dict"), model)
+        if AVERAGED in checkpoint:
+            _check_weights(checkpoint[AVERAGED], model)
         _check_training(checkpoint, [p for group in model.parameter_groups() for p in group["params"]])
     except CatDogError as error:
         raise CheckpointError(f"Checkpoint {path}: {error}") from error

@@ -1,6 +1,6 @@
 """The base of all models: preprocessing, loss, metrics, optimizer, and what a checkpoint notes."""
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -9,7 +9,9 @@ from typing import Any, ClassVar, Literal, Self
 
 import lightning
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.callbacks import EMAWeightAveraging, WeightAveraging
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
@@ -18,12 +20,19 @@ from torchmetrics.functional.classification import binary_accuracy
 from catdog_pl import __version__
 from catdog_pl.errors import CatDogError, UsageError
 from catdog_pl.keras.nn import KerasRMSprop
+from catdog_pl.models.backbones import Normalization
 from catdog_pl.models.schedulers import check_scheduler, schedule
 
 Batch = tuple[Tensor, Tensor, Tensor]
-"""Pixels (N, 3, S, S) uint8 or float in 0..255, labels (N,) 0 or 1, sample indices (N,)."""
+"""Pixels (N, 3, S, S) uint8 or float in 0..255, labels (N,) 0..1, sample indices (N,).
+
+A label is 0 or 1, and of photographs that are mixed the share of the second class.
+"""
 
 ClassWeight = Literal["balanced"]
+
+Preprocessing = Literal["workshop", "imagenet"]
+"""RGB times 1/255 as in the workshop, or normalised by the mean and deviation of ImageNet."""
 
 WORKSHOP_SIZE = 150
 """Side of the workshop's images, in pixels."""
@@ -33,6 +42,9 @@ NOTE = "catdog_pl"
 
 FORMAT = 1
 """The version of that note; raised when older code could misread it."""
+
+AVERAGED = "current_model_state"
+"""The key under which Lightning's `WeightAveraging` saves the trained weights beside their averages."""
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"keras_rmsprop": KerasRMSprop} | {
     name: cls
@@ -70,13 +82,15 @@ class Classifier(LightningModule, ABC):
     ``Basic`` documents the arguments, which all models have.
 
     Raises:
-        UsageError: the optimizer or the class weight is unknown.
+        UsageError: the optimizer or the class weight is unknown, or a number is out of its range.
     """
 
     name: ClassVar[str]
     """The model's name on the command line and in checkpoints."""
 
-    TUNABLE: ClassVar[frozenset[str]] = frozenset({"learning_rate", "optimizer_args", "class_weight"})
+    TUNABLE: ClassVar[frozenset[str]] = frozenset(
+        {"learning_rate", "optimizer_args", "class_weight", "label_smoothing", "ema_decay"}
+    )
     """Arguments that may differ from a checkpoint's; the others decide what its weights mean."""
 
     has_backbone: ClassVar[bool] = False
@@ -84,6 +98,12 @@ class Classifier(LightningModule, ABC):
 
     augment: str = "keras"
     """How a datamodule augments for this model, unless it is told itself."""
+
+    normalization: Normalization | None = None
+    """What is done to pixels before the first layer; None is a factor of 1/255."""
+
+    tta: bool = False
+    """Whether validation and test answer by ``tta_logits``."""
 
     features: nn.Module
     head: nn.Sequential
@@ -97,8 +117,13 @@ class Classifier(LightningModule, ABC):
         lr_scheduler: str | None = None,
         lr_scheduler_args: dict[str, Any] | None = None,
         class_weight: ClassWeight | None = None,
+        label_smoothing: float = 0.0,
+        ema_decay: float = 0.0,
     ) -> None:
         super().__init__()
+        for name, value in (("label_smoothing", label_smoothing), ("ema_decay", ema_decay)):
+            if not 0 <= value < 1:
+                raise UsageError(f"{name} is {value:g}; it must be at least 0 and below 1")
         if class_weight not in (None, "balanced"):
             raise UsageError(f"class_weight {class_weight!r} is unknown; valid are balanced and null")
         if optimizer not in OPTIMIZERS:
@@ -110,6 +135,8 @@ class Classifier(LightningModule, ABC):
         self.lr_scheduler = lr_scheduler
         self.lr_scheduler_args = dict(lr_scheduler_args or {})
         self.class_weight = class_weight
+        self.label_smoothing = label_smoothing
+        self.ema_decay = ema_decay
         self.weight_by_label: tuple[float, float] | None = None
         self.data_spec = DataSpec(image_size=image_size)
 
@@ -124,9 +151,11 @@ class Classifier(LightningModule, ABC):
         """Return the arguments that build the network without reading its pretrained weights."""
         return dict(arguments)
 
-    @abstractmethod
     def preprocess(self, pixels: Tensor) -> Tensor:
-        """Pixels (N, 3, S, S) in 0..255, uint8 or float -> what the first layer takes, float."""
+        """Pixels (N, 3, S, S) in 0..255, uint8 or float -> what the first layer takes, float; same shape."""
+        if self.normalization is None:
+            return self.rescale(pixels)
+        return self.normalization(self.widen(pixels)).to(self.weight_dtype)
 
     def rescale(self, pixels: Tensor) -> Tensor:
         """Pixels in 0..255, uint8 or float -> 0..1 in the model's dtype, the shape stays.
@@ -150,6 +179,14 @@ class Classifier(LightningModule, ABC):
         logits: Tensor = self.head(self.extract(pixels))  # (N, 1)
         return logits.squeeze(1)
 
+    def tta_logits(self, pixels: Tensor) -> Tensor:
+        """Return the mean of the logits (N,) of pixels (N, 3, S, S) and of their mirror images.
+
+        Test-time augmentation: an answer takes twice the time.
+        """
+        mean: Tensor = (self(pixels) + self(pixels.flip(3))) / 2
+        return mean
+
     def extract(self, pixels: Tensor) -> Tensor:
         """Pixels (N, 3, S, S) in 0..255, uint8 or float -> what the head takes."""
         x = self.preprocess(pixels).contiguous(memory_format=torch.channels_last)
@@ -165,22 +202,28 @@ class Classifier(LightningModule, ABC):
 
         Both logged values are means over the samples of the epoch, so a short last batch weighs as much as
         it holds. Cross-entropy is taken from the logits without clipping, as Keras 3 does; a probability of
-        exactly 0.5 counts as the first class. As in Keras, class weights count in training alone, and the
-        weighted losses are divided by the number of samples.
+        exactly 0.5 counts as the first class, and so does a label of 0.5. Class weights and label smoothing
+        count in training alone; as in Keras, the weighted losses are divided by the number of samples, and
+        smoothing by a draws a label y to 0.5: y (1 - a) + a / 2.
 
         Returns:
             The mean loss of the batch, a scalar, and the probabilities (N,).
         """
-        labels = batch[1]
-        logits: Tensor = self.head(self.batch_features(batch, batch_idx, stage)).squeeze(1)
+        if self.tta and stage != "train":
+            logits = self.tta_logits(batch[0])
+        else:
+            logits = self.head(self.batch_features(batch, batch_idx, stage)).squeeze(1)
         # Under bf16 autocast the logits come as bfloat16, in which a loss has two digits.
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        weight = None
+        labels, weight = batch[1].to(logits.dtype), None
         if stage == "train" and self.weight_by_label:
-            weight = torch.where(labels == 0, *self.weight_by_label).to(logits.dtype)
-        loss = functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), weight)
+            first, second = self.weight_by_label
+            weight = first * (1 - labels) + second * labels
+        smoothing = self.label_smoothing if stage == "train" else 0.0
+        targets = labels * (1 - smoothing) + smoothing / 2
+        loss = functional.binary_cross_entropy_with_logits(logits, targets, weight)
         probabilities = logits.detach().sigmoid()
-        accuracy = binary_accuracy(probabilities, labels, threshold=0.5, validate_args=False)
+        accuracy = binary_accuracy(probabilities, labels > 0.5, threshold=0.5, validate_args=False)
         self.log_dict(
             {f"{stage}_loss": loss.detach(), f"{stage}_acc": accuracy},
             on_step=False,
@@ -206,6 +249,11 @@ class Classifier(LightningModule, ABC):
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the probabilities of the second class, (N,)."""
         return self(batch[0]).sigmoid()  # type: ignore[no-any-return]
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Return what averages the weights in a fit: Lightning's callback, with ``ema_decay``."""
+        is_fit = self.trainer.state.fn == TrainerFn.FITTING
+        return [EMAWeightAveraging(decay=self.ema_decay)] if is_fit and self.ema_decay else []
 
     def configure_optimizers(self) -> Any:
         """The optimizer, or Lightning's description of the optimizer and its scheduler.
@@ -294,12 +342,22 @@ class Classifier(LightningModule, ABC):
         checkpoint[NOTE] = {"format": FORMAT, "model": self.name, "data": data, "versions": versions()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse other class names than the datamodule's: labels would silently change their meaning."""
+        """Refuse other class names than the datamodule's: labels would silently change their meaning.
+
+        And refuse to resume from averaged weights without the callback that knows the trained ones.
+        """
         trained = tuple(checkpoint[NOTE]["data"]["class_names"])
         if trained != tuple(self.data_spec.class_names):
             raise CatDogError(
                 f"The checkpoint was trained on the classes {', '.join(trained)}, the data folder has "
                 f"{', '.join(self.data_spec.class_names)}; use a folder with the checkpoint's classes"
+            )
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        averages = any(isinstance(callback, WeightAveraging) for callback in callbacks)
+        if AVERAGED in checkpoint and self.trainer.state.fn == TrainerFn.FITTING and not averages:
+            raise UsageError(
+                "The checkpoint holds averages of the weights that were trained; resume with what made them: "
+                "--model.ema_decay 0.999, or the callback"
             )
 
 

@@ -29,9 +29,12 @@ def keras_chain(model: str, arguments: Mapping[str, Any]) -> list[Spec]:
     else:
         raise CatDogError(f"model {model} cannot be exchanged with Keras; basic and vgg16 can")
     chain.append(layer("Flatten", "flatten_1"))
+    dropout = partial(layer, "Dropout", rate=arguments.get("dropout", 0.0))
+    drops_inputs = model == "basic" and dropout.keywords["rate"]
+    chain += [dropout("dropout_1")] if drops_inputs else []
     chain.append(layer("Dense", "dense_1", units=arguments["dense_units"], activation="relu"))
-    if model == "vgg16":
-        chain.append(layer("Dropout", "dropout_1", rate=arguments["dropout"]))
+    if model == "vgg16" or drops_inputs:
+        chain.append(dropout("dropout_2" if drops_inputs else "dropout_1"))
     return [*chain, layer("Dense", "dense_2", units=1, activation="sigmoid")]
 
 

@@ -16,6 +16,7 @@ from catdog_pl.devices import find_device
 from catdog_pl.errors import CatDogError, DownloadError, ImageError, ImageFault
 from catdog_pl.io.inputs import expand, is_one
 from catdog_pl.io.source import ImageSource, WebOptions
+from catdog_pl.prediction import BATCH_SIZE
 from catdog_pl.process import gc_paused
 from catdog_pl.runs import find_checkpoint
 
@@ -24,9 +25,6 @@ if TYPE_CHECKING:  # importing torch takes seconds, which errors of usage must n
 
     from catdog_pl.io.inputs import Input
     from catdog_pl.models.classifier import Classifier, DataSpec
-
-BATCH_SIZE = 32
-"""Large enough to fill a CPU's cores; a GPU waits for the decoding anyway."""
 
 PATIENCE = 0.5
 """Seconds after which the answers at hand are given, although the batch is not full yet."""
@@ -179,6 +177,7 @@ def predict(
     *,
     accelerator: str = "auto",
     batch_size: int = BATCH_SIZE,
+    tta: bool = False,
     public_only: bool = False,
     seconds: float = WebOptions().seconds,
 ) -> Iterator[Prediction]:
@@ -193,6 +192,7 @@ def predict(
             or ``best`` or ``last`` of the newest run.
         accelerator: where a checkpoint is loaded: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps``.
         batch_size: pictures given to the model at once, at most.
+        tta: answer by the mean of the logits of each picture and its mirror image, in twice the time.
         public_only: refuse URLs that lead to private addresses; for URLs that come from somebody else.
         seconds: for each download as a whole.
 
@@ -202,7 +202,8 @@ def predict(
     """
     several = cast("Iterable[Input]", [inputs] if is_one(inputs) else inputs)
     network = (load(model, accelerator) if isinstance(model, str | Path) else model).eval()
-    engine = TorchEngine(network, network.data_spec, next(network.parameters()).device)
+    logits = network.tta_logits if tta else network
+    engine = TorchEngine(logits, network.data_spec, next(network.parameters()).device)
     return Predictor(engine, batch_size)(expand(several, WebOptions(public_only, seconds)))
 
 

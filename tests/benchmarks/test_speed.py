@@ -49,7 +49,7 @@ def test_a_process_that_fails_ends_the_benchmark(tmp_path: Path) -> None:
         ("speed --photos nothere.zip", "--photos nothere.zip: no such folder or archive; give one that"),
         ("speed --photos empty --only growth --output speed.json", "empty: there is no photograph in it"),
         ("prepare --photos nothere", "--photos nothere: no such folder; give one with JPEGs"),
-        ("accuracy basic --data nothere", "--data nothere: no such folder; give one that prepare has made"),
+        ("accuracy --data nothere", "--data nothere: no such folder; give one that prepare has made"),
     ],
 )
 def test_photographs_that_are_not_there_are_named_in_one_line(

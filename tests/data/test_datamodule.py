@@ -12,6 +12,7 @@ from torch import Tensor
 
 from catdog_pl.data.datamodule import CatDogDataModule
 from catdog_pl.data.dataset import CachedImageFolder
+from catdog_pl.data.transforms import AffineRanges
 from catdog_pl.errors import CatDogError, DatasetError, ImageError, UsageError
 
 
@@ -76,7 +77,8 @@ def test_views_may_be_set_until_training_starts(photos: Path) -> None:
     module = CatDogDataModule(photos, image_size=16)
     module.setup("fit")
     module.views = 2
-    first, second, third = (module._parameters(epoch, torch.device("cpu")) for epoch in range(3))
+    ranges, device = AffineRanges(), torch.device("cpu")
+    first, second, third = (module._parameters(ranges, epoch, device) for epoch in range(3))
     assert torch.equal(first, third)
     assert not torch.equal(first, second)
 

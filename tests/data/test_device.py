@@ -96,6 +96,14 @@ def test_no_step_waits_for_the_device(model: Callable[[], Classifier], module: C
     assert {folder.device for folder in module.folders.values()} == {META}
 
 
+def test_no_step_with_crops_and_mixing_waits_for_the_device(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datamodule, "has_room", lambda device, nbytes: device == META)
+    module = CatDogDataModule(photos, batch_size=4, augment="strong", mixup=1.0, cutmix=1.0)
+    assert steps_until_a_number_is_asked_for(Basic(image_size=32), module).training == 4
+
+
 def test_a_step_that_waits_is_seen(module: CatDogDataModule) -> None:
     assert steps_until_a_number_is_asked_for(Asking(image_size=32), module).training == 0
 

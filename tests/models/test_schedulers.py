@@ -27,6 +27,8 @@ RECIPES = {
     "OneCycleLR of Adam": "--optimizer Adam --lr_scheduler OneCycleLR --lr_scheduler.total_steps 16",
     "plateau": "--lr_scheduler ReduceLROnPlateau --lr_scheduler.patience 0 --lr_scheduler.threshold 1",
     "gradient clipping": "--trainer.gradient_clip_val 0.01",
+    "crops and mixing": "--data.augment strong --data.mixup 0.2 --data.cutmix 1",
+    "averaged weights": "--model.ema_decay 0.8 --model.label_smoothing 0.1 --model.dropout 0.3",
     "gradient accumulation": "--trainer.accumulate_grad_batches 2",
 }
 
