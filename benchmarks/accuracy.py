@@ -22,6 +22,9 @@ from catdog_pl.data.statistics import wilson_interval
 VGG16 = "--model vgg16 --weights {vgg16-notop.h5|keras}"
 CACHED = f"{VGG16} --model.cached_views 1"
 IMAGENET = "--model.preprocessing imagenet"
+TRANSFER = "--model transfer --backbone"
+SQUEEZENET = f"{TRANSFER} squeezenet1_1 --weights {{squeezenet1_1-imagenet.pth|DEFAULT}}"
+LITE = f"{TRANSFER} timm/tf_efficientnet_lite0 --weights {{tf_efficientnet_lite0.pth|DEFAULT}}"
 STOP = "--epochs 25 --patience 2"  # the workshop's, which are the defaults of fit
 
 RECIPES = {
@@ -31,6 +34,10 @@ RECIPES = {
     "vgg16-cached": Recipe(CACHED),
     "vgg16-cached-bf16": Recipe(f"{CACHED} --model.bf16_backbone true"),
     "vgg16-cached3": Recipe(f"{VGG16} --model.cached_views 3"),
+    "squeezenet1_1": Recipe(SQUEEZENET),
+    "squeezenet1_1-mlp": Recipe(f"{SQUEEZENET} --model.head mlp"),
+    "efficientnet_lite0": Recipe(LITE),
+    "efficientnet_lite0-150": Recipe(f"{LITE} --image_size 150"),
     "keras-basic": Recipe(f"--model basic {STOP}", keras=True),
     "keras-vgg16": Recipe(f"--model vgg16 --weights {{vgg16-notop.h5|imagenet}} {STOP}", keras=True),
     "vgg16-imagenet": Recipe(f"{VGG16} {IMAGENET}"),
@@ -62,6 +69,8 @@ def main() -> int:
 
 def table(trainings: list[Training]) -> str:
     """One row for each recipe and size of data, and what a difference of one point means."""
+    if not trainings:
+        return "Nothing is measured yet."
     groups: dict[tuple[str, ...], list[Training]] = defaultdict(list)
     for one in trainings:
         groups[one["recipe"], one["options"], str(one["photos"])].append(one)
@@ -71,10 +80,11 @@ def table(trainings: list[Training]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [row(group) for group in groups.values()]
-    tested = max((one["tested"] for one in trainings), default=0)
+    tested = max(one["tested"] for one in trainings)
     about = one_point([one for one in trainings if one["tested"] == tested])
-    places = dict.fromkeys(place(one) for one in trainings)
-    return "\n".join([*lines, "", *about, *places])
+    commands = {f"- {title(one)}: `{typed(one)}`": None for one in trainings}
+    places = {f"- {place(one)}": None for one in trainings}
+    return "\n\n".join("\n".join(part) for part in (lines, about, commands, places))
 
 
 def row(group: list[Training]) -> str:
@@ -98,6 +108,15 @@ def row(group: list[Training]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def typed(training: Training) -> str:
+    """The options that make such a training, with weights that are downloaded."""
+    if not as_written(training):
+        return str(training["options"])
+    recipe = RECIPES[training["recipe"]]
+    command = "keras_workshop" if recipe.keras else "fit"
+    return " ".join([command, *recipe.words(None), *(["and test", recipe.test] if recipe.test else [])])
+
+
 def title(training: Training) -> str:
     """The recipe's name, with its options where they are not those of `RECIPES`."""
     return str(training["recipe"]) + (f" ({training['options']})" if not as_written(training) else "")
@@ -116,8 +135,6 @@ def between(low: float, high: float) -> str:
 
 def one_point(trainings: list[Training]) -> list[str]:
     """What one point of accuracy means on these test photographs, in sentences."""
-    if not trainings:
-        return ["Nothing is measured yet."]
     tested = trainings[0]["tested"]
     middle = statistics.median(accuracy(one) for one in trainings)
     low, high = wilson_interval(round(middle * tested), tested)

@@ -4,7 +4,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import NamedTuple, NoReturn
 
 from catdog_pl import __version__
@@ -44,9 +44,8 @@ def load(name: str) -> Callable[[Sequence[str]], int]:
     """Return the function behind a command."""
     if name not in COMMANDS:
         raise UsageError(f"there is no command {name!r}; valid are {', '.join(COMMANDS)}, or --help")
-    module, function = COMMANDS[name].target.split(":")
     with gc_paused():
-        target: Callable[[Sequence[str]], int] = getattr(import_module(module), function)
+        target: Callable[[Sequence[str]], int] = resolve_name(COMMANDS[name].target)
     return target
 
 

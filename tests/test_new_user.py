@@ -154,7 +154,7 @@ BLOCKED = [
     (
         "prepare data/train --root a_file",
         "a_file",
-        "look at its rights and the free disk, or give another --root",
+        "look at its folder, its rights and the free disk, or give another --root",
     ),
     ("prepare data/train --root a_file/x", "a_file", "give another --root"),
     ("prepare data/train --root /proc/none", "/proc", "give another --root"),

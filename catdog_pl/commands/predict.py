@@ -1,7 +1,6 @@
 """``python -m catdog_pl predict``: cat or dog, for files, folders, standard input and URLs."""
 
 import argparse
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING, TextIO
 from catdog_pl.arguments import ArgumentParser, add_options, option, positive
 from catdog_pl.devices import ACCELERATORS
 from catdog_pl.errors import UsageError
-from catdog_pl.io.files import write_error
+from catdog_pl.io.files import refuse_existing, write_error
 from catdog_pl.io.inputs import is_single
 from catdog_pl.io.source import WebOptions
-from catdog_pl.prediction import formats
+from catdog_pl.prediction import BATCH_SIZE, formats
 from catdog_pl.process import gc_paused, keep_memory, wait_passively
 
 if TYPE_CHECKING:
@@ -39,7 +38,9 @@ class PredictOptions:
     output: Path | None = option(None, "write there instead of standard output", metavar="FILE")  # noqa: RUF009
     overwrite: bool = option(False, "replace FILE when it exists")
     accelerator: str = option("auto", "auto is a GPU where there is one", choices=ACCELERATORS)
-    batch_size: int = option(32, "pictures given to the model at once", metavar="N", type=positive(int))
+    batch_size: int = option(
+        BATCH_SIZE, "pictures given to the model at once", metavar="N", type=positive(int)
+    )
     tta: bool = option(False, "answer by the mean of each picture and its mirror image; takes twice the time")
     timeout: float = option(
         WebOptions().seconds,
@@ -78,8 +79,8 @@ def main(argv: Sequence[str]) -> int:
         formats.check_parquet()
         if not options.output:
             raise UsageError("--format parquet is not for a terminal; give --output FILE")
-    if options.output and os.path.lexists(options.output) and not options.overwrite:
-        raise UsageError(f"{options.output} exists already; give another --output, or --overwrite")
+    if options.output and not options.overwrite:
+        refuse_existing(options.output, UsageError)
     keep_memory()
     wait_passively()
     with gc_paused():

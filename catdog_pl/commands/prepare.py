@@ -7,7 +7,7 @@ from pathlib import Path
 from catdog_pl.arguments import ArgumentParser, add_options, local_path
 from catdog_pl.data.prepare.config import PrepareConfig
 from catdog_pl.data.prepare.sources import NAMED
-from catdog_pl.errors import CatDogError, UsageError, one_line
+from catdog_pl.errors import CatDogError, UsageError, disk_line, one_line
 from catdog_pl.process import gc_paused, program
 
 
@@ -49,11 +49,7 @@ def main(argv: Sequence[str]) -> int:
             return 0 if check(options.check, config.jobs, config.min_side) else 1
         prepare(config)
     except OSError as error:
-        where = one_line(str(error.filename or config.root))
-        raise CatDogError(
-            f"{where} cannot be read or written ({error.strerror or error}); look at its rights and the free"
-            " disk, or give another --root"
-        ) from error
+        raise CatDogError(f"{disk_line(error, config.root)}, or give another --root") from error
     root = "" if config.root == Path("data") else f" --root {shlex.quote(str(config.root))}"
     print(one_line(f"Next: {program()} fit --model basic{root}"))
     return 0

@@ -1,8 +1,8 @@
 """A checkpoint written in another tool's format."""
 
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Protocol
 
 from catdog_pl.io.files import refuse_existing
@@ -28,14 +28,13 @@ def export(checkpoint: Path, format: str, target: Path, overwrite: bool = False)
     Raises:
         CatDogError: the checkpoint cannot be read, or the target exists or cannot be written.
     """
-    from catdog_pl.models.checkpoint import load_checkpoint, read_checkpoint
+    from catdog_pl.models.checkpoint import load_with_contents
 
     if not overwrite:
         refuse_existing(target)
-    module, function = EXPORTERS[format][0].split(":")
-    exporter: Exporter = getattr(import_module(module), function)
-    model = load_checkpoint(checkpoint)
-    notes = exporter(model, read_checkpoint(checkpoint), target)
+    exporter: Exporter = resolve_name(EXPORTERS[format][0])
+    model, contents = load_with_contents(checkpoint)
+    notes = exporter(model, contents, target)
     yield f"{'Exported':<11} {model.name} from {checkpoint}"
     yield from (f"{'Note':<11} {note}" for note in notes)
     yield f"{'Written':<11} {target}"

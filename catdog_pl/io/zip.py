@@ -14,7 +14,7 @@ from catdog_pl.errors import ImageError
 from catdog_pl.io.files import is_image_name, is_visible_folder
 from catdog_pl.io.source import ImageSource, check_length, refused_source
 
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 """The compressions of zip members that are read; others need memory as the data ask for it."""
 
 # A zip member's own header (PKWARE APPNOTE 4.3.7): its mark, and at its end the lengths of the name and the
@@ -32,22 +32,33 @@ def zip_sources(path: str) -> Iterator[ImageSource]:
         return
     for info in members:
         name = f"{path}/{info.filename}"
-        if info.flag_bits & 0x1:
-            yield refused_source(name, "it is encrypted in the archive")
-        elif info.compress_type not in METHODS:
-            yield refused_source(name, "it is compressed in the archive by a method that is not read")
+        if fault := member_fault(info):
+            yield refused_source(name, fault)
         else:
-            place = (info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC)
-            yield ImageSource(name, partial(read_zip_member, path, *place))
+            yield ImageSource(name, partial(read_zip_member, path, *member_place(info)))
     if not members:
         yield refused_source(path, "there are no images in this archive", "missing")
+
+
+def member_fault(info: zipfile.ZipInfo) -> str | None:
+    """Return why a member cannot be read in place, or None."""
+    if info.flag_bits & 0x1:
+        return "it is encrypted in the archive"
+    if info.compress_type not in _METHODS:
+        return "it is compressed in the archive by a method that is not read"
+    return None
+
+
+def member_place(info: zipfile.ZipInfo) -> tuple[int, int, int, int, int]:
+    """Return where `read_zip_member` finds a member: its arguments after the path."""
+    return info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC
 
 
 def read_zip_member(path: str, offset: int, packed_size: int, size: int, method: int, crc: int) -> bytes:
     """Read one member of a zip in place, never more of it than the directory says.
 
     The arguments after the path are as the zip's directory has them: where the member's header begins, its
-    bytes packed and unpacked, its compression in `METHODS` and its CRC-32.
+    bytes packed and unpacked, its compression and its CRC-32.
 
     Raises:
         ImageError: the member is empty, larger than an image file may be, or damaged, or the zip is gone.

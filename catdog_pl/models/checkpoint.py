@@ -41,10 +41,19 @@ def load_checkpoint(path: str | Path) -> Classifier:
     Raises:
         CheckpointError: the file is missing, damaged, foreign or hostile.
     """
+    return load_with_contents(path)[0]
+
+
+def load_with_contents(path: str | Path) -> tuple[Classifier, dict[str, Any]]:
+    """Return the model of `load_checkpoint`, and the contents of `read_checkpoint`, of one reading.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, foreign or hostile.
+    """
     checkpoint, model = _read(Path(path))
     model.load_state_dict(checkpoint["state_dict"], assign=True)
     model.data_spec = data_spec(checkpoint)
-    return model.eval()
+    return model.eval(), checkpoint
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

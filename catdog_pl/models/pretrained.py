@@ -10,7 +10,7 @@ from torch import nn
 from catdog_pl.errors import UsageError
 from catdog_pl.models.backbones import create_backbone
 from catdog_pl.models.classifier import ClassWeight
-from catdog_pl.models.transfer import Bfloat16, TransferClassifier
+from catdog_pl.models.transfer import Bfloat16, TransferClassifier, Unfreeze
 
 Head = Literal["linear", "mlp"]
 
@@ -45,6 +45,9 @@ class Transfer(TransferClassifier):
             ``always`` insists.
         cached_views: number of views of each training photograph whose features are kept. 1 is the photograph
             as it is, which passes the backbone once; more are augmented. 0 makes a new view in every epoch.
+        unfreeze: number of the backbone's last stages that train with the head, or ``all``.
+        unfreeze_at: epoch from which they do, counted from 0; until then the whole backbone is frozen.
+        backbone_learning_rate: their learning rate, by default a tenth of the head's.
         load_weights: False builds the backbone without reading ``weights``, for a checkpoint that already
             holds them.
 
@@ -74,6 +77,9 @@ class Transfer(TransferClassifier):
         ema_decay: float = 0.0,
         bf16_backbone: Bfloat16 = False,
         cached_views: int = 1,
+        unfreeze: Unfreeze = 0,
+        unfreeze_at: int = 0,
+        backbone_learning_rate: float | None = None,
         load_weights: bool = True,
     ) -> None:
         network = create_backbone(backbone, weights, load_weights)
@@ -84,6 +90,9 @@ class Transfer(TransferClassifier):
             normalization=network.normalization,
             bf16_backbone=bf16_backbone,
             cached_views=cached_views,
+            unfreeze=unfreeze,
+            unfreeze_at=unfreeze_at,
+            backbone_learning_rate=backbone_learning_rate,
             image_size=image_size,
             learning_rate=learning_rate,
             optimizer=optimizer,
@@ -95,7 +104,7 @@ class Transfer(TransferClassifier):
             ema_decay=ema_decay,
         )
         self.data_spec = replace(self.data_spec, resize=network.resize, predict_resize=network.resize)
-        self.augment = "none" if cached_views == 1 else "keras"
+        self.augment = "none" if cached_views == 1 and not unfreeze else "keras"
         # load_weights says how to build, not what was built: a checkpoint must not repeat it.
         self.save_hyperparameters(ignore=["load_weights"])
         self.to(memory_format=torch.channels_last)

@@ -1,6 +1,6 @@
 """The table of model names. A model is imported when it is asked for: this module costs nothing."""
 
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from catdog_pl.errors import UsageError
@@ -22,8 +22,7 @@ def model_class(name: str) -> "type[Classifier]":
     Raises:
         UsageError: there is no such model.
     """
-    module, _, attribute = MODELS[model_name(name)].partition(":")
-    cls: type[Classifier] = getattr(import_module(module), attribute)
+    cls: type[Classifier] = resolve_name(MODELS[model_name(name)])
     return cls
 
 

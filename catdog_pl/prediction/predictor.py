@@ -16,6 +16,7 @@ from catdog_pl.devices import find_device
 from catdog_pl.errors import CatDogError, DownloadError, ImageError, ImageFault
 from catdog_pl.io.inputs import expand, is_one
 from catdog_pl.io.source import ImageSource, WebOptions
+from catdog_pl.prediction import BATCH_SIZE
 from catdog_pl.process import gc_paused
 from catdog_pl.runs import find_checkpoint
 
@@ -24,9 +25,6 @@ if TYPE_CHECKING:  # importing torch takes seconds, which errors of usage must n
 
     from catdog_pl.io.inputs import Input
     from catdog_pl.models.classifier import Classifier, DataSpec
-
-BATCH_SIZE = 32
-"""Large enough to fill a CPU's cores; a GPU waits for the decoding anyway."""
 
 PATIENCE = 0.5
 """Seconds after which the answers at hand are given, although the batch is not full yet."""

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from benchmarks import trainings
-from benchmarks.accuracy import RECIPES, one_point, table
+from benchmarks.accuracy import RECIPES, table
+from benchmarks.machine import REPOSITORY
 from benchmarks.parity.distributions import comparisons, subset
 from benchmarks.statistics import (
     curve_test,
@@ -138,15 +139,21 @@ def test_the_table_gives_each_recipe_its_means_and_says_what_a_point_means() -> 
         "| basic | 40 | 2 | 0.7000 ± 0.1414 | 0.000 to 1.000 | 0.397 to 0.892 | 2.0 (2"
     )
     assert lines[3].startswith("| vgg16 | 40 | 1 | 0.9000 |  | 0.596 to 0.982 |")
-    assert "Z80, 1 cores (ldir), 2 threads; torch 2.10" in lines
+    assert "- vgg16: `fit --model vgg16 --weights keras`" in lines
+    assert lines[-1] == "- Z80, 1 cores (ldir), 2 threads; torch 2.10"
     # They differ on 2, 3 and 5 photographs: the median's error is sqrt(3) / 10.
     assert "is 0.1 of 10 test photographs" in lines[5]
     assert "differ on 3 photographs or more" in lines[6]
     assert "standard error of 17.32 points (McNemar)" in lines[6]
-    assert one_point([]) == ["Nothing is measured yet."]
     assert "| basic (--model basic --max_epochs 1) |" in table(
         [training(options="--model basic --max_epochs 1")]
     )
+
+
+def test_the_page_shows_the_results_that_are_in_the_file() -> None:
+    page = (REPOSITORY / "docs" / "accuracy.md").read_text(encoding="utf-8")
+    _, _, shown = page.partition("<!-- table -->\n")
+    assert shown.partition("\n<!-- end of table -->")[0] == table(Trainings(trainings.RESULTS).all())
 
 
 def test_the_comparison_with_keras_takes_what_both_have_trained() -> None:

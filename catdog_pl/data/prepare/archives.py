@@ -24,7 +24,7 @@ from catdog_pl.data.prepare.photo import PASSED_BY, Inspection, Photo, Verdict, 
 from catdog_pl.errors import ArchiveError, one_line
 from catdog_pl.io.files import is_image_name, is_visible_folder
 from catdog_pl.io.source import ImageSource, read_file, refused_source
-from catdog_pl.io.zip import METHODS, read_zip_member
+from catdog_pl.io.zip import member_fault, member_place, read_zip_member
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2")
 """File names that are taken for archives."""
@@ -39,8 +39,6 @@ _LARGEST_TAR_READ = 16 * 2**20
 _LINK = Inspection(Verdict.UNSAFE, "it is a link in the archive")
 _DEVICE = Inspection(Verdict.UNSAFE, "it is a device or pipe in the archive")
 _ESCAPE = Inspection(Verdict.UNSAFE, "its path leads out of the archive")
-_ENCRYPTED = Inspection(Verdict.UNREADABLE, "it is encrypted in the archive")
-_METHOD = Inspection(Verdict.UNREADABLE, "it is compressed in the archive by a method that is not read")
 
 
 class Limits(NamedTuple):
@@ -230,18 +228,16 @@ def _zip_members(path: Path) -> Iterator[_Member]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if not info.is_dir():
-                place = (info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC)
                 content = partial(archive.open, info)
-                yield _member(info.filename, _zip_fault(info), content, *place)
+                yield _member(info.filename, _zip_fault(info), content, *member_place(info))
 
 
 def _zip_fault(info: zipfile.ZipInfo) -> Inspection | None:
     kind = stat.S_IFMT(info.external_attr >> 16)  # the upper half is the Unix mode, 0 where there is none
     if kind not in (0, stat.S_IFREG):
         return _LINK if kind == stat.S_IFLNK else _DEVICE
-    if info.flag_bits & 0x1:
-        return _ENCRYPTED
-    return None if info.compress_type in METHODS else _METHOD
+    reason = member_fault(info)
+    return Inspection(Verdict.UNREADABLE, reason) if reason else None
 
 
 def _tar_members(stream: IO[bytes], most_bytes: int) -> Iterator[_Member]:
