@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import trainings
 from benchmarks.accuracy import RECIPES, table
+from benchmarks.machine import REPOSITORY
 from benchmarks.parity.distributions import comparisons, subset
 from benchmarks.statistics import (
     curve_test,
@@ -150,7 +151,7 @@ def test_the_table_gives_each_recipe_its_means_and_says_what_a_point_means() -> 
 
 
 def test_the_page_shows_the_results_that_are_in_the_file() -> None:
-    page = (trainings.REPOSITORY / "docs" / "accuracy.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "accuracy.md").read_text(encoding="utf-8")
     _, _, shown = page.partition("<!-- table -->\n")
     assert shown.partition("\n<!-- end of table -->")[0] == table(Trainings(trainings.RESULTS).all())
 
