@@ -72,6 +72,8 @@ class CatDogCLI(LightningCLI):
         if stage != "fit":  # how long to train, and on how much, does not concern a test
             kept = re.compile(r"data\.|trainer\.precision")
             self.remembered = {key: value for key, value in self.remembered.items() if kept.match(key)}
+        if self.checkpoint is None:  # as a default, it would hand its own defaults on to another class
+            words = [f"--model={class_path('basic')}", *words]
         self.history, self.epoch_seed = History(), EpochSeed()
         super().__init__(
             Classifier,
@@ -130,7 +132,6 @@ class CatDogCLI(LightningCLI):
         parser.add_argument("--tta", action="store_true", help=mirror)
         parser.link_arguments("data.image_size", "model.init_args.image_size")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
-        parser.set_defaults({"model": {"class_path": class_path("basic")}})
         if self.checkpoint is not None:
             arguments = restore_arguments(self.checkpoint)
             size, resize = arguments.pop("image_size"), data_spec(self.checkpoint).resize

@@ -26,7 +26,7 @@ COMMON = (
     Option("backbone", "model.backbone", "efficientnet_b0", "of transfer: torchvision's, or timm/NAME", FIT),
     Option("head", "model.head", "linear", "of transfer: linear, or mlp", ()),
     Option("weights", "model.weights", "keras", "or none, or a file; of transfer: DEFAULT by default", FIT),
-    Option("preprocessing", "model.preprocessing", "workshop", "of vgg16: workshop, or imagenet", FIT),
+    Option("preprocessing", "model.preprocessing", "workshop", "workshop is RGB / 255; or imagenet", FIT),
     Option("learning_rate", "model.learning_rate", 0.001, "step size of the optimizer", FIT),
     Option("optimizer", "model.optimizer", "keras_rmsprop", "or a class of torch.optim, such as AdamW", FIT),
     Option("lr_scheduler", "model.lr_scheduler", None, "such as OneCycleLR or CosineAnnealingLR", FIT),
@@ -43,7 +43,7 @@ COMMON = (
     Option("seed", "seed_everything", 2018, "of weights, shuffling and augmentation", FIT),
     Option("ckpt_path", "ckpt_path", None, "checkpoint to start from: best, last, or a file"),
     Option("tta", "tta", False, "answer by each photograph and its mirror image", ("validate", "test")),
-    Option("config", "config", None, "YAML file of options, or basic, sample, vgg16"),
+    Option("config", "config", None, "YAML file of options, or a shipped one, such as sample"),
 )
 """The help page of ``fit``, ``validate`` and ``test``, in its order."""
 

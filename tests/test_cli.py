@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ import torch
 import yaml
 
 from catdog_pl.models import VGG16, load_checkpoint
+from catdog_pl.models.classifier import AVERAGED
+from catdog_pl.models.registry import MODELS, class_path, model_class
 from catdog_pl.runs import find_checkpoint
 from tests.conftest import Run, draw_layout
 
 REPOSITORY = Path(__file__).parents[1]
+CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
 TINY = "--image_size 32 --batch_size 4 --accelerator cpu"
 VGG = f"--model vgg16 --weights none {TINY}"
 Capture = pytest.CaptureFixture[str]
@@ -41,9 +45,7 @@ def printed_config(run: Run, capsys: Capture, line: str) -> Any:
     return yaml.safe_load(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize(
-    "config", sorted((REPOSITORY / "configs").glob("*.yaml")), ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_shipped_config_parses(config: Path, run: Run, capsys: Capture) -> None:
     parsed = printed_config(run, capsys, f"fit --config {config}")
     for group, values in yaml.safe_load(config.read_text(encoding="utf-8")).items():
@@ -51,16 +53,51 @@ def test_every_shipped_config_parses(config: Path, run: Run, capsys: Capture) ->
             assert values.items() <= parsed[group].items()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_config_trains_tests_and_predicts(config: Path, photos: Path, run: Run) -> None:
+    model = yaml.safe_load(config.read_text(encoding="utf-8"))["model"]
+    words = "--image_size 32 --batch_size 4 --accelerator cpu --max_epochs 1"
+    words += "" if model["class_path"].endswith("Basic") else " --weights none"
+    assert run(f"fit --config {config} {words} --root {photos}") == 0
+    assert run("test --tta") == 0
+    assert run("predict --tta", photos / "test") == 0
+
+
+@pytest.mark.slow
+def test_the_best_basic_recipe_is_resumed_bit_equal(photos: Path, run: Run) -> None:
+    words = f"--config basic-best --image_size 32 --batch_size 4 --accelerator cpu --root {photos}"
+    words += " --model.filters [4,4] --model.dense_units 8 --lr_scheduler.total_steps 8 --data.cutmix 1"
+    assert run(f"fit {words} --trainer.default_root_dir whole --max_epochs 2") == 0
+    assert run(f"fit {words} --trainer.default_root_dir parts --max_epochs 1") == 0
+    assert run(f"fit --ckpt_path {find_checkpoint('last', root=Path('parts'))} --max_epochs 2") == 0
+    whole, parts = (state(find_checkpoint("last", root=Path(root))) for root in ("whole", "parts"))
+    for key in ("state_dict", AVERAGED):
+        assert all(torch.equal(value, parts[key][name]) for name, value in whole[key].items())
+
+
 @pytest.mark.parametrize("model", ["basic", "vgg16"])
 def test_the_model_alone_equals_its_config(model: str, run: Run, capsys: Capture) -> None:
     alone = printed_config(run, capsys, f"fit --model {model}")
+    alone["data"] |= {"image_size": 150, "resize": "nearest"}  # what both models say
     config = printed_config(run, capsys, f"fit --config {REPOSITORY / 'configs' / model}.yaml")
     assert alone == config
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_has_its_own_defaults(name: str, run: Run, capsys: Capture) -> None:
+    Path("model.yaml").write_text(f"model: {{class_path: {class_path(name)}}}")
+    for words in (f"--model {name}", "--config model.yaml"):
+        arguments = printed_config(run, capsys, f"fit {words}")["model"]["init_args"]
+        for key, parameter in signature(model_class(name)).parameters.items():
+            default = parameter.default
+            if key != "image_size":  # which is that of the data
+                assert arguments[key] == (list(default) if isinstance(default, tuple) else default)
+
+
 def test_workshop_defaults(run: Run, capsys: Capture) -> None:
     config = printed_config(run, capsys, "fit")
-    assert config["model"]["class_path"] == "catdog_pl.Basic"
+    assert config["model"]["class_path"] == "catdog_pl.models.Basic"
     assert config["trainer"]["max_epochs"] == 25
     assert (config["early_stopping"]["monitor"], config["early_stopping"]["patience"]) == ("val_loss", 2)
     assert config["data"]["batch_size"] == 50
@@ -324,7 +361,7 @@ WRONG = {
     "fit --batchsize 4": "did you mean --batch_size",
     "fit --lr 0.1": "--lr is no option (did you mean --learning_rate?)",
     "fit --data.batch_siz 4": "did you mean --data.batch_size",
-    "fit --model.dropout 0.2 --model basic": "--model.dropout is no option of this model; see",
+    "fit --model.cached_views 2 --model basic": "--model.cached_views is no option of this model; see",
     "fit --model vgg16 --model.dropuot 0.2": "no option of this model (did you mean --model.dropout?)",
     "fit --model vgg16 --model.dropout x": "--model.dropout x: not a valid value",
     "fit --accelerator abacus": "--accelerator abacus: there is no such accelerator; valid are auto, cpu",

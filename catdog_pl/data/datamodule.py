@@ -249,11 +249,9 @@ class CatDogDataModule(LightningDataModule):
 
     def view_key(self, epoch: int) -> str | None:
         """Return what training pixels depend on besides the photographs; None: no other epoch has them."""
-        if self.mixing:
+        if self.mixing or (self.augmentation and not self.views):
             return None
-        if self.augmentation is None:
-            return ""
-        return f"{self.augmentation}, seed {self.seed}, view {epoch % self.views}" if self.views else None
+        return f"{self.augmentation}, {self.seed}, {epoch % self.views}" if self.augmentation else ""
 
     def _parameters(self, augmentation: Augmentation, epoch: int, device: torch.device) -> Tensor:
         """Return an epoch's parameters, a row a sample, on the device, so that no step waits for the host."""

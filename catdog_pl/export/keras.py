@@ -43,7 +43,7 @@ def entries(model: Classifier) -> list[KerasEntry]:
     modules = {name.rpartition(".")[2]: module for name, module in weighted_layers(model).items()}
     layers = [write_layer(spec, modules.get(spec["name"])) for spec in keras_chain(model.name, model.hparams)]
     if model.hparams.get("preprocessing") == "imagenet":
-        weights = str(model.hparams["weights"])
+        weights = str(model.hparams.get("weights", "IMAGENET1K_V1"))
         if normalization(weights).bgr:
             kernel, bias = layers[0].arrays
             layers[0] = layers[0]._replace(arrays=(kernel[:, :, ::-1], bias))

@@ -1,15 +1,19 @@
 """The workshop's basic model: three convolution blocks, trained from scratch."""
 
 from collections import OrderedDict
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from catdog_pl.errors import UsageError
 from catdog_pl.keras.nn import KerasFlatten, glorot_uniform_
-from catdog_pl.models.classifier import WORKSHOP_SIZE, Classifier, ClassWeight
+from catdog_pl.models.backbones import Normalization
+from catdog_pl.models.classifier import WORKSHOP_SIZE, Classifier, ClassWeight, Preprocessing
 from catdog_pl.models.convolution import ConvBlocks
+
+IMAGENET = Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), bgr=False)
+"""Mean and deviation of ImageNet's pixels, with which torchvision's networks are trained."""
 
 
 class Basic(Classifier):
@@ -21,6 +25,8 @@ class Basic(Classifier):
         image_size: side of the square input in pixels; by default the workshop's 150.
         filters: output channels of each block's convolution.
         dense_units: width of the hidden dense layer.
+        preprocessing: ``workshop`` feeds RGB times 1/255, as the workshop did. ``imagenet`` feeds RGB
+            normalised by the mean and deviation of ImageNet.
         dropout: probability of dropping an input of each dense layer in training.
         learning_rate: step size of the optimizer.
         optimizer: ``keras_rmsprop`` (Keras 3's rule) or the name of a class in ``torch.optim``.
@@ -58,6 +64,7 @@ class Basic(Classifier):
         label_smoothing: float = 0.0,
         ema_decay: float = 0.0,
         dropout: float = 0.0,
+        preprocessing: Preprocessing = "workshop",
     ) -> None:
         image_size = image_size or WORKSHOP_SIZE
         super().__init__(
@@ -72,6 +79,9 @@ class Basic(Classifier):
             ema_decay,
         )
         self.save_hyperparameters()
+        if preprocessing not in get_args(Preprocessing):
+            raise UsageError(f"preprocessing {preprocessing!r} is unknown; valid are workshop, imagenet")
+        self.normalization = IMAGENET if preprocessing == "imagenet" else None
         side = output_side(image_size, len(filters))
         self.features = ConvBlocks(blocks(filters))
         layers = OrderedDict[str, nn.Module](
@@ -85,10 +95,6 @@ class Basic(Classifier):
         self.head = nn.Sequential(layers)
         glorot_uniform_(self)
         self.to(memory_format=torch.channels_last)
-
-    def preprocess(self, pixels: Tensor) -> Tensor:
-        """Pixels (N, 3, S, S) in 0..255 -> float in 0..1."""
-        return self.rescale(pixels)
 
 
 def output_side(image_size: int, n_blocks: int) -> int:

@@ -1,6 +1,6 @@
 """The base of all models: preprocessing, loss, metrics, optimizer, and what a checkpoint notes."""
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -20,6 +20,7 @@ from torchmetrics.functional.classification import binary_accuracy
 from catdog_pl import __version__
 from catdog_pl.errors import CatDogError, UsageError
 from catdog_pl.keras.nn import KerasRMSprop
+from catdog_pl.models.backbones import Normalization
 from catdog_pl.models.schedulers import check_scheduler, schedule
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -29,6 +30,9 @@ A label is 0 or 1, and of photographs that are mixed the share of the second cla
 """
 
 ClassWeight = Literal["balanced"]
+
+Preprocessing = Literal["workshop", "imagenet"]
+"""RGB times 1/255 as in the workshop, or normalised by the mean and deviation of ImageNet."""
 
 WORKSHOP_SIZE = 150
 """Side of the workshop's images, in pixels."""
@@ -95,6 +99,9 @@ class Classifier(LightningModule, ABC):
     augment: str = "keras"
     """How a datamodule augments for this model, unless it is told itself."""
 
+    normalization: Normalization | None = None
+    """What is done to pixels before the first layer; None is a factor of 1/255."""
+
     tta: bool = False
     """Whether validation and test answer by ``tta_logits``."""
 
@@ -144,9 +151,11 @@ class Classifier(LightningModule, ABC):
         """Return the arguments that build the network without reading its pretrained weights."""
         return dict(arguments)
 
-    @abstractmethod
     def preprocess(self, pixels: Tensor) -> Tensor:
-        """Pixels (N, 3, S, S) in 0..255, uint8 or float -> what the first layer takes, float."""
+        """Pixels (N, 3, S, S) in 0..255, uint8 or float -> what the first layer takes, float; same shape."""
+        if self.normalization is None:
+            return self.rescale(pixels)
+        return self.normalization(self.widen(pixels)).to(self.weight_dtype)
 
     def rescale(self, pixels: Tensor) -> Tensor:
         """Pixels in 0..255, uint8 or float -> 0..1 in the model's dtype, the shape stays.

@@ -124,7 +124,9 @@ def set_preprocessing(found: Recognised, inside: str | None, preprocessing: Prep
         raise KerasFileError(f"its layers do the preprocessing {own}; {advice}")
     how = own or preprocessing
     if found.model == "basic":
-        if how == "imagenet":
+        if inside in TORCHVISION_NAMES:
+            found.arguments["preprocessing"] = "imagenet"
+        elif how == "imagenet":
             raise KerasFileError("its preprocessing is ImageNet's; the basic model takes pixels times 1/255")
         if how is None:
             assumed = "taken to be trained on pixels times 1/255, as in the workshop"

@@ -10,7 +10,7 @@ from torch import nn
 from catdog_pl.errors import UsageError
 from catdog_pl.models.backbones import create_backbone
 from catdog_pl.models.classifier import ClassWeight
-from catdog_pl.models.transfer import Bfloat16, TransferClassifier
+from catdog_pl.models.transfer import Bfloat16, TransferClassifier, Unfreeze
 
 Head = Literal["linear", "mlp"]
 
@@ -38,10 +38,16 @@ class Transfer(TransferClassifier):
         lr_scheduler_args: its arguments, and ``interval`` (epoch or step), ``frequency`` and ``monitor``.
         class_weight: ``balanced`` weighs the training loss of each photograph by n / (2 * n of its class),
             so that a rare class counts as much as a frequent one. By default all photographs count alike.
+        label_smoothing: draws the labels of the training loss from 0 and 1 towards 0.5 by half of it.
+        ema_decay: of the exponential moving average of the weights, such as 0.999: validation, checkpoints
+            and predictions take the average. 0 is without.
         bf16_backbone: compute the frozen backbone in bfloat16 where the processor or GPU has units for it;
             ``always`` insists.
         cached_views: number of views of each training photograph whose features are kept. 1 is the photograph
             as it is, which passes the backbone once; more are augmented. 0 makes a new view in every epoch.
+        unfreeze: number of the backbone's last stages that train with the head, or ``all``.
+        unfreeze_at: epoch from which they do, counted from 0; until then the whole backbone is frozen.
+        backbone_learning_rate: their learning rate, by default a tenth of the head's.
         load_weights: False builds the backbone without reading ``weights``, for a checkpoint that already
             holds them.
 
@@ -67,8 +73,13 @@ class Transfer(TransferClassifier):
         lr_scheduler: str | None = None,
         lr_scheduler_args: dict[str, Any] | None = None,
         class_weight: ClassWeight | None = None,
+        label_smoothing: float = 0.0,
+        ema_decay: float = 0.0,
         bf16_backbone: Bfloat16 = False,
         cached_views: int = 1,
+        unfreeze: Unfreeze = 0,
+        unfreeze_at: int = 0,
+        backbone_learning_rate: float | None = None,
         load_weights: bool = True,
     ) -> None:
         network = create_backbone(backbone, weights, load_weights)
@@ -79,6 +90,9 @@ class Transfer(TransferClassifier):
             normalization=network.normalization,
             bf16_backbone=bf16_backbone,
             cached_views=cached_views,
+            unfreeze=unfreeze,
+            unfreeze_at=unfreeze_at,
+            backbone_learning_rate=backbone_learning_rate,
             image_size=image_size,
             learning_rate=learning_rate,
             optimizer=optimizer,
@@ -86,9 +100,11 @@ class Transfer(TransferClassifier):
             lr_scheduler=lr_scheduler,
             lr_scheduler_args=lr_scheduler_args,
             class_weight=class_weight,
+            label_smoothing=label_smoothing,
+            ema_decay=ema_decay,
         )
         self.data_spec = replace(self.data_spec, resize=network.resize, predict_resize=network.resize)
-        self.augment = "none" if cached_views == 1 else "keras"
+        self.augment = "none" if cached_views == 1 and not unfreeze else "keras"
         # load_weights says how to build, not what was built: a checkpoint must not repeat it.
         self.save_hyperparameters(ignore=["load_weights"])
         self.to(memory_format=torch.channels_last)

@@ -48,10 +48,14 @@ def schedule(optimizer: Optimizer, name: str, options: Mapping[str, Any], traine
     config.setdefault("interval", "step" if name in ("OneCycleLR", "CyclicLR") else "epoch")
     if name in ("OneCycleLR", "CyclicLR"):  # which refuse an optimizer without momentum otherwise
         given.setdefault("cycle_momentum", bool({"momentum", "betas"} & optimizer.defaults.keys()))
-    if name == "OneCycleLR":
-        given.setdefault("max_lr", optimizer.param_groups[0]["lr"])
-        if "steps_per_epoch" not in given:
-            given.setdefault("total_steps", int(trainer.estimated_stepping_batches))
+        rates = [group["lr"] for group in optimizer.param_groups]
+        if name == "OneCycleLR":
+            given.setdefault("max_lr", rates[0])
+        for key in {"base_lr", "max_lr"} & given.keys():
+            if isinstance(given[key], int | float):  # the first group's; the others keep their ratio to it
+                given[key] = [given[key] * (rate / (rates[0] or 1)) for rate in rates]
+    if name == "OneCycleLR" and "steps_per_epoch" not in given:
+        given.setdefault("total_steps", int(trainer.estimated_stepping_batches))
     elif name == "CosineAnnealingLR":
         is_by_step = config["interval"] == "step"
         given.setdefault(

@@ -1,4 +1,4 @@
-"""Transfer learning: a frozen backbone under a head that trains."""
+"""Transfer learning: a pretrained backbone, frozen or tuned, under a head that trains."""
 
 import hashlib
 import sys
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from catdog_pl.devices import bfloat16_is_fast
@@ -18,9 +19,15 @@ from catdog_pl.models.features import MEMORY, FeatureCache, network_digest
 Bfloat16 = bool | Literal["always"]
 """Whether to compute in bfloat16 where it is fast, or everywhere."""
 
+Unfreeze = int | Literal["all"]
+"""How many of a backbone's last stages train."""
+
 
 class TransferClassifier(Classifier):
     """A pretrained backbone, frozen and in evaluation mode, under a head that trains.
+
+    ``unfreeze`` has the last stages of the backbone train as well, from the epoch ``unfreeze_at`` on and with
+    a learning rate of their own, by default a tenth of the head's. What is frozen stays in evaluation mode.
 
     Features of photographs that come again unchanged are computed once, and kept for later runs. A subclass
     builds the backbone and the head, from features to a logit (N, 1); without a ``normalization`` the
@@ -28,7 +35,13 @@ class TransferClassifier(Classifier):
     """
 
     has_backbone: ClassVar[bool] = True
-    TUNABLE = Classifier.TUNABLE | {"bf16_backbone", "cached_views"}
+    TUNABLE = Classifier.TUNABLE | {
+        "bf16_backbone",
+        "cached_views",
+        "unfreeze",
+        "unfreeze_at",
+        "backbone_learning_rate",
+    }
 
     features: Backbone
 
@@ -40,9 +53,21 @@ class TransferClassifier(Classifier):
         bf16_backbone: Bfloat16,
         cached_views: int,
         image_size: int,
+        unfreeze: Unfreeze = 0,
+        unfreeze_at: int = 0,
+        backbone_learning_rate: float | None = None,
         **options: Any,
     ) -> None:
         super().__init__(image_size, **options)
+        count = len(backbone.stages())
+        if unfreeze != "all" and not 0 <= unfreeze <= count:
+            raise UsageError(
+                f"unfreeze is {unfreeze}; the backbone has {count} stages: give 0 to {count}, or all"
+            )
+        if unfreeze_at < 0:
+            raise UsageError(f"unfreeze_at is {unfreeze_at}; it must be 0, for the first epoch, or more")
+        if backbone_learning_rate is not None and not backbone_learning_rate > 0:
+            raise UsageError(f"backbone_learning_rate is {backbone_learning_rate:g}; it must be above 0")
         if image_size < backbone.min_size:
             name, least = type(self).__name__, backbone.min_size
             raise UsageError(f"image_size {image_size} is too small for {name}; give {least} or more")
@@ -51,8 +76,13 @@ class TransferClassifier(Classifier):
         self.normalization = normalization
         self.bf16_backbone = bf16_backbone
         self.cached_views = cached_views
+        self.unfrozen = unfreeze  # Lightning's modules have a method of the option's name
+        self.unfreeze_at = unfreeze_at
+        self.backbone_learning_rate = backbone_learning_rate
         self.features = backbone.requires_grad_(False).eval()
+        self.set_trainable(unfreeze_at == 0)
         self.head = nn.Sequential(head)
+        self._views_before: int | None = None
         self.feature_caches: dict[tuple[str, str], FeatureCache | None] = {}
         """The features of a stage's photographs, in training those of a view."""
 
@@ -60,12 +90,6 @@ class TransferClassifier(Classifier):
     def rebuild_arguments(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments that build the network without reading its pretrained weights."""
         return {**arguments, "load_weights": False}
-
-    def preprocess(self, pixels: Tensor) -> Tensor:
-        """Pixels (N, 3, S, S) in 0..255 -> what the backbone's weights take, float; the shape stays."""
-        if self.normalization is None:
-            return self.rescale(pixels)
-        return self.normalization(self.widen(pixels)).to(self.weight_dtype)
 
     def extract(self, pixels: Tensor) -> Tensor:
         """Pixels (N, 3, S, S) in 0..255 -> the backbone's pooled features, in the head's dtype."""
@@ -134,6 +158,48 @@ class TransferClassifier(Classifier):
         """Whether no parameter of the backbone trains."""
         return not any(parameter.requires_grad for parameter in self.features.parameters())
 
+    def tuned_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of the stages that ``unfreeze`` has train, at once or later."""
+        if self.unfrozen == "all":
+            return list(self.features.parameters())
+        stages = self.features.stages()
+        return [p for stage in stages[len(stages) - self.unfrozen :] for p in stage.parameters()]
+
+    def set_trainable(self, trains: bool) -> None:
+        """Have the ``tuned_parameters`` train, or freeze them until their epoch."""
+        for parameter in self.tuned_parameters():
+            parameter.requires_grad_(trains)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the head's group and that of the ``tuned_parameters``, if there are any.
+
+        They are in it before they train: optimizers pass over what has no gradient.
+        """
+        tuned = self.tuned_parameters()
+        others = [p for p in self.parameters() if p.requires_grad and not any(p is q for q in tuned)]
+        groups = [{"params": others, "lr": self.learning_rate}]
+        if tuned:
+            groups.append({"params": tuned, "lr": self.backbone_learning_rate or self.learning_rate / 10})
+        return groups
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Start with a new optimizer where the checkpoint's trained other layers."""
+        super().on_load_checkpoint(checkpoint)
+        sizes = [len(group["params"]) for group in self.parameter_groups()]
+        for state in checkpoint["optimizer_states"]:
+            if [len(group["params"]) for group in state["param_groups"]] != sizes:
+                checkpoint.update(optimizer_states=[], lr_schedulers=[])
+                line = "The optimizer starts anew: the checkpoint's trained other layers"
+                rank_zero_only(print)(f"{'[INFO]':<10} {line}")
+
+    def on_train_epoch_start(self) -> None:
+        """Unfreeze what ``unfreeze`` says when its epoch has come; from then on, all views are new."""
+        if self.unfrozen and self.trainer.current_epoch >= self.unfreeze_at:
+            self.set_trainable(True)
+            self.train()
+            self.feature_caches.clear()
+            self.release_views()
+
     def setup(self, stage: str) -> None:
         """Close an earlier run's features, and have the datamodule repeat its views.
 
@@ -150,7 +216,15 @@ class TransferClassifier(Classifier):
                 "--model.bf16_backbone always",
                 file=sys.stderr,
             )
-        if stage != "fit" or not self.cached_views:
+        if stage != "fit":
+            return
+        self.set_trainable(self.unfreeze_at == 0)
+        if self.unfrozen and self.unfreeze_at and self.trainer.world_size > 1:
+            raise UsageError(
+                f"unfreeze_at {self.unfreeze_at} needs a single device, because several must know from the "
+                "start what trains; use --trainer.devices 1, or unfreeze_at 0"
+            )
+        if not self.cached_views or not self.is_frozen:
             return
         datamodule: Any = getattr(self.trainer, "datamodule", None)
         views = getattr(datamodule, "views", None)
@@ -165,14 +239,21 @@ class TransferClassifier(Classifier):
 
     def teardown(self, stage: str) -> None:
         """Give the datamodule its own number of views back, for another model."""
-        if stage == "fit" and self.cached_views:
+        self.release_views()
+
+    def release_views(self) -> None:
+        """Give the datamodule its own number of views back, if it was changed."""
+        if self._views_before is not None:
             datamodule: Any = getattr(self.trainer, "datamodule", None)
-            datamodule.views = self._views_before
+            datamodule.views, self._views_before = self._views_before, None
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode; what is frozen stays in evaluation mode, BatchNorm's statistics with it."""
+        """Set training mode; what is frozen stays in evaluation mode, BatchNorm and dropout with it."""
         super().train(mode)
-        for module in self.features.modules():
-            if not any(parameter.requires_grad for parameter in module.parameters()):
-                module.eval()
+        self.features.eval()
+        for stage in self.features.stages():
+            trains = any(parameter.requires_grad for parameter in stage.parameters())
+            for module in stage.modules():
+                own = list(module.parameters())
+                module.training = mode and trains and (not own or any(p.requires_grad for p in own))
         return self

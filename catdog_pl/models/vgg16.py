@@ -1,7 +1,7 @@
 """The workshop's advanced model: a frozen VGG16 backbone under a small head."""
 
 from collections import OrderedDict
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -10,10 +10,8 @@ from catdog_pl.errors import UsageError
 from catdog_pl.keras.nn import KerasFlatten, glorot_uniform_
 from catdog_pl.models.backbones import Backbone, Normalization
 from catdog_pl.models.backbones.vgg16 import VGG16Backbone
-from catdog_pl.models.classifier import WORKSHOP_SIZE, ClassWeight
-from catdog_pl.models.transfer import Bfloat16, TransferClassifier
-
-Preprocessing = Literal["workshop", "imagenet"]
+from catdog_pl.models.classifier import WORKSHOP_SIZE, ClassWeight, Preprocessing
+from catdog_pl.models.transfer import Bfloat16, TransferClassifier, Unfreeze
 
 
 class VGG16(TransferClassifier):
@@ -49,6 +47,9 @@ class VGG16(TransferClassifier):
         cached_views: number of augmented views of each training photograph; then they come again, and
             their features are kept instead of computed (33 MB per 1,000 photographs and view). 0 makes new
             views in every epoch, as the workshop did.
+        unfreeze: number of the backbone's last blocks that train with the head, or ``all``.
+        unfreeze_at: epoch from which they do, counted from 0; until then the whole backbone is frozen.
+        backbone_learning_rate: their learning rate, by default a tenth of the head's.
         load_weights: False builds the backbone without reading ``weights``, for a checkpoint that
             already holds them.
 
@@ -77,6 +78,9 @@ class VGG16(TransferClassifier):
         ema_decay: float = 0.0,
         bf16_backbone: Bfloat16 = False,
         cached_views: int = 0,
+        unfreeze: Unfreeze = 0,
+        unfreeze_at: int = 0,
+        backbone_learning_rate: float | None = None,
         load_weights: bool = True,
     ) -> None:
         image_size = image_size or WORKSHOP_SIZE
@@ -95,6 +99,9 @@ class VGG16(TransferClassifier):
             normalization=choose_normalization(backbone, preprocessing),
             bf16_backbone=bf16_backbone,
             cached_views=cached_views,
+            unfreeze=unfreeze,
+            unfreeze_at=unfreeze_at,
+            backbone_learning_rate=backbone_learning_rate,
             image_size=image_size,
             learning_rate=learning_rate,
             optimizer=optimizer,

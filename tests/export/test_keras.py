@@ -157,6 +157,21 @@ def test_imagenet_preprocessing_goes_along(tmp_path: Path, weights: str, kind: s
     assert all(torch.equal(back.state_dict()[key], value) for key, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("kind", [".keras", ".h5"])
+def test_dropout_and_preprocessing_of_a_basic_model_go_along(tmp_path: Path, kind: str) -> None:
+    torch.manual_seed(4)
+    model = with_biases(Basic(46, (4, 6, 4), 8, preprocessing="imagenet", dropout=0.3))
+    theirs, pixels = exported(model, tmp_path / f"m{kind}"), images(3, 46)
+    names = BASIC_NAMES.replace("flatten_1", "flatten_1 dropout_1").replace("dense_2", "dropout_2 dense_2")
+    assert [layer.name for layer in theirs.layers] == ["rescaling_1", *names.split()]
+    assert {layer.rate for layer in theirs.layers if isinstance(layer, keras.layers.Dropout)} == {0.3}
+    expected = probabilities(model, pixels)
+    np.testing.assert_allclose(theirs.predict(fed(pixels), verbose=0)[:, 0], expected, atol=1e-6)
+    back = import_file(tmp_path / f"m{kind}").model
+    assert back.hparams["preprocessing"] == "imagenet"
+    np.testing.assert_allclose(probabilities(back, pixels), expected, atol=1e-6)
+
+
 def test_weights_alone_do_not_tell_the_preprocessing(tmp_path: Path) -> None:
     model = VGG16(32, weights="keras", preprocessing="imagenet", dense_units=8, load_weights=False)
     export_keras(model, {}, tmp_path / "m.weights.h5")

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.transforms.v2.functional import normalize
 
 from catdog_pl.data.datamodule import CatDogDataModule
 from catdog_pl.errors import CheckpointError, UsageError
@@ -72,6 +73,17 @@ def test_dropout_changes_neither_the_weights_nor_the_default() -> None:
     pixels = torch.randint(0, 256, (2, 3, 150, 150), dtype=torch.uint8)
     assert torch.equal(model.eval()(pixels), default.eval()(pixels))
     assert not torch.equal(model.train()(pixels), default(pixels))
+
+
+def test_imagenets_preprocessing_is_torchvisions() -> None:
+    from torchvision.models import ResNet18_Weights
+
+    preset = ResNet18_Weights.DEFAULT.transforms()
+    pixels = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
+    expected = normalize(pixels / 255, preset.mean, preset.std)
+    torch.testing.assert_close(Basic(32, preprocessing="imagenet").preprocess(pixels), expected)
+    with pytest.raises(UsageError, match=r"^preprocessing 'plain' is unknown; valid are workshop, imagenet$"):
+        Basic(32, preprocessing="plain")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("option", ["label_smoothing", "ema_decay"])

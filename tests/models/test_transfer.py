@@ -1,6 +1,7 @@
 """A frozen backbone under a head: what is frozen, what is kept, what moves."""
 
 import os
+import re
 import subprocess
 import sys
 from collections import OrderedDict
@@ -10,17 +11,20 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from catdog_pl.callbacks.training import EpochSeed
 from catdog_pl.data.datamodule import CatDogDataModule
 from catdog_pl.data.dataset import Batch
 from catdog_pl.errors import CheckpointError, UsageError
 from catdog_pl.models import VGG16, Basic, features, load_checkpoint, registry, transfer
 from catdog_pl.models.backbones import Backbone, Normalization, create_backbone
 from catdog_pl.models.backbones.vgg16 import VGG16Backbone
-from catdog_pl.models.transfer import Bfloat16, TransferClassifier
+from catdog_pl.models.transfer import Bfloat16, TransferClassifier, Unfreeze
+from catdog_pl.runs import find_checkpoint
+from tests.conftest import Run
 
 Capture = pytest.CaptureFixture[str]
 PIXELS = torch.arange(2 * 3 * 32 * 32).remainder(251).to(torch.uint8).view(2, 3, 32, 32)
@@ -34,8 +38,8 @@ class ToyBackbone(Backbone):
     def __init__(self, weights: str) -> None:
         super().__init__(weights)
         self.normalization = Normalization((120.0, 110.0, 100.0), (60.0, 61.0, 62.0), bgr=False)
-        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
-        self.block = nn.Sequential(nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6), nn.ReLU())
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.2))
+        self.block = nn.Sequential(nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.2))
 
     def load(self, weights: str) -> None:
         nn.init.constant_(self.block[1].bias, 0.5)  # type: ignore[arg-type]
@@ -54,7 +58,17 @@ class Toy(TransferClassifier):
     name: ClassVar[str] = "toy"
 
     def __init__(
-        self, image_size: int = 32, weights: str = "toy", cached_views: int = 0, load_weights: bool = True
+        self,
+        image_size: int = 32,
+        weights: str = "toy",
+        cached_views: int = 0,
+        unfreeze: Unfreeze = 0,
+        unfreeze_at: int = 0,
+        backbone_learning_rate: float | None = None,
+        optimizer: str = "SGD",
+        lr_scheduler: str | None = None,
+        lr_scheduler_args: dict[str, Any] | None = None,
+        load_weights: bool = True,
     ) -> None:
         backbone = ToyBackbone(weights)
         if load_weights:
@@ -66,9 +80,14 @@ class Toy(TransferClassifier):
             bf16_backbone=False,
             cached_views=cached_views,
             image_size=image_size,
+            unfreeze=unfreeze,
+            unfreeze_at=unfreeze_at,
+            backbone_learning_rate=backbone_learning_rate,
             learning_rate=0.1,
-            optimizer="SGD",
+            optimizer=optimizer,
             optimizer_args=None,
+            lr_scheduler=lr_scheduler,
+            lr_scheduler_args=lr_scheduler_args,
         )
         self.save_hyperparameters(ignore=["load_weights"])
 
@@ -79,7 +98,9 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trainer(max_epochs: int = 2) -> Trainer:
+    torch.manual_seed(5)
     return Trainer(
+        callbacks=[EpochSeed()],
         accelerator="cpu",
         max_epochs=max_epochs,
         logger=False,
@@ -254,7 +275,6 @@ def test_another_process_finds_the_features(photos: Path) -> None:
     trainer(1).fit(seeded_toy(cached_views=1), toy_data(photos))
     program = (
         "import sys; from pathlib import Path; import tests.models.test_transfer as t\n"
-        "t.BACKBONES['toy'] = 'tests.models.test_transfer:ToyBackbone'\n"
         "t.ToyBackbone.forward_features = None\n"  # calling it would fail
         "t.trainer(1).fit(t.seeded_toy(cached_views=1), t.toy_data(Path(sys.argv[1])))"
     )
@@ -383,3 +403,179 @@ def test_gradients_reach_the_pixels() -> None:
     model(pixels).sum().backward()
     assert pixels.grad is not None
     assert pixels.grad.abs().sum() > 0
+
+
+def trained(part: str) -> set[str]:
+    """What moves of a part of the toy backbone that trains; BatchNorm cancels the bias before it."""
+    statistics = {"running_mean", "running_var", "num_batches_tracked"}
+    return {f"{part}.0.weight"} | {f"{part}.1.{name}" for name in {"weight", "bias"} | statistics}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unfreeze", [0, 1, "all"])
+def test_what_is_frozen_stays_bit_identical_and_what_is_not_moves(unfreeze: Unfreeze, photos: Path) -> None:
+    model = seeded_toy(unfreeze=unfreeze)
+    backbone, head = copied(model.features), copied(model.head)
+    trainer(2).fit(model, toy_data(photos))
+    parts: dict[Unfreeze, list[str]] = {0: [], 1: ["block"], "all": ["stem", "block"]}
+    expected = set[str]().union(*map(trained, parts[unfreeze]))
+    assert moved(model.features, backbone) - {"stem.0.bias", "block.0.bias"} == expected
+    assert moved(model.head, head) == set(head)
+
+
+def test_frozen_stages_stay_in_evaluation_mode_and_others_do_not() -> None:
+    model = seeded_toy(unfreeze=1).train()
+    stem, block = model.features.children()
+    assert {layer.training for layer in stem.modules()} == {False}
+    assert {layer.training for layer in block.modules()} == {True}
+    block[1].requires_grad_(False)  # type: ignore[index]
+    model.train()
+    assert [layer.training for layer in block.children()] == [True, False, True, True]
+    assert not any(layer.training for layer in model.eval().modules())
+    later = seeded_toy(unfreeze="all", unfreeze_at=1).train()
+    assert not any(layer.training for layer in later.features.modules())
+
+
+@pytest.mark.slow
+def test_until_its_epoch_the_backbone_is_frozen_and_kept(photos: Path, passes: list[int]) -> None:
+    data = toy_data(photos)
+    seen: list[tuple[int, bool, int]] = []
+
+    class Seeing(Toy):
+        def on_train_epoch_end(self) -> None:
+            super().on_train_epoch_end()
+            seen.append((sum(passes), bool(moved(self.features, backbone)), data.views))
+            passes.clear()
+
+    torch.manual_seed(3)
+    model = Seeing(cached_views=1, unfreeze=1, unfreeze_at=2)
+    backbone = copied(model.features)
+    trainer(4).fit(model, data)
+    # The validation of an epoch comes before the hook.
+    assert seen == [(24, False, 1), (0, False, 1), (24, True, 0), (24, True, 0)]
+    trainer(1).fit(model, data)  # again from the first epoch
+    assert model.is_frozen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_a_resume_before_at_and_after_the_unfreezing_is_bit_equal(stop: int, photos: Path) -> None:
+    options: dict[str, Any] = {"cached_views": 2, "unfreeze": 1, "unfreeze_at": 2, "optimizer": "AdamW"}
+    whole, first, second = (trainer(epochs) for epochs in (4, stop, 4))
+    whole.fit(one := seeded_toy(**options), toy_data(photos))
+    first.fit(seeded_toy(**options), toy_data(photos))
+    first.save_checkpoint("stop.ckpt")
+    second.fit(two := seeded_toy(**options), toy_data(photos), ckpt_path="stop.ckpt", weights_only=True)
+    assert moved(two, copied(one)) == set()
+    states = [fit.optimizers[0].state_dict()["state"] for fit in (whole, second)]
+    assert states[0].keys() == states[1].keys()
+    for index, entries in states[0].items():
+        assert all(torch.equal(value, states[1][index][name]) for name, value in entries.items())
+
+
+def rates(model: Toy, photos: Path) -> list[list[float]]:
+    """The learning rates of the groups at the start, and after each of two epochs."""
+    seen: list[list[float]] = []
+
+    class Seeing(Callback):
+        def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            seen.append([group["lr"] for group in trainer.optimizers[0].param_groups])
+
+        on_train_end = on_train_epoch_start
+
+    fit = trainer(2)
+    fit.callbacks.append(Seeing())  # type: ignore[attr-defined]
+    fit.fit(model, toy_data(photos))
+    return seen
+
+
+@pytest.mark.slow
+def test_the_backbone_has_a_learning_rate_of_its_own(photos: Path) -> None:
+    assert rates(Toy(unfreeze=1), photos) == [[0.1, pytest.approx(0.01)]] * 3
+    assert rates(Toy(unfreeze=1, backbone_learning_rate=0.03), photos) == [[0.1, 0.03]] * 3
+    (alone,) = (frozen := Toy()).parameter_groups()
+    assert [id(p) for p in alone["params"]] == [id(p) for p in frozen.head.parameters()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("scheduler", "options"),
+    [
+        ("OneCycleLR", {}),
+        ("OneCycleLR", {"max_lr": 0.4}),
+        ("CyclicLR", {"base_lr": 0.1, "max_lr": 0.4, "step_size_up": 3}),
+        ("CosineAnnealingLR", {}),
+        ("LinearLR", {"total_iters": 2}),
+    ],
+)
+def test_a_schedule_keeps_the_ratio_of_the_learning_rates(
+    scheduler: str, options: dict[str, Any], photos: Path
+) -> None:
+    model = Toy(unfreeze=1, backbone_learning_rate=0.025, lr_scheduler=scheduler, lr_scheduler_args=options)
+    seen = rates(model, photos)
+    assert len({head for head, _ in seen}) == 3
+    assert all(backbone == pytest.approx(head / 4) for head, backbone in seen)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_starts_a_run_that_trains_other_layers(photos: Path, run: Run, capsys: Capture) -> None:
+    small = "--model vgg16 --weights none --image_size 32 --model.dense_units 4 --batch_size 8 --patience 9"
+    assert run(f"fit {small} --accelerator cpu --max_epochs 1", "--root", photos) == 0
+    start = torch.load(find_checkpoint("best"), weights_only=True)
+    capsys.readouterr()
+    assert run("fit --ckpt_path best --model.unfreeze 1 --accelerator cpu --max_epochs 2") == 0
+    printed = capsys.readouterr().out
+    assert "  unfreeze: 1 instead of the checkpoint's 0\n" in printed
+    assert printed.count("[INFO]     The optimizer starts anew: the checkpoint's trained other layers") == 1
+    tuned = torch.load(find_checkpoint("last"), weights_only=True)
+    assert [len(group["params"]) for group in tuned["optimizer_states"][0]["param_groups"]] == [4, 6]
+    changed = {
+        k for k, value in tuned["state_dict"].items() if not torch.equal(value, start["state_dict"][k])
+    }
+    assert {key.rpartition(".")[0] for key in changed} == {
+        "head.dense_1",
+        "head.dense_2",
+        *(f"features.block5_conv{i}" for i in (1, 2, 3)),
+    }
+    assert run("fit --ckpt_path last --accelerator cpu --max_epochs 3") == 0
+    assert "starts anew" not in capsys.readouterr().out
+
+
+WRONG_TUNING: dict[str, dict[str, Any]] = {
+    "unfreeze is 3; the backbone has 2 stages: give 0 to 2, or all": {"unfreeze": 3},
+    "unfreeze is -1; the backbone has 2 stages: give 0 to 2, or all": {"unfreeze": -1},
+    "unfreeze_at is -1; it must be 0, for the first epoch, or more": {"unfreeze_at": -1},
+    "backbone_learning_rate is 0; it must be above 0": {"backbone_learning_rate": 0.0},
+}
+
+
+@pytest.mark.parametrize("message", WRONG_TUNING)
+def test_tuning_out_of_range_is_refused(message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        Toy(**WRONG_TUNING[message])
+
+
+def test_several_devices_cannot_unfreeze_later(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trainer, "world_size", 2)
+    with pytest.raises(UsageError, match="unfreeze_at 1 needs a single device"):
+        trainer().fit(Toy(unfreeze=1, unfreeze_at=1), toy_data(photos))
+
+
+@pytest.mark.slow
+def test_a_bf16_backbone_has_near_gradients() -> None:
+    torch.manual_seed(0)
+    exact = VGG16(image_size=32, weights="none", unfreeze=2)
+    coarse = VGG16(image_size=32, weights="none", unfreeze=2, bf16_backbone="always")
+    coarse.load_state_dict(exact.state_dict())
+    gradients = []
+    for model in (exact, coarse):
+        torch.manual_seed(1)
+        model(torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)).sum().backward()
+        gradients.append([p.grad for p in model.tuned_parameters()])
+    assert len(gradients[0]) == 12
+    for mine, other in zip(*gradients, strict=True):
+        assert mine is not None
+        assert other is not None
+        assert other.dtype is torch.float32
+        assert not torch.equal(mine, other)
+        assert (mine - other).norm() < 0.2 * mine.norm()  # ReLUs near 0 flip
