@@ -133,8 +133,8 @@ def test_a_configuration_that_is_not_there(run: Run, capsys: Capture) -> None:
     assert run("fit --config smaple") == 2
     error = capsys.readouterr().err
     assert (
-        "--config smaple: there is no such file; shipped are basic-best, basic, finetune, sample, transfer, vgg16"
-        in error
+        "--config smaple: there is no such file; "
+        "shipped are basic-best, basic, finetune, sample, transfer, vgg16" in error
     )
     assert error.count("\n") == 1
 
