@@ -244,7 +244,7 @@ class Classifier(LightningModule, ABC):
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Log ``test_loss`` and ``test_acc``; return ``indices`` and ``probabilities``, both (N,)."""
         _, probabilities = self.shared_step(batch, batch_idx, "test")
-        return {"indices": batch[2], "probabilities": probabilities}
+        return {"indices": batch[2].to(probabilities.device), "probabilities": probabilities}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the probabilities of the second class, (N,)."""
