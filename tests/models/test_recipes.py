@@ -185,6 +185,10 @@ def test_a_resume_without_what_averages_is_refused(photos: Path, run: Run, capsy
 def test_trained_weights_beside_averages_are_checked(photos: Path, run: Run) -> None:
     assert run(f"fit {SMALL} --model.ema_decay 0.8 --root {photos}") == 0
     checkpoint = torch.load(find_checkpoint(), weights_only=True)
+    for state in ({}, {"n_averaged": torch.zeros(2)}, {"n": torch.tensor(1)}, None):
+        torch.save(checkpoint | {"averaging_state": state}, "bad.ckpt")
+        with pytest.raises(CheckpointError, match="averages without their number"):
+            read_checkpoint("bad.ckpt")
     checkpoint[AVERAGED]["head.dense_1.bias"][0] = float("nan")
     torch.save(checkpoint, "bad.ckpt")
     with pytest.raises(CheckpointError, match=r"head\.dense_1\.bias is NaN"):
