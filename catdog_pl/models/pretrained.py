@@ -120,11 +120,11 @@ def build_head(kind: str, n_features: int, dense_units: int, dropout: float) -> 
     """
     norm = nn.LayerNorm(n_features, elementwise_affine=False)
     if kind == "linear":
-        return OrderedDict(norm=norm, dense_1=nn.Linear(n_features, 1))
+        return OrderedDict(layer_norm_1=norm, dense_1=nn.Linear(n_features, 1))
     if kind != "mlp":
         raise UsageError(f"head {kind!r} is unknown; valid are linear, mlp")
     return OrderedDict(
-        norm=norm,
+        layer_norm_1=norm,
         dense_1=nn.Linear(n_features, dense_units),
         relu=nn.ReLU(inplace=True),
         dropout_1=nn.Dropout(dropout),
