@@ -45,7 +45,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             data = subset(options.data, options.photos, Path(folder)) if options.photos else options.data
             code = train_all(recipes, options, data, file)
-    print("\n\n".join(["", *comparisons(file.all(), options.models)]))
+    parts = comparisons(file.all(), options.models)
+    print("\n" + ("\n\n".join(parts) or "Nothing is measured on both sides with two seeds yet."))
     return code
 
 
