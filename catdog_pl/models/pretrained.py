@@ -115,7 +115,7 @@ class Transfer(TransferClassifier):
 def build_head(kind: str, n_features: int, dense_units: int, dropout: float) -> "OrderedDict[str, nn.Module]":
     """Return the layers from pooled features (N, n_features) to a logit (N, 1).
 
-    The features of one network are a hundred times larger than another's. Normalised, all of them train with
+    The features of one network are ten times larger than another's. Normalised, all of them train with
     the same learning rate.
     """
     norm = nn.LayerNorm(n_features, elementwise_affine=False)
