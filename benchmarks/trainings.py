@@ -216,7 +216,7 @@ def our_training(
     assert best, fitted.output
     metrics = max(folder.glob("checkpoints/*/*/metrics.csv"), key=lambda path: path.stat().st_mtime_ns)
     rows = list(csv.DictReader(metrics.open(encoding="utf-8")))
-    tests = {"wrong_tta": "best --tta true"} if recipe.tta else {}
+    tests = {"wrong_tta": "best --tta"} if recipe.tta else {}
     wrong = {}
     for name, test in {**tests, "wrong_last": "last", "wrong": "best"}.items():
         run(["-m", "catdog_pl", "test", "--ckpt_path", *test.split()], folder, **environment)
