@@ -67,7 +67,7 @@ class Transfer(TransferClassifier):
         dense_units: int = 256,
         dropout: float = 0.4,
         image_size: int | None = None,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-3,
         optimizer: str = "AdamW",
         optimizer_args: dict[str, Any] | None = None,
         lr_scheduler: str | None = None,
@@ -82,7 +82,7 @@ class Transfer(TransferClassifier):
         backbone_learning_rate: float | None = None,
         load_weights: bool = True,
     ) -> None:
-        network = create_backbone(backbone, weights, load_weights)
+        network = create_backbone(backbone, weights, load_weights=False)
         image_size = image_size or network.image_size
         super().__init__(
             network,
@@ -107,6 +107,8 @@ class Transfer(TransferClassifier):
         self.augment = "none" if cached_views == 1 and not unfreeze else "keras"
         # load_weights says how to build, not what was built: a checkpoint must not repeat it.
         self.save_hyperparameters(ignore=["load_weights"])
+        if load_weights and weights != "none":
+            network.load(weights)  # last, so that nothing is downloaded for other wrong arguments
         self.to(memory_format=torch.channels_last)
 
 

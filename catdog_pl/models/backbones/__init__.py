@@ -1,7 +1,7 @@
 """Networks without their last layers, pretrained or random, for a head to stand on."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from difflib import get_close_matches
 from importlib import import_module
@@ -17,6 +17,9 @@ LIBRARIES: dict[str, str] = {
     "timm": "catdog_pl.models.backbones.timm:TimmBackbone",
 }
 """What stands before the slash of a backbone's name -> ``module:Class``, imported when it is asked for."""
+
+CONTAINERS = ("features", "stages", "blocks", "layers", "trunk_output", "encoder", "classifier")
+"""What the libraries call the parts of a network that hold its stages or blocks."""
 
 
 class Normalization(NamedTuple):
@@ -112,6 +115,15 @@ class Backbone(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Normalised pixels (N, 3, S, S) -> what the head takes."""
         return self.pool(self.forward_features(x))
+
+
+def parts(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Yield the layers of a network by their names, those in its containers one by one."""
+    for name, part in module.named_children():
+        if name in CONTAINERS:
+            yield from parts(part, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", part
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

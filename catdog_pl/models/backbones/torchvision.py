@@ -1,7 +1,6 @@
 """Every classification network of torchvision's, without its classifier, under its own layer names."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -9,16 +8,13 @@ from torch import Tensor, nn
 from torchvision import models
 
 from catdog_pl.errors import UsageError, WeightsError
-from catdog_pl.models.backbones import Backbone, Normalization, nearest
+from catdog_pl.models.backbones import Backbone, Normalization, nearest, parts
 from catdog_pl.models.backbones.weights import TORCH_SUFFIXES, cached_file, existing_file, fill, read_state
 
 CLASSIFIERS = (
     "aux1", "aux2", "AuxLogits", "avgpool", "dropout", "flatten", "classifier", "fc", "head", "heads",
 )  # fmt: skip
 """What comes after the feature maps, in the words of all these networks."""
-
-CONTAINERS = ("features", "layers", "blocks", "trunk_output", "encoder", "classifier")
-"""What holds layers and is not called itself, in the words of all these networks."""
 
 
 class TorchvisionBackbone(Backbone):
@@ -125,12 +121,3 @@ class TorchvisionBackbone(Backbone):
         for layer in getattr(self.net, "classifier", ()):
             pooled = layer(pooled)
         return pooled.flatten(1)
-
-
-def parts(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Yield the layers of a network and of its containers, with their names."""
-    for name, part in module.named_children():
-        if name in CONTAINERS:
-            yield from parts(part, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", part

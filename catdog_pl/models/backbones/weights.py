@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Set
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from catdog_pl.io.download import Patience, download
 from catdog_pl.io.files import file_fault
 
 TORCH_SUFFIXES = (".pth", ".pt")
+SAFETENSORS = ".safetensors"
 
 PATIENCE = Patience(waits=(1.0, 2.0))
 """Shorter than for photographs: most failures here are machines without internet."""
@@ -50,12 +52,15 @@ def existing_file(weights: str) -> Path:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Return the state dict in a file of PyTorch's, of which nothing is executed."""
+    """Return the state dict in a file of PyTorch's or safetensors', of which nothing is executed."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        if path.suffix.lower() == SAFETENSORS:
+            state = import_module("safetensors.torch").load_file(path)  # timm needs it, and brings it
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen types for a broken or hostile file
         raise WeightsError(
-            f"weights {path}: not a PyTorch file, or a damaged one ({type(error).__name__}); give a state "
+            f"weights {path}: not a file of weights, or a damaged one ({type(error).__name__}); give a state "
             "dict saved by torch.save"
         ) from error
     tensors = isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())
