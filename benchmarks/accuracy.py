@@ -22,12 +22,9 @@ from catdog_pl.data.statistics import wilson_interval
 VGG16 = "--model vgg16 --weights {vgg16-notop.h5|keras}"
 CACHED = f"{VGG16} --model.cached_views 1"
 IMAGENET = "--model.preprocessing imagenet"
-TRANSFER = "--model transfer --backbone"
-SQUEEZENET = f"{TRANSFER} squeezenet1_1 --weights {{squeezenet1_1-imagenet.pth|DEFAULT}}"
-LITE = f"{TRANSFER} timm/tf_efficientnet_lite0 --weights {{tf_efficientnet_lite0.pth|DEFAULT}}"
+SQUEEZENET = "--backbone squeezenet1_1 --weights {squeezenet1_1-imagenet.pth|DEFAULT}"
+LITE = "--backbone timm/tf_efficientnet_lite0 --weights {tf_efficientnet_lite0.pth|DEFAULT}"
 STOP = "--epochs 25 --patience 2"  # the workshop's, which are the defaults of fit
-
-FINETUNE = "--model.unfreeze 4 --model.unfreeze_at 2"
 LEVERS = {
     "preprocessing": "--preprocessing workshop",
     "dropout": "--model.dropout 0",
@@ -50,19 +47,19 @@ RECIPES = {
     "vgg16-cached": Recipe(CACHED),
     "vgg16-cached-bf16": Recipe(f"{CACHED} --model.bf16_backbone true"),
     "vgg16-cached3": Recipe(f"{VGG16} --model.cached_views 3"),
-    "squeezenet1_1": Recipe(SQUEEZENET, tta=True),
-    "squeezenet1_1-mlp": Recipe(f"{SQUEEZENET} --model.head mlp"),
-    "squeezenet1_1-finetune": Recipe(f"{SQUEEZENET} {FINETUNE}", tta=True),
-    "efficientnet_lite0": Recipe(LITE, tta=True),
-    "efficientnet_lite0-150": Recipe(f"{LITE} --image_size 150"),
-    "efficientnet_lite0-finetune": Recipe(f"{LITE} {FINETUNE}", tta=True),
-    "basic-best": Recipe("--config basic-best", tta=True),
-    **{f"basic-best-no-{lever}": Recipe(f"--config basic-best {off}") for lever, off in LEVERS.items()},
-    "keras-basic": Recipe(f"--model basic {STOP}", keras=True),
-    "keras-vgg16": Recipe(f"--model vgg16 --weights {{vgg16-notop.h5|imagenet}} {STOP}", keras=True),
     "vgg16-imagenet": Recipe(f"{VGG16} {IMAGENET}"),
     "vgg16-imagenet-cached": Recipe(f"{CACHED} {IMAGENET}"),
     "vgg16-imagenet-cached-small-steps": Recipe(f"{CACHED} {IMAGENET} --learning_rate 1e-4"),
+    "keras-basic": Recipe(f"--model basic {STOP}", keras=True),
+    "keras-vgg16": Recipe(f"--model vgg16 --weights {{vgg16-notop.h5|imagenet}} {STOP}", keras=True),
+    "squeezenet1_1": Recipe(f"--config transfer {SQUEEZENET}", tta=True),
+    "squeezenet1_1-mlp": Recipe(f"--config transfer {SQUEEZENET} --model.head mlp"),
+    "squeezenet1_1-finetune": Recipe(f"--config finetune {SQUEEZENET}", tta=True),
+    "efficientnet_lite0": Recipe(f"--config transfer {LITE}", tta=True),
+    "efficientnet_lite0-150": Recipe(f"--config transfer {LITE} --image_size 150"),
+    "efficientnet_lite0-finetune": Recipe(f"--config finetune {LITE}", tta=True),
+    "basic-best": Recipe("--config basic-best", tta=True),
+    **{f"basic-best-no-{lever}": Recipe(f"--config basic-best {off}") for lever, off in LEVERS.items()},
 }
 """Name in the tables -> how it trains. The defaults of ``fit`` are the workshop's."""
 
@@ -102,7 +99,8 @@ def table(trainings: list[Training]) -> str:
     lines += [row(group) for group in groups.values()]
     tested = max(one["tested"] for one in trainings)
     about = one_point([one for one in trainings if one["tested"] == tested])
-    commands = {f"- {title(one)}: `{typed(one)}`": None for one in trainings}
+    names = dict.fromkeys(one["recipe"] for one in trainings if as_written(one))
+    commands = [f"- {name}: `{typed(RECIPES[name])}`" for name in names]
     places = {f"- {place(one)}": None for one in trainings}
     return "\n\n".join("\n".join(part) for part in (lines, about, commands, places))
 
@@ -130,18 +128,15 @@ def row(group: list[Training]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def typed(training: Training) -> str:
-    """The options that make such a training, with weights that are downloaded."""
-    if not as_written(training):
-        return str(training["options"])
-    recipe = RECIPES[training["recipe"]]
-    command = "keras_workshop" if recipe.keras else "fit"
-    return " ".join([command, *recipe.words(None)])
+def typed(recipe: Recipe) -> str:
+    """The command of a recipe, with weights that are downloaded."""
+    return " ".join(["keras_workshop" if recipe.keras else "fit", *recipe.words(None)])
 
 
 def title(training: Training) -> str:
     """The recipe's name, with its options where they are not those of `RECIPES`."""
-    return str(training["recipe"]) + (f" ({training['options']})" if not as_written(training) else "")
+    options = "" if as_written(training) else f" ({training['options']})".replace("|", " or ")
+    return f"{training['recipe']}{options}"
 
 
 def as_written(training: Training) -> bool:

@@ -10,6 +10,7 @@ the best with mirror images, where the recipe asks), ``minutes`` and ``cpu_minut
 
 import argparse
 import csv
+import hashlib
 import json
 import re
 import sys
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock
 
 from benchmarks.machine import PACKAGES, REPOSITORY, machine, versions
@@ -52,13 +54,20 @@ class Recipe:
 
     @property
     def options(self) -> str:
-        """What identifies the recipe in the file; names no folder of this machine."""
-        return f"keras | {self.fit}" if self.keras else self.fit
+        """What identifies the recipe in the file, a shipped configuration by its values, too."""
+        options = re.sub(r"(?<=--config )\S+", lambda name: f"{name[0]}@{digest(name[0])}", self.fit)
+        return f"keras | {options}" if self.keras else options
 
     def words(self, weights: Path | None) -> list[str]:
         """The options of the fit, with files in the folder ``weights`` or the words instead of them."""
         replacement = (lambda found: str(weights.resolve() / found[1])) if weights else r"\2"
         return [re.sub(r"\{(.+?)\|(.+?)\}", replacement, word) for word in self.fit.split()]
+
+
+def digest(name: str) -> str:
+    """Eight digits that tell the values of a shipped configuration from all others."""
+    values = yaml.safe_load((REPOSITORY / "configs" / f"{name}.yaml").read_text(encoding="utf-8"))
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
 class Trainings:

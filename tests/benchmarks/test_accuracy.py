@@ -105,6 +105,19 @@ def test_weights_are_a_file_of_the_folder_or_the_word_and_the_record_names_no_fo
     assert str(tmp_path) not in recipe.options
 
 
+def test_a_configuration_counts_by_its_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainings, "REPOSITORY", tmp_path)
+    (tmp_path / "configs").mkdir()
+    texts = ("a: 1\nb: 2", "b: 2  # a reason\na: 1", "a: 1\nb: 3")
+    options = []
+    for text in texts:
+        (tmp_path / "configs" / "mine.yaml").write_text(text, encoding="utf-8")
+        options.append(Recipe("--config mine --seed 1").options)
+    assert options[0].startswith("--config mine@")
+    assert options[0].endswith(" --seed 1")
+    assert options[0] == options[1] != options[2]
+
+
 @pytest.mark.slow
 def test_a_real_training_gives_its_curve_and_its_wrong_answers(photos: Path, tmp_path: Path) -> None:
     recipe = Recipe("--model basic --image_size 46 --max_epochs 2 --accelerator cpu", tta=True)
