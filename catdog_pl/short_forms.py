@@ -149,6 +149,8 @@ def parse_message(error: str, known: Sequence[str]) -> str:
             return f"--{group[1]}.{nested[1]} {nested[2]}: not a valid value; see --help all"
         if f"model.init_args.{nested[1]}" in known:
             return f"--model.{nested[1]} {nested[2]}: not a valid value; see --help"
+        if nested[1] in ("backbone", "head"):
+            return f"--{nested[1]} is an option of transfer; add --model transfer"
         own = [key for key in known if key.startswith("model.init_args.")]
         return f"--model.{nested[1]} is no option of this model{nearest(nested[1], own)}; see --help"
     if problem := re.search(

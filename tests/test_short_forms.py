@@ -86,6 +86,10 @@ def test_wrong_words_are_named(words: str, message: str) -> None:
             "--model.dropuot is no option of this model (did you mean --model.dropout?); see --help",
         ),
         (
+            "... NestedArg(key='backbone', val='resnet50') ...",
+            "--backbone is an option of transfer; add --model transfer",
+        ),
+        (
             "Parser key \"data.batch_size\": Expected a <class 'int'>. Got value: many",
             "--data.batch_size many: not a valid int",
         ),

@@ -241,11 +241,15 @@ def without_last_layer(network: nn.Module) -> nn.Module:
 def test_features_are_what_the_last_layer_of_torchvision_takes(name: str) -> None:
     options = {"init_weights": True, "transform_input": True} if name in ("googlenet", "inception_v3") else {}
     theirs = models.get_model(name, **options)
-    torch.save(theirs.state_dict(), "net.pth")
-    backbone = create_backbone(name, "net.pth").eval()
+    backbone = skeleton(name)
+    held = theirs.state_dict(prefix="net.")
+    for key in held.keys() - backbone.state_dict().keys():
+        del held[key]
+    backbone.load_state_dict(held, assign=True)
     assert backbone.normalization is not None
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    pixels = torch.rand(2, 3, backbone.image_size, backbone.image_size) * 255
+    size = 224 if name in ("vit_b_32", "maxvit_t") else 96
+    pixels = torch.rand(2, 3, size, size) * 255
     with torch.inference_mode():
         given = (pixels / 255 - mean.view(3, 1, 1)) / std.view(3, 1, 1)
         expected, found = without_last_layer(theirs)(given), backbone(backbone.normalization(pixels))
@@ -308,6 +312,12 @@ def test_published_weights_come_from_the_cache_of_torch_hub(tmp_path: Path) -> N
     torch.save(squeezenet_state(), cache / url.rpartition("/")[2])
     for name in ("DEFAULT", "IMAGENET1K_V1"):
         create_backbone("squeezenet1_1", name)
+
+
+def test_all_of_torchvisions_files_have_a_digest_in_their_name() -> None:
+    urls = [weight.url for name in NAMES for weight in models.get_model_weights(name)]
+    assert len(urls) > 100
+    assert [url for url in urls if not weights.URL_DIGEST.search(url)] == []
 
 
 def changed(change: str) -> str:

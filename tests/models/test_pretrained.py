@@ -113,8 +113,9 @@ def test_a_checkpoint_of_another_backbone_is_refused_and_nothing_fetched(name: s
     assert str(error.value).startswith(f"Checkpoint transfer.ckpt: {message}")
 
 
-def test_statistics_of_batch_norm_travel_in_checkpoints() -> None:
-    model = Transfer("timm/test_resnet", weights="none").eval()
+@pytest.mark.parametrize("backbone", ["timm/test_resnet", "mnasnet0_5"])
+def test_statistics_of_batch_norm_travel_in_checkpoints(backbone: str) -> None:
+    model = Transfer(backbone, weights="none", image_size=160).eval()
     for name, buffer in model.features.named_buffers():
         buffer.copy_(torch.full_like(buffer, 3 if name.endswith("tracked") else 1.5))
     save_checkpoint(model, Path("transfer.ckpt"))
