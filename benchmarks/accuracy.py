@@ -22,10 +22,23 @@ from catdog_pl.data.statistics import wilson_interval
 VGG16 = "--model vgg16 --weights {vgg16-notop.h5|keras}"
 CACHED = f"{VGG16} --model.cached_views 1"
 IMAGENET = "--model.preprocessing imagenet"
-TRANSFER = "--model transfer --backbone"
-SQUEEZENET = f"{TRANSFER} squeezenet1_1 --weights {{squeezenet1_1-imagenet.pth|DEFAULT}}"
-LITE = f"{TRANSFER} timm/tf_efficientnet_lite0 --weights {{tf_efficientnet_lite0.pth|DEFAULT}}"
+SQUEEZENET = "--backbone squeezenet1_1 --weights {squeezenet1_1-imagenet.pth|DEFAULT}"
+LITE = "--backbone timm/tf_efficientnet_lite0 --weights {tf_efficientnet_lite0.pth|DEFAULT}"
 STOP = "--epochs 25 --patience 2"  # the workshop's, which are the defaults of fit
+LEVERS = {
+    "preprocessing": "--preprocessing workshop",
+    "dropout": "--model.dropout 0",
+    "adamw": "--optimizer keras_rmsprop --model.optimizer_args null",
+    "schedule": "--lr_scheduler null --model.lr_scheduler_args null",
+    "smoothing": "--model.label_smoothing 0",
+    "averaging": "--model.ema_decay 0",
+    "antialias": "--data.resize nearest",
+    "crops": "--augment keras --data.rotation 30",
+    "colour": "--data.color_jitter 0",
+    "clipping": "--trainer.gradient_clip_val null",
+    "long-training": "--max_epochs 25",
+}
+"""What makes the basic model's best recipe better than the workshop's, and the options that leave it out."""
 
 RECIPES = {
     "basic": Recipe("--model basic"),
@@ -34,15 +47,19 @@ RECIPES = {
     "vgg16-cached": Recipe(CACHED),
     "vgg16-cached-bf16": Recipe(f"{CACHED} --model.bf16_backbone true"),
     "vgg16-cached3": Recipe(f"{VGG16} --model.cached_views 3"),
-    "squeezenet1_1": Recipe(SQUEEZENET),
-    "squeezenet1_1-mlp": Recipe(f"{SQUEEZENET} --model.head mlp"),
-    "efficientnet_lite0": Recipe(LITE),
-    "efficientnet_lite0-150": Recipe(f"{LITE} --image_size 150"),
-    "keras-basic": Recipe(f"--model basic {STOP}", keras=True),
-    "keras-vgg16": Recipe(f"--model vgg16 --weights {{vgg16-notop.h5|imagenet}} {STOP}", keras=True),
     "vgg16-imagenet": Recipe(f"{VGG16} {IMAGENET}"),
     "vgg16-imagenet-cached": Recipe(f"{CACHED} {IMAGENET}"),
     "vgg16-imagenet-cached-small-steps": Recipe(f"{CACHED} {IMAGENET} --learning_rate 1e-4"),
+    "keras-basic": Recipe(f"--model basic {STOP}", keras=True),
+    "keras-vgg16": Recipe(f"--model vgg16 --weights {{vgg16-notop.h5|imagenet}} {STOP}", keras=True),
+    "squeezenet1_1": Recipe(f"--config transfer {SQUEEZENET}", tta=True),
+    "squeezenet1_1-mlp": Recipe(f"--config transfer {SQUEEZENET} --model.head mlp"),
+    "squeezenet1_1-finetune": Recipe(f"--config finetune {SQUEEZENET}", tta=True),
+    "efficientnet_lite0": Recipe(f"--config transfer {LITE}", tta=True),
+    "efficientnet_lite0-150": Recipe(f"--config transfer {LITE} --image_size 150"),
+    "efficientnet_lite0-finetune": Recipe(f"--config finetune {LITE}", tta=True),
+    "basic-best": Recipe("--config basic-best", tta=True),
+    **{f"basic-best-no-{lever}": Recipe(f"--config basic-best {off}") for lever, off in LEVERS.items()},
 }
 """Name in the tables -> how it trains. The defaults of ``fit`` are the workshop's."""
 
@@ -76,13 +93,14 @@ def table(trainings: list[Training]) -> str:
         groups[one["recipe"], one["options"], str(one["photos"])].append(one)
     lines = [
         "| recipe | photographs | seeds | test accuracy | 95 % of the mean | by the test's size alone "
-        "| best epoch | val_acc | minutes | minutes of CPU |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| with --tta | best epoch | val_acc | minutes | minutes of CPU |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [row(group) for group in groups.values()]
     tested = max(one["tested"] for one in trainings)
     about = one_point([one for one in trainings if one["tested"] == tested])
-    commands = {f"- {title(one)}: `{typed(one)}`": None for one in trainings}
+    names = dict.fromkeys(one["recipe"] for one in trainings if as_written(one))
+    commands = [f"- {name}: `{typed(RECIPES[name])}`" for name in names]
     places = {f"- {place(one)}": None for one in trainings}
     return "\n\n".join("\n".join(part) for part in (lines, about, commands, places))
 
@@ -92,6 +110,7 @@ def row(group: list[Training]) -> str:
     values = [accuracy(one) for one in group]
     mean, tested = statistics.mean(values), group[0]["tested"]
     best = [one["best_epoch"] for one in group]
+    mirrored = [accuracy(one, "wrong_tta") for one in group if "wrong_tta" in one]
     several = len(group) > 1
     cells = [
         title(group[0]),
@@ -100,6 +119,7 @@ def row(group: list[Training]) -> str:
         f"{mean:.4f}" + (f" ± {statistics.stdev(values):.4f}" if several else ""),
         between(*mean_interval(values)) if several else "",
         between(*wilson_interval(round(mean * tested), tested)),
+        f"{statistics.mean(mirrored):.4f}" if mirrored else "",
         f"{statistics.mean(best):.1f} ({min(best)} to {max(best)})",
         f"{statistics.mean(one['val_acc'][one['best_epoch'] - 1] for one in group):.4f}",
         f"{statistics.mean(one['minutes'] for one in group):.1f}",
@@ -108,18 +128,15 @@ def row(group: list[Training]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def typed(training: Training) -> str:
-    """The options that make such a training, with weights that are downloaded."""
-    if not as_written(training):
-        return str(training["options"])
-    recipe = RECIPES[training["recipe"]]
-    command = "keras_workshop" if recipe.keras else "fit"
-    return " ".join([command, *recipe.words(None), *(["and test", recipe.test] if recipe.test else [])])
+def typed(recipe: Recipe) -> str:
+    """The command of a recipe, with weights that are downloaded."""
+    return " ".join(["keras_workshop" if recipe.keras else "fit", *recipe.words(None)])
 
 
 def title(training: Training) -> str:
     """The recipe's name, with its options where they are not those of `RECIPES`."""
-    return str(training["recipe"]) + (f" ({training['options']})" if not as_written(training) else "")
+    options = "" if as_written(training) else f" ({training['options']})".replace("|", " or ")
+    return f"{training['recipe']}{options}"
 
 
 def as_written(training: Training) -> bool:

@@ -3,12 +3,14 @@
 A training is a dictionary of plain values. What it was: ``recipe``, ``options``, ``seed``, ``photos`` (how
 many in each split), ``versions``. How it went: ``val_loss`` and ``val_acc`` by epoch, ``best_epoch``,
 ``stopped_epoch``, ``tested``, ``wrong`` (numbers of the test photographs, in the order of their names, that
-the best epoch's weights answered wrongly), ``wrong_last`` (the same of the last epoch's), ``minutes`` and
-``cpu_minutes`` of the fit's process, ``device``, ``threads``, ``machine``.
+the best epoch's weights answered wrongly), ``wrong_last`` (the same of the last epoch's), ``wrong_tta`` (of
+the best with mirror images, where the recipe asks), ``minutes`` and ``cpu_minutes`` of the fit's process,
+``device``, ``threads``, ``machine``.
 """
 
 import argparse
 import csv
+import hashlib
 import json
 import re
 import sys
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock
 
 from benchmarks.machine import PACKAGES, REPOSITORY, machine, versions
@@ -41,23 +44,30 @@ class Recipe:
     Attributes:
         fit: options of ``fit``, or of the script `KERAS`. ``{FILE|WORD}`` stands for a file of weights
             in the folder that the benchmark is given, or, without that folder, for the word.
-        test: further options of ``test``.
+        tta: whether the best epoch's weights are tested with mirror images, too.
         keras: whether the workshop's script in Keras trains.
     """
 
     fit: str
-    test: str = ""
+    tta: bool = False
     keras: bool = False
 
     @property
     def options(self) -> str:
-        """What identifies the recipe in the file; names no folder of this machine."""
-        return " | ".join(part for part in ("keras" * self.keras, self.fit, self.test) if part)
+        """What identifies the recipe in the file, a shipped configuration by its values, too."""
+        options = re.sub(r"(?<=--config )\S+", lambda name: f"{name[0]}@{digest(name[0])}", self.fit)
+        return f"keras | {options}" if self.keras else options
 
     def words(self, weights: Path | None) -> list[str]:
         """The options of the fit, with files in the folder ``weights`` or the words instead of them."""
         replacement = (lambda found: str(weights.resolve() / found[1])) if weights else r"\2"
         return [re.sub(r"\{(.+?)\|(.+?)\}", replacement, word) for word in self.fit.split()]
+
+
+def digest(name: str) -> str:
+    """Eight digits that tell the values of a shipped configuration from all others."""
+    values = yaml.safe_load((REPOSITORY / "configs" / f"{name}.yaml").read_text(encoding="utf-8"))
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
 class Trainings:
@@ -209,25 +219,25 @@ def train(recipe: Recipe, training: Training, data: Path, options: argparse.Name
 def our_training(
     recipe: Recipe, words: Sequence[str], data: Path, folder: Path, environment: dict[str, str]
 ) -> tuple[Run, Training]:
-    """``fit``, then ``test`` of the last epoch's weights and of the best."""
+    """``fit``, then ``test`` of the last epoch's weights and of the best, and of these with mirror images."""
     fitted = run(["-m", "catdog_pl", "fit", *words, "--root", str(data)], folder, **environment)
     best = re.search(r"Best epoch: (\d+)", "".join(fitted.output))
     assert best, fitted.output
     metrics = max(folder.glob("checkpoints/*/*/metrics.csv"), key=lambda path: path.stat().st_mtime_ns)
     rows = list(csv.DictReader(metrics.open(encoding="utf-8")))
+    tests = {"wrong_tta": "best --tta"} if recipe.tta else {}
     wrong = {}
-    for which in ("last", "best"):
-        run(["-m", "catdog_pl", "test", "--ckpt_path", which, *recipe.test.split()], folder, **environment)
+    for name, test in {**tests, "wrong_last": "last", "wrong": "best"}.items():
+        run(["-m", "catdog_pl", "test", "--ckpt_path", *test.split()], folder, **environment)
         answers = list(csv.DictReader((metrics.parent / "test.csv").open(encoding="utf-8")))
-        wrong[which] = [i for i, row in enumerate(answers) if row["predicted"] != row["true"]]
+        wrong[name] = [i for i, row in enumerate(answers) if row["predicted"] != row["true"]]
     return fitted, {
         "val_loss": [float(row["val_loss"]) for row in rows],
         "val_acc": [float(row["val_acc"]) for row in rows],
         "best_epoch": int(best[1]),
         "stopped_epoch": len(rows),
         "tested": len(answers),
-        "wrong": wrong["best"],
-        "wrong_last": wrong["last"],
+        **wrong,
         "device": next(said for said in fitted.output if said.startswith("Training on ")).strip(),
     }
 

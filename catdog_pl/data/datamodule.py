@@ -32,9 +32,9 @@ class CatDogDataModule(LightningDataModule):
 
     Any two class folders will do; the labels 0 and 1 are their names in plain string order. Each photograph
     is decoded and resized once and kept as bytes, on the GPU where that has room. A batch is pixels
-    (N, 3, S, S) in 0..255, labels (N,) and sample indices (N,); training pixels come augmented as float32,
-    the others as uint8, and labels of mixed photographs are float32 in 0..1. Training is shuffled by
-    (seed, epoch), validation and test come in file order, and the short last batch is kept.
+    (N, 3, S, S) in 0..255, labels (N,) and, on the host, sample indices (N,); training pixels come augmented
+    as float32, the others as uint8, and labels of mixed photographs are float32 in 0..1. Training is shuffled
+    by (seed, epoch), validation and test come in file order, and the short last batch is kept.
 
     Args:
         root: folder that holds the train, validation and test folders.
@@ -231,6 +231,12 @@ class CatDogDataModule(LightningDataModule):
         # Lightning's own choice repeats samples to even out the devices, and a crosstab would count them.
         return UnrepeatedDistributedSampler(folder, num_replicas=replicas, rank=rank)
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move a batch, but for its indices: who looks up a sample by them does not wait for the device."""
+        pixels, labels, indices = batch
+        pixels, labels = super().transfer_batch_to_device((pixels, labels), device, dataloader_idx)
+        return pixels, labels, indices
+
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment and mix training batches on the device, to float32; other batches stay as they are."""
         trainer = self.trainer
@@ -239,8 +245,9 @@ class CatDogDataModule(LightningDataModule):
         pixels, labels, indices = batch
         epoch = trainer.current_epoch
         if self.augmentation:
-            parameters = self._parameters(self.augmentation, epoch, indices.device)
-            pixels = self.augmentation.apply(pixels, parameters[indices.to(parameters.device)])
+            parameters = self._parameters(self.augmentation, epoch, pixels.device)
+            rows = parameters[indices.to(parameters.device, non_blocking=True)]
+            pixels = self.augmentation.apply(pixels, rows)
         if self.mixing:
             batch_idx = trainer.fit_loop.batch_idx + 1  # which is that of the batch before
             seed = (self.seed, epoch, batch_idx, trainer.global_rank)

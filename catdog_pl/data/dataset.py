@@ -135,9 +135,9 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
         else:
             if self.device.type == "cuda":
                 index = index.pin_memory()  # from pageable memory, the host would wait until the GPU is idle
-            index = index.to(self.device, non_blocking=True)
-            pixels = self.pixels[index]
-        return pixels.permute(0, 3, 1, 2), self.labels[index], index  # (N, S, S, 3) -> (N, 3, S, S)
+            pixels = self.pixels[index.to(self.device, non_blocking=True)]
+        labels = self.labels[index.to(self.device, non_blocking=True)]
+        return pixels.permute(0, 3, 1, 2), labels, index  # (N, S, S, 3) -> (N, 3, S, S)
 
     def _load(self, index: int) -> npt.NDArray[np.uint8]:
         return load_pixels(Path(self.samples[index][0]), self.size, self.resize)

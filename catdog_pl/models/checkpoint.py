@@ -300,11 +300,19 @@ def _check_training(checkpoint: dict[str, Any], trainable: Sequence[Tensor]) -> 
         fault = "callbacks or loops of another kind"
     elif not _is_valid(callbacks.get("History", {}).get("rows", []), list[dict[Any, Any]]):
         fault = "a history without rows"
+    elif AVERAGED in checkpoint and not _is_scalar(checkpoint.get("averaging_state"), "n_averaged"):
+        fault = "averages without their number"
     elif not isinstance(optimizers, list) or not all(_fits(state, trainable) for state in optimizers):
         fault = "an optimizer of other weights"
     else:
         return
     raise CheckpointError(f"its training state is not as fit writes it ({fault}); use another copy")
+
+
+def _is_scalar(state: object, key: str) -> bool:
+    """Return whether a state holds one number, as a tensor, under this key and nothing else."""
+    value = state.get(key) if isinstance(state, dict) and len(state) == 1 else None
+    return isinstance(value, Tensor) and value.shape == ()
 
 
 def _tensors(value: object) -> Iterator[Tensor]:

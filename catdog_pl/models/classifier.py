@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 import lightning
 import torch
 from lightning.pytorch import Callback, LightningModule
-from lightning.pytorch.callbacks import EMAWeightAveraging, WeightAveraging
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.nn import functional
@@ -244,7 +244,7 @@ class Classifier(LightningModule, ABC):
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Log ``test_loss`` and ``test_acc``; return ``indices`` and ``probabilities``, both (N,)."""
         _, probabilities = self.shared_step(batch, batch_idx, "test")
-        return {"indices": batch[2], "probabilities": probabilities}
+        return {"indices": batch[2].to(probabilities.device), "probabilities": probabilities}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the probabilities of the second class, (N,)."""
@@ -253,7 +253,12 @@ class Classifier(LightningModule, ABC):
     def configure_callbacks(self) -> list[Callback]:
         """Return what averages the weights in a fit: Lightning's callback, with ``ema_decay``."""
         is_fit = self.trainer.state.fn == TrainerFn.FITTING
-        return [EMAWeightAveraging(decay=self.ema_decay)] if is_fit and self.ema_decay else []
+        return [WeightAveraging(avg_fn=self.average)] if is_fit and self.ema_decay else []
+
+    def average(self, average: Tensor, weight: Tensor, _: Any) -> Tensor:
+        """Return the moving average after another step; what is frozen or a count stays as it is."""
+        # EMAWeightAveraging's own sum of two products would change the last digits of frozen weights.
+        return average.lerp(weight, 1 - self.ema_decay) if average.is_floating_point() else weight
 
     def configure_optimizers(self) -> Any:
         """The optimizer, or Lightning's description of the optimizer and its scheduler.

@@ -126,16 +126,14 @@ def fold_batch_norm(network: nn.Module, x: Tensor) -> nn.Module:
         network: in evaluation mode.
         x: some input, for which the copy has to give the same output up to rounding.
     """
+    if not any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules()):
+        return network
     copy = deepcopy(network)
-    has_changed = False
     for parent in list(copy.modules()):
         for (name, layer), (after, norm) in pairwise(list(parent.named_children())):
             if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(parent, name, fuse_conv_bn_eval(layer, norm))
                 setattr(parent, after, getattr(norm, "act", nn.Identity()))  # timm's apply a ReLU as well
-                has_changed = True
-    if not has_changed:
-        return network
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         expected = network(x)
         is_same = bool((copy(x) - expected).norm() <= 1e-4 * expected.norm())

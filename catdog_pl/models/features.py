@@ -23,6 +23,8 @@ if sys.platform != "win32":
 LIMIT = 8 * 2**30
 """Bytes of all files together: 65 sets of the workshop's 4,000 photographs through VGG16."""
 
+CPU = torch.device("cpu")
+
 MEMORY = 4 * 2**30
 """Bytes that one model keeps in memory where it cannot write files."""
 
@@ -31,73 +33,109 @@ class FeatureCache:
     """The features of one set of images, a row for each sample, computed when they are first asked for.
 
     The rows are a memory-mapped file, which other processes may fill at the same time. Each ends with its
-    CRC-32: a row that is empty, damaged or half written does not match it, and is computed anew.
+    CRC-32: a row that is empty, damaged or half written does not match it, and is computed anew. A GPU has
+    a copy of its own, so that no batch waits for it; ``write`` brings what is new there into the file.
 
     Args:
         key: the file's name; it tells everything that the features depend on. None keeps them in memory.
         count: samples in the set.
+        device: where features are computed and wanted.
         memory: bytes that may be used where there is no file; a larger set is not kept.
     """
 
-    def __init__(self, key: str | None, count: int, memory: int = MEMORY) -> None:
+    def __init__(self, key: str | None, count: int, device: torch.device = CPU, memory: int = MEMORY) -> None:
         self._key = key
         self._count = count
+        self._device = device
         self._memory = memory
-        self._rows = open_rows(key, count) if key else None
         self._is_whole = np.zeros(count, dtype=bool)
+        self._is_written = np.zeros(count, dtype=bool)
         self._is_refused = False
+        self._features: Tensor | None = None
+        self._rows = open_rows(key, count) if key else None
+        if self._rows is not None:
+            self._features = torch.from_numpy(self._rows["features"]).to(device)
+            if device != CPU:  # what others write later does not come here
+                self._is_whole[:] = self._is_written[:] = [is_whole(row) for row in self._rows]
 
     @property
     def memory_bytes(self) -> int:
         """Bytes that are kept in memory."""
+        if self._device != CPU:
+            return 0 if self._features is None else self._features.nbytes
         return 0 if self._rows is None or isinstance(self._rows, np.memmap) else self._rows.nbytes
 
     def batch(self, indices: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return the features of samples, (N, ...) float32 or float64, on the device of ``indices``.
+        """Return the features of samples, (N, ...) float32 or float64, on the device.
 
         Args:
-            indices: the samples, (N,) int64.
+            indices: the samples, (N,) int64, on the host.
             compute: gives the features of what is missing, by its positions in the batch.
         """
-        samples = indices.cpu().numpy()
-        missing = np.flatnonzero([not self._holds(sample) for sample in samples])
+        missing = np.flatnonzero([not self._holds(sample) for sample in indices.numpy()])
         if len(missing):
             features = compute(torch.from_numpy(missing)).detach()
             features = features.to(torch.promote_types(features.dtype, torch.float32))
-            if not self._keep(samples[missing], features.cpu().contiguous().numpy()):
+            if not self._keep(indices[missing], features):
                 return features
-        assert self._rows is not None
-        return torch.from_numpy(self._rows["features"][samples]).to(indices.device)
+        assert self._features is not None
+        return self._features[indices.to(self._device, non_blocking=True)]
+
+    def write(self) -> None:
+        """Bring what a GPU has computed into the file."""
+        new = np.flatnonzero(self._is_whole & ~self._is_written)
+        if self._rows is not None and self._features is not None and len(new):
+            self._rows["features"][new] = self._features[torch.from_numpy(new).to(self._device)].cpu().numpy()
+            self._seal(new)
 
     def _holds(self, sample: int) -> bool:
         """Return whether a row is whole; its checksum is verified once."""
-        if self._rows is not None and not self._is_whole[sample]:
-            row = self._rows[sample]
-            self._is_whole[sample] = zlib.crc32(row["features"]) == row["crc"]
+        if not self._is_whole[sample] and self._device == CPU and self._rows is not None:
+            self._is_whole[sample] = self._is_written[sample] = is_whole(self._rows[sample])
         return bool(self._is_whole[sample])
 
-    def _keep(self, samples: NDArray[np.int64], features: NDArray[Any]) -> bool:
+    def _keep(self, indices: Tensor, features: Tensor) -> bool:
         """Fill rows; return False where the set is not kept."""
-        if self._rows is None and not self._is_refused:
-            self._rows = self._create(features)
-            self._is_refused = self._rows is None
-        if self._rows is None:
+        if self._features is None and not self._is_refused:
+            self._create(features)
+            self._is_refused = self._features is None
+        if self._features is None:
             return False
-        self._rows["features"][samples] = features
-        self._rows["crc"][samples] = [zlib.crc32(row) for row in features]
-        self._is_whole[samples] = True
+        self._features[indices.to(self._device, non_blocking=True)] = features
+        self._is_whole[indices.numpy()] = True
+        if self._device == CPU:
+            self._seal(indices.numpy())
         return True
 
-    def _create(self, features: NDArray[Any]) -> NDArray[Any] | None:
-        """Return empty rows for features like these, in a file or else in memory; None: they are too many."""
+    def _seal(self, samples: NDArray[np.int64]) -> None:
+        """Add the checksums of rows that are in the file."""
+        assert self._rows is not None
+        self._rows["crc"][samples] = [zlib.crc32(row) for row in self._rows["features"][samples]]
+        self._is_written[samples] = True
+
+    def _create(self, features: Tensor) -> None:
+        """Make empty rows for features like these, in a file or else in memory, unless they are too many."""
+        shape = features.shape[1:]
+        kind = row_type(str(features.dtype).removeprefix("torch."), shape)
         if self._key:
             try:
-                return create_rows(self._key, self._count, features)
+                self._rows = create_rows(self._key, self._count, kind)
             except (OSError, NotImplementedError) as error:  # the latter where a file system has no locks
                 reason = getattr(error, "strerror", None) or error
                 warn(f"features are not kept in {folder()} ({reason}); later runs compute them again")
-        kind = row_type(str(features.dtype), features.shape[1:])
-        return np.zeros(self._count, kind) if self._count * kind.itemsize <= self._memory else None
+        if self._count * kind.itemsize > self._memory and (self._rows is None or self._device != CPU):
+            return
+        if self._device != CPU:
+            self._features = features.new_empty((self._count, *shape))
+            return
+        if self._rows is None:
+            self._rows = np.zeros(self._count, kind)
+        self._features = torch.from_numpy(self._rows["features"])
+
+
+def is_whole(row: Any) -> bool:
+    """Return whether a row's features match its checksum."""
+    return zlib.crc32(row["features"]) == int(row["crc"])
 
 
 def folder() -> Path:
@@ -121,15 +159,15 @@ def open_rows(key: str, count: int) -> NDArray[Any] | None:
     return None
 
 
-def create_rows(key: str, count: int, features: NDArray[Any]) -> NDArray[Any]:
+def create_rows(key: str, count: int, kind: np.dtype[Any]) -> NDArray[Any]:
     """Return the rows of a new file, or of one that another process has just made.
 
     Raises:
         OSError: it cannot be written, the disk is full, or the set is larger than what is kept of all.
     """
-    kind = row_type(str(features.dtype), features.shape[1:])
+    row = kind["features"]
     # The name holds the shape: unlike a header, it cannot be damaged without the file being lost.
-    path = folder() / ".".join([key, "-".join([str(features.dtype), *map(str, features.shape[1:])])])
+    path = folder() / ".".join([key, "-".join([str(row.base), *map(str, row.shape)])])
     size = count * kind.itemsize
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.parent / ".lock", timeout=60):

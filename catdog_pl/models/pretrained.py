@@ -115,16 +115,16 @@ class Transfer(TransferClassifier):
 def build_head(kind: str, n_features: int, dense_units: int, dropout: float) -> "OrderedDict[str, nn.Module]":
     """Return the layers from pooled features (N, n_features) to a logit (N, 1).
 
-    The features of one network are a hundred times larger than another's. Normalised, all of them train with
+    The features of one network are ten times larger than another's. Normalised, all of them train with
     the same learning rate.
     """
     norm = nn.LayerNorm(n_features, elementwise_affine=False)
     if kind == "linear":
-        return OrderedDict(norm=norm, dense_1=nn.Linear(n_features, 1))
+        return OrderedDict(layer_norm_1=norm, dense_1=nn.Linear(n_features, 1))
     if kind != "mlp":
         raise UsageError(f"head {kind!r} is unknown; valid are linear, mlp")
     return OrderedDict(
-        norm=norm,
+        layer_norm_1=norm,
         dense_1=nn.Linear(n_features, dense_units),
         relu=nn.ReLU(inplace=True),
         dropout_1=nn.Dropout(dropout),

@@ -115,7 +115,10 @@ class TransferClassifier(Classifier):
             if cache is None:
                 return self.extract(pixels, self.frozen_backbone(pixels))
             features = cache.batch(
-                indices, lambda missing: self.extract(pixels[missing], self.frozen_backbone(pixels))
+                indices.cpu(),
+                lambda missing: self.extract(
+                    pixels[missing.to(pixels.device, non_blocking=True)], self.frozen_backbone(pixels)
+                ),
             )
         return features.to(self.weight_dtype)
 
@@ -155,7 +158,7 @@ class TransferClassifier(Classifier):
         # Photographs that are decoded anew each time have no digest: their features are for this run alone.
         key = self.feature_key(pixels, dataset.digest, view) if dataset.digest else None
         in_memory = sum(cache.memory_bytes for cache in self.feature_caches.values() if cache)
-        return FeatureCache(key, len(dataset), MEMORY - in_memory)
+        return FeatureCache(key, len(dataset), pixels.device, MEMORY - in_memory)
 
     def feature_key(self, pixels: Tensor, photographs: str, view: str) -> str:
         """Return a digest of all that features depend on: network, numerics, photographs and their view."""
@@ -214,17 +217,17 @@ class TransferClassifier(Classifier):
         if self.unfrozen and self.trainer.current_epoch >= self.unfreeze_at:
             self.set_trainable(True)
             self.train()
-            self.forget_features()
-            self.release_views()
+            self.release_features()
 
     def setup(self, stage: str) -> None:
-        """Close an earlier run's features, and have the datamodule repeat its views.
+        """Have the datamodule repeat the views whose features are kept.
 
         Raises:
             UsageError: it gives images of another size, or cannot repeat the views.
         """
         super().setup(stage)
-        self.forget_features()
+        self.feature_caches.clear()  # of a stage that failed
+        self._frozen = None
         device = self.trainer.strategy.root_device
         if self.bf16_backbone and not self.takes_bfloat16(device) and self.trainer.is_global_zero:
             print(
@@ -255,17 +258,16 @@ class TransferClassifier(Classifier):
         datamodule.views = self.cached_views
 
     def teardown(self, stage: str) -> None:
-        """Close the features, and give the datamodule its own number of views back, for another model."""
-        self.forget_features()
-        self.release_views()
+        """Write and close the features, and give the datamodule its own number of views back."""
+        self.release_features()
 
-    def forget_features(self) -> None:
-        """Close the caches, and drop what was made of the frozen backbone."""
+    def release_features(self) -> None:
+        """Write and close the features, and give the datamodule its own number of views back."""
+        for cache in self.feature_caches.values():
+            if cache:
+                cache.write()
         self.feature_caches.clear()
         self._frozen = None
-
-    def release_views(self) -> None:
-        """Give the datamodule its own number of views back, if it was changed."""
         if self._views_before is not None:
             datamodule: Any = getattr(self.trainer, "datamodule", None)
             datamodule.views, self._views_before = self._views_before, None

@@ -105,15 +105,29 @@ def test_weights_are_a_file_of_the_folder_or_the_word_and_the_record_names_no_fo
     assert str(tmp_path) not in recipe.options
 
 
+def test_a_configuration_counts_by_its_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainings, "REPOSITORY", tmp_path)
+    (tmp_path / "configs").mkdir()
+    texts = ("a: 1\nb: 2", "b: 2  # a reason\na: 1", "a: 1\nb: 3")
+    options = []
+    for text in texts:
+        (tmp_path / "configs" / "mine.yaml").write_text(text, encoding="utf-8")
+        options.append(Recipe("--config mine --seed 1").options)
+    assert options[0].startswith("--config mine@")
+    assert options[0].endswith(" --seed 1")
+    assert options[0] == options[1] != options[2]
+
+
 @pytest.mark.slow
 def test_a_real_training_gives_its_curve_and_its_wrong_answers(photos: Path, tmp_path: Path) -> None:
-    recipe = Recipe("--model basic --image_size 46 --max_epochs 2 --accelerator cpu")
+    recipe = Recipe("--model basic --image_size 46 --max_epochs 2 --accelerator cpu", tta=True)
     wanted = trainings.identity("basic", recipe, 3, photos)
     done = train(recipe, wanted, photos, options(threads=1, keep=tmp_path))
     assert done["stopped_epoch"] == len(done["val_loss"]) == len(done["val_acc"]) == 2
     assert done["val_loss"][done["best_epoch"] - 1] == min(done["val_loss"])
     assert done["tested"] == done["photos"]["test"] > 0
-    assert set(done["wrong"]) <= set(range(done["tested"]))
+    for which in ("wrong", "wrong_last", "wrong_tta"):
+        assert set(done[which]) <= set(range(done["tested"]))
     assert done["device"].startswith("Training on 1 x cpu (1 threads)")
     assert done["minutes"] > 0
     assert "seed_everything: 3" in next(tmp_path.glob("basic-3/checkpoints/*/*/config.yaml")).read_text(
@@ -133,12 +147,16 @@ def test_the_workshops_script_in_keras_gives_the_same(photos: Path, tmp_path: Pa
 
 
 def test_the_table_gives_each_recipe_its_means_and_says_what_a_point_means() -> None:
-    runs = [training(seed=1), training(seed=2, wrong=[0, 1, 2, 5]), training("vgg16", wrong=[7])]
+    runs = [
+        training(seed=1),
+        training(seed=2, wrong=[0, 1, 2, 5]),
+        training("vgg16", wrong=[7], wrong_tta=[]),
+    ]
     lines = table(runs).splitlines()
     assert lines[2].startswith(
-        "| basic | 40 | 2 | 0.7000 ± 0.1414 | 0.000 to 1.000 | 0.397 to 0.892 | 2.0 (2"
+        "| basic | 40 | 2 | 0.7000 ± 0.1414 | 0.000 to 1.000 | 0.397 to 0.892 |  | 2.0 (2"
     )
-    assert lines[3].startswith("| vgg16 | 40 | 1 | 0.9000 |  | 0.596 to 0.982 |")
+    assert lines[3].startswith("| vgg16 | 40 | 1 | 0.9000 |  | 0.596 to 0.982 | 1.0000 | 2.0 (2")
     assert "- vgg16: `fit --model vgg16 --weights keras`" in lines
     assert lines[-1] == "- Z80, 1 cores (ldir), 2 threads; torch 2.10"
     # They differ on 2, 3 and 5 photographs: the median's error is sqrt(3) / 10.

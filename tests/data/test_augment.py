@@ -204,6 +204,13 @@ def test_mixed_batches_have_shares_as_labels_in_training_alone(photos: Path) -> 
     assert first != pytest.approx(second, abs=1e-3)  # each epoch mixes by other shares
 
 
+def test_mixed_photographs_are_no_view_that_could_come_again(photos: Path) -> None:
+    mixed, plain = (CatDogDataModule(photos, 32, augment="none", mixup=alpha) for alpha in (1.0, 0.0))
+    for module in (mixed, plain):
+        module.setup("fit")
+    assert (mixed.view_key(0), plain.view_key(0)) == (None, "")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

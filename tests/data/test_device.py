@@ -13,8 +13,10 @@ from torch import Tensor
 
 from catdog_pl.data import datamodule
 from catdog_pl.data.datamodule import CatDogDataModule, has_room
+from catdog_pl.data.dataset import CachedImageFolder
 from catdog_pl.models import VGG16, Basic, Classifier
 from catdog_pl.models.classifier import Batch
+from catdog_pl.models.features import FeatureCache
 
 META = torch.device("meta")
 
@@ -86,11 +88,21 @@ def module(photos: Path, monkeypatch: pytest.MonkeyPatch) -> CatDogDataModule:
     return CatDogDataModule(photos, image_size=32, batch_size=4)
 
 
-MODELS = [lambda: Basic(image_size=32), lambda: VGG16(image_size=32, weights="none")]
+MODELS = [
+    lambda: Basic(image_size=32),
+    lambda: VGG16(image_size=32, weights="none"),
+    lambda: VGG16(image_size=32, weights="none", cached_views=1),
+]
 
 
-@pytest.mark.parametrize("model", MODELS, ids=["basic", "vgg16"])
-def test_no_step_waits_for_the_device(model: Callable[[], Classifier], module: CatDogDataModule) -> None:
+@pytest.mark.parametrize("model", MODELS, ids=["basic", "vgg16", "cached views"])
+def test_no_step_waits_for_the_device(
+    model: Callable[[], Classifier], module: CatDogDataModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_features(self: VGG16, batch: Batch, dataset: CachedImageFolder, view: str) -> FeatureCache:
+        return FeatureCache(None, len(dataset), META)  # it finds its file before the first step of an epoch
+
+    monkeypatch.setattr(VGG16, "open_features", open_features)
     steps = steps_until_a_number_is_asked_for(model(), module)
     assert (steps.training, steps.validation) == (4, 2)
     assert {folder.device for folder in module.folders.values()} == {META}

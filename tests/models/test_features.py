@@ -18,6 +18,10 @@ COUNT = 5
 BYTES = COUNT * (2 * 4 + 8)
 
 
+GPU = torch.device("cpu", 0)
+"""Another device than the CPU without a number, as far as a cache can tell."""
+
+
 class Asked:
     """Asks a cache for features that tell their sample, and notes which samples were computed."""
 
@@ -74,6 +78,26 @@ def test_two_that_fill_the_same_rows_share_them() -> None:
     one(0, 1, 2)
     two(0, 1, 2)
     assert (one.computed, two.computed) == ([0, 2], [1])
+
+
+def test_another_device_has_a_copy_and_writes_what_is_new() -> None:
+    Asked(FeatureCache(KEY, COUNT))(1, 2)
+    ask = Asked(FeatureCache(KEY, COUNT, GPU))
+    ask(0, 1, 2, 3)
+    assert ask.computed == [0, 3]
+    assert ask.cache.memory_bytes == COUNT * 2 * 4
+    Asked(FeatureCache(KEY, COUNT))(1, 2)
+    ask.cache.write()
+    later = Asked(FeatureCache(KEY, COUNT, GPU))
+    later(0, 1, 2, 3, 4)
+    assert later.computed == [4]
+
+
+def test_another_device_keeps_no_more_than_its_limit() -> None:
+    ask = Asked(FeatureCache(None, COUNT, GPU, memory=BYTES - 1))
+    ask(0, 1)
+    ask(0, 1)
+    assert ask.computed == [0, 1, 0, 1]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])

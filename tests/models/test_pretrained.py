@@ -8,7 +8,9 @@ import pytest
 import torch
 from torchvision import models
 
+from catdog_pl.errors import CheckpointError, UsageError, WeightsError
 from catdog_pl.models import Transfer, load_checkpoint
+from catdog_pl.models.checkpoint import save_checkpoint
 from catdog_pl.models.pretrained import Head
 from catdog_pl.prediction.predictor import predict
 from catdog_pl.runs import find_checkpoint
@@ -46,4 +48,99 @@ def test_fit_resume_test_and_predict(head: Head, photos: Path, run: Run, capsys:
     assert run(f"keras export {path} --output a.keras") == 1
     assert capsys.readouterr().err == (
         "[ERROR]    model transfer cannot be exchanged with Keras; basic and vgg16 can\n"
+    )
+
+
+def test_the_head_takes_pooled_features_of_any_scale() -> None:
+    linear = Transfer.skeleton(backbone="squeezenet1_1")
+    assert [type(layer).__name__ for layer in linear.head] == ["LayerNorm", "Linear"]
+    assert sum(p.numel() for p in linear.parameters() if p.requires_grad) == 513
+    mlp = Transfer.skeleton(backbone="squeezenet1_1", head="mlp", dense_units=8, dropout=0.25)
+    assert [tuple(p.shape) for p in mlp.head.parameters()] == [(8, 512), (8,), (1, 8), (1,)]
+    assert mlp.head.get_submodule("dropout_1").p == 0.25
+    with pytest.raises(UsageError, match=r"^head 'deep' is unknown; valid are linear, mlp$"):
+        Transfer.skeleton(backbone="squeezenet1_1", head="deep")
+
+
+def test_size_filter_and_augmentation_are_those_of_the_weights() -> None:
+    model = Transfer.skeleton(backbone="efficientnet_b2")
+    spec = model.data_spec
+    assert (spec.image_size, spec.resize, spec.predict_resize) == (288, "bicubic", "bicubic")
+    assert model.hparams["image_size"] == 288
+    assert model.augment == "none"  # a photograph passes the backbone once
+    assert Transfer.skeleton(backbone="resnet18", cached_views=2).augment == "keras"
+
+
+def test_wrong_arguments_are_told_before_weights_are_looked_for() -> None:
+    for options, message in (
+        ({"image_size": 16}, "image_size 16 does not fit the backbone; its weights were made for 224"),
+        ({"optimizer": "Adamm"}, "optimizer 'Adamm' is unknown"),
+        ({"cached_views": -1}, "cached_views is -1"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            Transfer("squeezenet1_1", weights="missing.pth", **options)
+    with pytest.raises(WeightsError, match=r"weights missing\.pth: there is no such file"):
+        Transfer("squeezenet1_1", weights="missing.pth")
+
+
+def tampered(name: str) -> Path:
+    """A good checkpoint whose backbone has another name."""
+    path = Path("transfer.ckpt")
+    save_checkpoint(Transfer("squeezenet1_1", weights="none"), path)
+    contents = torch.load(path, weights_only=True)
+    contents["hyper_parameters"]["backbone"] = name
+    torch.save(contents, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet18", "it does not hold the layers of its model; use another copy"),
+        (
+            "timm/hf-hub:a/b",
+            "its hyper-parameters do not fit its model: Backbone 'timm/hf-hub:a/b'",
+        ),
+        (
+            "timm/local-dir:.",
+            "its hyper-parameters do not fit its model: Backbone 'timm/local-dir:.' is unknown",
+        ),
+    ],
+)
+def test_a_checkpoint_of_another_backbone_is_refused_and_nothing_fetched(name: str, message: str) -> None:
+    with pytest.raises(CheckpointError) as error:
+        load_checkpoint(tampered(name))
+    assert str(error.value).startswith(f"Checkpoint transfer.ckpt: {message}")
+
+
+def test_statistics_of_batch_norm_travel_in_checkpoints() -> None:
+    model = Transfer("timm/test_resnet", weights="none").eval()
+    for name, buffer in model.features.named_buffers():
+        buffer.copy_(torch.full_like(buffer, 3 if name.endswith("tracked") else 1.5))
+    save_checkpoint(model, Path("transfer.ckpt"))
+    loaded = load_checkpoint("transfer.ckpt")
+    assert loaded.state_dict().keys() == model.state_dict().keys()
+    pixels = torch.randint(0, 256, (2, 3, 160, 160), dtype=torch.uint8)
+    assert torch.equal(loaded(pixels), model(pixels))
+
+
+@pytest.mark.parametrize(
+    ("words", "row"),
+    [
+        ("--backbone resnet18", "layer4 (Sequential)          (None, 7, 7, 512)         8393728   "),
+        ("--backbone swin_t", "features.7 (Sequential)      (None, 7, 7, 768)         14183856  "),
+        ("--backbone timm/test_vit", "blocks.5 (Block)             (None, 101, 64)           41728     "),
+    ],
+)
+def test_the_summary_shows_the_stages(words: str, row: str, run: Run, capsys: Capture) -> None:
+    assert run(f"summary --model transfer {words}") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert row in out
+    assert any(line.startswith("layer_norm_1 (LayerNorm)") for line in out)
+
+
+def test_only_transfer_has_a_choice_of_backbones(run: Run, capsys: Capture) -> None:
+    assert run("summary --model vgg16 --backbone resnet18") == 2
+    assert capsys.readouterr().err == (
+        "[ERROR]    --backbone resnet18: only --model transfer has a choice of backbones\n"
     )

@@ -16,6 +16,7 @@ from catdog_pl.errors import CheckpointError, UsageError
 from catdog_pl.models import VGG16, Basic
 from catdog_pl.models.checkpoint import load_checkpoint, read_checkpoint
 from catdog_pl.models.classifier import AVERAGED, Classifier
+from catdog_pl.models.pretrained import Transfer
 from catdog_pl.prediction.predictor import predict
 from catdog_pl.runs import find_checkpoint
 from tests.conftest import Run
@@ -126,6 +127,14 @@ def test_averages_are_those_of_the_formula(photos: Path) -> None:
         assert not torch.equal(value, steps.weights[-1][key])
 
 
+def test_averaging_leaves_a_frozen_backbone_as_it_is(photos: Path) -> None:
+    torch.manual_seed(1)
+    model = Transfer("resnet18", weights="none", image_size=32, ema_decay=0.7, cached_views=0)
+    before = {key: value.clone() for key, value in model.features.state_dict().items()}
+    trainer().fit(model, CatDogDataModule(photos, batch_size=4))
+    assert all(torch.equal(value, before[key]) for key, value in model.features.state_dict().items())
+
+
 def test_a_second_fit_and_a_test_need_no_other_callback(photos: Path) -> None:
     model, module = Basic(32, filters=(4,), dense_units=4, ema_decay=0.7), CatDogDataModule(photos)
     one = trainer()
@@ -157,7 +166,8 @@ def test_lightnings_callback_is_an_option_too(photos: Path, run: Run, capsys: Ca
     assert run(f"fit {SMALL} --model.ema_decay 0.8 --root {photos}") == 0
     states.append(read_checkpoint(find_checkpoint()))
     for key in ("state_dict", AVERAGED):
-        assert all(torch.equal(value, states[1][key][name]) for name, value in states[0][key].items())
+        for name, value in states[0][key].items():
+            torch.testing.assert_close(value, states[1][key][name])
 
 
 @pytest.mark.slow
@@ -175,6 +185,10 @@ def test_a_resume_without_what_averages_is_refused(photos: Path, run: Run, capsy
 def test_trained_weights_beside_averages_are_checked(photos: Path, run: Run) -> None:
     assert run(f"fit {SMALL} --model.ema_decay 0.8 --root {photos}") == 0
     checkpoint = torch.load(find_checkpoint(), weights_only=True)
+    for state in ({}, {"n_averaged": torch.zeros(2)}, {"n": torch.tensor(1)}, None):
+        torch.save(checkpoint | {"averaging_state": state}, "bad.ckpt")
+        with pytest.raises(CheckpointError, match="averages without their number"):
+            read_checkpoint("bad.ckpt")
     checkpoint[AVERAGED]["head.dense_1.bias"][0] = float("nan")
     torch.save(checkpoint, "bad.ckpt")
     with pytest.raises(CheckpointError, match=r"head\.dense_1\.bias is NaN"):

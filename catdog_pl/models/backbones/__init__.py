@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from catdog_pl.errors import UsageError, first_line
+from catdog_pl.errors import UsageError
 
 LIBRARIES: dict[str, str] = {
     "": "catdog_pl.models.backbones.torchvision:TorchvisionBackbone",
@@ -108,8 +108,8 @@ class Backbone(nn.Module, ABC):
             return int(skeleton(torch.empty(1, 3, image_size, image_size, device="meta")).shape[1])
         except (RuntimeError, ValueError, AssertionError) as error:
             raise UsageError(
-                f"image_size {image_size} does not fit the backbone ({first_line(error)}); give "
-                f"{self.image_size}, for which its weights were made, or another"
+                f"image_size {image_size} does not fit the backbone; its weights were made for "
+                f"{self.image_size}"
             ) from error
 
     def forward(self, x: Tensor) -> Tensor:

@@ -53,15 +53,16 @@ def existing_file(weights: str) -> Path:
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """Return the state dict in a file of PyTorch's or safetensors', of which nothing is executed."""
+    is_safetensors = path.suffix.lower() == SAFETENSORS
     try:
-        if path.suffix.lower() == SAFETENSORS:
-            state = import_module("safetensors.torch").load_file(path)  # timm needs it, and brings it
+        if is_safetensors:
+            state = import_module("safetensors.torch").load_file(path)  # timm brings the package
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen types for a broken or hostile file
+        kind = "safetensors" if is_safetensors else "PyTorch"
         raise WeightsError(
-            f"weights {path}: not a file of weights, or a damaged one ({type(error).__name__}); give a state "
-            "dict saved by torch.save"
+            f"weights {path}: not a {kind} file, or a damaged one ({type(error).__name__}); give a state dict"
         ) from error
     tensors = isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())
     if not tensors or not all(isinstance(key, str) for key in state):
