@@ -245,7 +245,7 @@ def our_training(
 def keras_training(
     recipe: Recipe, words: Sequence[str], data: Path, folder: Path, environment: dict[str, str]
 ) -> tuple[Run, Training]:
-    """The workshop's script in Keras 3 on TensorFlow, which ends with the same two tests."""
+    """The workshop's script in Keras 3 on TensorFlow; the same two tests end it, and count as minutes."""
     words = ["-m", KERAS, *words, "--data", str(data), "--test"]
     done = run(words, folder, **{"KERAS_BACKEND": "tensorflow", **environment})
     epochs = [json.loads(said.split(" ", 2)[2]) for said in done.output if said.startswith("Epoch ")]

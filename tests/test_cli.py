@@ -255,9 +255,9 @@ def test_cached_views_give_the_numbers_of_views_that_come_again(
     passes: list[int] = []
     extract = VGG16.extract
 
-    def count(model: VGG16, pixels: torch.Tensor) -> torch.Tensor:
+    def count(model: VGG16, pixels: torch.Tensor, *backbone: torch.nn.Module) -> torch.Tensor:
         passes.append(len(pixels))
-        return extract(model, pixels)
+        return extract(model, pixels, *backbone)
 
     monkeypatch.setattr(VGG16, "extract", count)
     views = f"fit {VGG} --max_epochs 4 --patience 9"

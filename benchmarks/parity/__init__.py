@@ -11,6 +11,7 @@ the same checks. Keras runs live on its torch backend, on the CPU.
     stopping         the epoch that early stopping chooses
     augmentation     drawn parameters and warped pixels
     data             files, classes and pixels of a folder
+    distributions    whole trainings, a command of its own that takes hours
 """
 
 import os

@@ -1,11 +1,14 @@
-"""Convolutions together with what follows them, computed in a faster order on the CPU."""
+"""Convolutions together with what follows them, computed faster."""
 
+from copy import deepcopy
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 CACHE_BYTES = 12 * 2**20
 """Bytes of a convolution's output that are computed at a time; on 2 cores, 6 to 22 MB differ by 2 %."""
@@ -111,6 +114,30 @@ class ConvReLU(nn.Conv2d):
             x.to(dtype), weight, bias, *shape, "relu", [], ""
         )
         return fused
+
+
+def fold_batch_norm(network: nn.Module, x: Tensor) -> nn.Module:
+    """Return a faster copy of a network for inference, with each BatchNorm in the convolution before it.
+
+    Layers are taken to be called in the order in which they are registered. Where that is wrong, or there is
+    no BatchNorm, it is the network itself.
+
+    Args:
+        network: in evaluation mode.
+        x: some input, for which the copy has to give the same output up to rounding.
+    """
+    if not any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules()):
+        return network
+    copy = deepcopy(network)
+    for parent in list(copy.modules()):
+        for (name, layer), (after, norm) in pairwise(list(parent.named_children())):
+            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(parent, name, fuse_conv_bn_eval(layer, norm))
+                setattr(parent, after, getattr(norm, "act", nn.Identity()))  # timm's apply a ReLU as well
+    with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        expected = network(x)
+        is_same = bool((copy(x) - expected).norm() <= 1e-4 * expected.norm())
+    return copy if is_same else network
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:

@@ -4,6 +4,7 @@ import hashlib
 import sys
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -14,6 +15,7 @@ from catdog_pl.devices import bfloat16_is_fast
 from catdog_pl.errors import UsageError
 from catdog_pl.models.backbones import Backbone, Normalization
 from catdog_pl.models.classifier import Batch, Classifier, versions
+from catdog_pl.models.convolution import fold_batch_norm
 from catdog_pl.models.features import MEMORY, FeatureCache, network_digest
 
 Bfloat16 = bool | Literal["always"]
@@ -82,6 +84,7 @@ class TransferClassifier(Classifier):
         self.features = backbone.requires_grad_(False).eval()
         self.set_trainable(unfreeze_at == 0)
         self.head = nn.Sequential(head)
+        self._frozen: tuple[nn.Module] | None = None  # a tuple, because modules become parts of the model
         self._views_before: int | None = None
         self.feature_caches: dict[tuple[str, str], FeatureCache | None] = {}
         """The features of a stage's photographs, in training those of a view."""
@@ -91,26 +94,40 @@ class TransferClassifier(Classifier):
         """Return the arguments that build the network without reading its pretrained weights."""
         return {**arguments, "load_weights": False}
 
-    def extract(self, pixels: Tensor) -> Tensor:
-        """Pixels (N, 3, S, S) in 0..255 -> the backbone's pooled features, in the head's dtype."""
-        if not self.takes_bfloat16(pixels.device):
-            return super().extract(pixels)
-        with torch.autocast(pixels.device.type, torch.bfloat16):
-            features = super().extract(pixels)
-        return features.to(self.weight_dtype)
+    def extract(self, pixels: Tensor, backbone: nn.Module | None = None) -> Tensor:
+        """Pixels (N, 3, S, S) in 0..255 -> the backbone's pooled features, in the head's dtype.
+
+        ``backbone`` may be a faster copy of it.
+        """
+        is_coarse = self.takes_bfloat16(pixels.device)
+        with torch.autocast(pixels.device.type, torch.bfloat16) if is_coarse else nullcontext():
+            x = self.preprocess(pixels).contiguous(memory_format=torch.channels_last)
+            features: Tensor = self.features(x) if backbone is None else backbone(x)
+        return features.to(self.weight_dtype) if is_coarse else features
 
     def batch_features(self, batch: Batch, batch_idx: int, stage: str) -> Tensor:
         """Return the features of a batch; a frozen backbone computes each photograph once where it can."""
         pixels, _, indices = batch
-        cache = self.feature_cache(batch, stage) if self.is_frozen else None
-        if cache is None:
+        if not self.is_frozen:
             return self.extract(pixels)
         with torch.no_grad():
+            cache = self.feature_cache(batch, stage)
+            if cache is None:
+                return self.extract(pixels, self.frozen_backbone(pixels))
             features = cache.batch(
                 indices.cpu(),
-                lambda missing: self.extract(pixels[missing.to(pixels.device, non_blocking=True)]),
+                lambda missing: self.extract(
+                    pixels[missing.to(pixels.device, non_blocking=True)], self.frozen_backbone(pixels)
+                ),
             )
         return features.to(self.weight_dtype)
+
+    def frozen_backbone(self, pixels: Tensor) -> nn.Module:
+        """Return the backbone, or a faster copy of it, which is made once in a stage of the trainer."""
+        if self._frozen is None:
+            x = self.preprocess(pixels[:2]).contiguous(memory_format=torch.channels_last)
+            self._frozen = (fold_batch_norm(self.features, x),)
+        return self._frozen[0]
 
     def feature_cache(self, batch: Batch, stage: str) -> FeatureCache | None:
         """Return where the features of a batch are kept, or None.
@@ -209,6 +226,8 @@ class TransferClassifier(Classifier):
             UsageError: it gives images of another size, or cannot repeat the views.
         """
         super().setup(stage)
+        self.feature_caches.clear()  # of a stage that failed
+        self._frozen = None
         device = self.trainer.strategy.root_device
         if self.bf16_backbone and not self.takes_bfloat16(device) and self.trainer.is_global_zero:
             print(
@@ -248,6 +267,7 @@ class TransferClassifier(Classifier):
             if cache:
                 cache.write()
         self.feature_caches.clear()
+        self._frozen = None
         if self._views_before is not None:
             datamodule: Any = getattr(self.trainer, "datamodule", None)
             datamodule.views, self._views_before = self._views_before, None

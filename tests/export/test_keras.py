@@ -232,6 +232,19 @@ def test_another_optimizer_becomes_a_fresh_rmsprop(tmp_path: Path) -> None:
     assert not state.variables["rmsprop/iteration"].any()
 
 
+def test_a_checkpoint_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_checkpoint(Basic(46, (4,), 4), tmp_path / "m.ckpt")
+    read, load = [], torch.load
+
+    def counted(path: Path, **options: Any) -> Any:
+        read.append(path)
+        return load(path, **options)
+
+    monkeypatch.setattr(torch, "load", counted)
+    list(export(tmp_path / "m.ckpt", "keras", tmp_path / "m.keras"))
+    assert read == [tmp_path / "m.ckpt"]
+
+
 def test_an_archive_holds_what_keras_writes(ours: Classifier, tmp_path: Path) -> None:
     export_keras(ours, {}, tmp_path / "m.keras")
     with zipfile.ZipFile(tmp_path / "m.keras") as archive:

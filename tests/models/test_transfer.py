@@ -224,13 +224,13 @@ def test_the_frozen_backbone_stays_in_evaluation_mode_and_has_no_gradient() -> N
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of images in each pass of the toy backbone."""
     counts: list[int] = []
-    forward_features = ToyBackbone.forward_features
+    extract = Toy.extract
 
-    def count(backbone: ToyBackbone, x: Tensor) -> Tensor:
-        counts.append(len(x))
-        return forward_features(backbone, x)
+    def count(model: Toy, pixels: Tensor, *backbone: nn.Module) -> Tensor:
+        counts.append(len(pixels))
+        return extract(model, pixels, *backbone)
 
-    monkeypatch.setattr(ToyBackbone, "forward_features", count)
+    monkeypatch.setattr(Toy, "extract", count)
     return counts
 
 
@@ -307,6 +307,28 @@ def test_features_of_other_weights_numerics_or_photographs_are_computed(
     assert sum(passes) == 16
 
 
+def test_the_frozen_pass_has_the_batch_norm_in_the_convolutions(photos: Path) -> None:
+    model = seeded_toy()
+    model.features.stem[1].running_mean.add_(3)  # type: ignore[index,union-attr]
+    keys = list(model.state_dict())
+    seen: list[nn.Module] = []
+
+    class Seeing(Callback):
+        def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            seen.append(model.frozen_backbone(PIXELS))
+
+    fit = trainer()
+    fit.callbacks.append(Seeing())  # type: ignore[attr-defined]
+    (metrics,) = fit.validate(model, toy_data(photos), verbose=False)
+    (faster,) = seen
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in faster.modules())
+    torch.testing.assert_close(model.extract(PIXELS, faster), model.extract(PIXELS))
+    assert list(model.state_dict()) == keys
+    model.requires_grad_(True)  # then it is the backbone itself that runs
+    (again,) = trainer().validate(model, toy_data(photos), verbose=False)
+    assert again == pytest.approx(metrics, rel=1e-5)
+
+
 @pytest.mark.parametrize("options", [{"seed": 1}, {"zoom": 0.1}, {"image_size": 31}])
 def test_other_views_are_computed(options: dict[str, Any], photos: Path, passes: list[int]) -> None:
     trainer(1).fit(seeded_toy(cached_views=1), toy_data(photos))
@@ -379,7 +401,7 @@ def test_what_is_unfrozen_trains_and_nothing_of_it_is_kept(photos: Path) -> None
     trainer(2).fit(model, CatDogDataModule(photos, image_size=32, batch_size=8))
     trained = {f"block5_conv{i}.{name}" for i in (1, 2, 3) for name in ("weight", "bias")}
     assert moved(model.features, before) == trained
-    assert not model.feature_caches
+    assert not features.folder().exists()
 
 
 @pytest.mark.slow
