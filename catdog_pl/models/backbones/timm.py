@@ -31,7 +31,9 @@ class TimmBackbone(Backbone):
         try:
             timm = import_module("timm")
         except ImportError as error:
-            raise UsageError(f"--backbone timm/{name} needs the package timm: pip install timm") from error
+            raise UsageError(
+                f"--backbone timm/{name} needs timm, which is not installed: pip install 'catdog_pl[timm]'"
+            ) from error
         known = {*timm.list_models(), *timm.list_models(include_tags=True)}
         if name not in known:  # create_model downloads what some other names say, and checkpoints hold names
             proposal = nearest(f"timm/{name}", [f"timm/{each}" for each in known])
