@@ -86,6 +86,7 @@ class TransferClassifier(Classifier):
         self.head = nn.Sequential(head)
         self._frozen: tuple[nn.Module] | None = None  # a tuple, because modules become parts of the model
         self._views_before: int | None = None
+        self._keeps_features = False
         self.feature_caches: dict[tuple[str, str], FeatureCache | None] = {}
         """The features of a stage's photographs, in training those of a view."""
 
@@ -108,7 +109,9 @@ class TransferClassifier(Classifier):
     def batch_features(self, batch: Batch, batch_idx: int, stage: str) -> Tensor:
         """Return the features of a batch; a frozen backbone computes each photograph once where it can."""
         pixels, _, indices = batch
-        if not self.is_frozen:
+        if batch_idx == 0:  # to ask 200 layers takes longer than a step of the head
+            self._keeps_features = self.is_frozen
+        if not self._keeps_features:
             return self.extract(pixels)
         with torch.no_grad():
             cache = self.feature_cache(batch, stage)
