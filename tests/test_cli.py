@@ -356,7 +356,7 @@ def test_other_classes_than_the_checkpoints_are_refused(
 
 
 WRONG = {
-    "fit --model resnet": "Model 'resnet' is unknown; valid are basic, vgg16, transfer",
+    "fit --model resnet": "Model 'resnet' is unknown; valid are basic, vgg16, transfer, sequential",
     "fit --max_epochs abc": "--trainer.max_epochs abc: not a valid int or null",
     "fit --modle basic": "did you mean --model?",
     "fit --batchsize 4": "did you mean --batch_size",
@@ -377,7 +377,7 @@ WRONG = {
     "fit --model vgg16 --weights foo": "weights 'foo' is unknown; valid are keras",
     "test": "No trained model found in checkpoints; run fit first",
     "validate --ckpt_path last": "No trained model found in checkpoints; run fit first",
-    "summary --model resnet": "Model 'resnet' is unknown; valid are basic, vgg16, transfer",
+    "summary --model resnet": "Model 'resnet' is unknown; valid are basic, vgg16, transfer, sequential",
     "tset": "there is no command 'tset'; valid are prepare, fit",
 }
 

@@ -57,7 +57,7 @@ def test_values_may_hold_equals_signs_and_minus() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--model resnet", "Model 'resnet' is unknown; valid are basic, vgg16, transfer"),
+        ("--model resnet", "Model 'resnet' is unknown; valid are basic, vgg16, transfer, sequential"),
         ("stray --seed 1", "'stray' is no option"),
         ("--model.filters 32 64", r"--model.filters takes one value, got 32 64; write lists as \[a,b\]"),
     ],

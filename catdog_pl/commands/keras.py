@@ -14,7 +14,8 @@ IMPORT_HELP = (
     "that test, predict and fit --ckpt_path take."
 )
 EXPORT_HELP = (
-    "Write a checkpoint as a Keras file. The model in it takes what the workshop feeds, RGB times 1/255."
+    "Write a checkpoint as a Keras file. Its model takes what the workshop feeds, RGB times 1/255; one that "
+    "was imported takes what it took before."
 )
 
 
@@ -34,9 +35,22 @@ def parser() -> argparse.ArgumentParser:
     )
     reading.add_argument(
         "--preprocessing",
-        choices=("workshop", "imagenet"),
-        help="what is done to pixels before the model, where the file does not tell it: workshop multiplies "
-        "by 1/255, imagenet calls keras.applications.vgg16.preprocess_input",
+        choices=("rescale", "raw", "symmetric", "caffe", "workshop", "imagenet"),
+        help="what is done to pixels before the model, where the file does not tell it: rescale (or "
+        "workshop) multiplies by 1/255, raw leaves 0..255, symmetric gives -1..1, caffe (or imagenet) calls "
+        "keras.applications.vgg16.preprocess_input",
+    )
+    reading.add_argument(
+        "--architecture",
+        type=local_path,
+        metavar="JSON",
+        help="for a file of weights only: the model as model.to_json() gives it",
+    )
+    reading.add_argument(
+        "--resize",
+        choices=("nearest", "bilinear", "bicubic", "lanczos", "tf_nearest", "tf_bilinear"),
+        help="how photographs were resized: nearest is Pillow's and the default of Keras' load_img and "
+        "flow_from_directory; tf_bilinear is tf.image.resize and image_dataset_from_directory",
     )
     reading.add_argument(
         *spellings("class_names"),
@@ -77,13 +91,22 @@ def run_import(arguments: argparse.Namespace) -> Iterator[str]:
         from catdog_pl.models.keras_import import import_file
 
     class_names = tuple(arguments.class_names)
-    found = import_file(arguments.file, arguments.image_size, class_names, arguments.preprocessing)
+    found = import_file(
+        arguments.file,
+        arguments.image_size,
+        class_names,
+        arguments.preprocessing,
+        arguments.architecture,
+        arguments.resize,
+    )
     target = arguments.output or runs.RunFolder.create(found.model.name).path / runs.BEST
     origin = {"file": str(arguments.file), "kind": found.source, "notes": found.notes}
     save_checkpoint(found.model, target, found.optimizer, origin)
     yield f"{'Recognised':<11} {found.model.name}, from {found.source}"
-    hparams = ", ".join(f"{key} {value}" for key, value in found.model.hparams.items() if value is not None)
-    yield f"{'':<11} {hparams}"
+    hparams = {key: value for key, value in found.model.hparams.items() if value is not None}
+    if "layers" in hparams:
+        hparams["layers"] = len(hparams["layers"])
+    yield f"{'':<11} {', '.join(f'{key} {value}' for key, value in hparams.items())}"
     renamed = [(theirs, ours.rpartition(".")[2]) for theirs, ours in found.layers]
     pairs = ", ".join(theirs if theirs == ours else f"{theirs} as {ours}" for theirs, ours in renamed)
     yield f"{'Layers':<11} {pairs}"

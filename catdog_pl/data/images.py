@@ -23,7 +23,7 @@ from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from threading import Condition
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -44,11 +44,13 @@ IMAGE_FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "
 Colour = tuple[int, int, int]
 """Red, green and blue, each 0..255."""
 
-ResizeRule = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+ResizeRule = Literal["nearest", "bilinear", "bicubic", "lanczos", "tf_nearest", "tf_bilinear"]
+"""Pillow's filters, and those of ``tf.image.resize``, which do not smooth what they make smaller."""
+
 RESIZE_RULES: tuple[ResizeRule, ...] = get_args(ResizeRule)
 
 _BAND = 2**22  # pixels that are converted at once where a conversion needs several copies
-_RESAMPLING = {rule: Image.Resampling[rule.upper()] for rule in RESIZE_RULES}
+_RESAMPLING = {rule: Image.Resampling[rule.upper()] for rule in RESIZE_RULES if rule[:3] != "tf_"}
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _NOT_IMAGES: dict[str, bytes | tuple[bytes, ...]] = {
     "an HTML page": (b"<!doctype html", b"<html", b"<head"),
@@ -126,8 +128,27 @@ def load_pixels(path: Path, size: int, rule: ResizeRule) -> npt.NDArray[np.uint8
 
 
 def resize(image: Image.Image, size: int, rule: ResizeRule) -> npt.NDArray[np.uint8]:
-    """Resize by Pillow's own filter, the aspect ratio not kept, to a writable (size, size, 3) array."""
-    return np.array(image.resize((size, size), _RESAMPLING[rule]))
+    """Resize by Pillow's own filter, the aspect ratio not kept, to a writable (size, size, 3) array.
+
+    TensorFlow's rules sample at the centres of pixels (``half_pixel_centers``); its bilinear values, which
+    are floats there, are rounded here.
+    """
+    if rule in _RESAMPLING:
+        return np.array(image.resize((size, size), _RESAMPLING[rule]))
+    pixels: npt.NDArray[Any] = np.asarray(image)
+    for axis in (0, 1):
+        length = pixels.shape[axis]
+        centres = (np.arange(size, dtype=np.float32) + 0.5) * np.float32(length / size)
+        if rule == "tf_nearest":
+            pixels = pixels.take(centres.astype(int).clip(max=length - 1), axis)
+        else:
+            places = centres - np.float32(0.5)
+            lower = np.floor(places)
+            share = (places - lower).reshape((-1, 1, 1) if axis == 0 else (-1, 1))
+            low, high = (lower.astype(int) + i for i in (0, 1))
+            before, after = (pixels.take(i.clip(0, length - 1), axis).astype(np.float32) for i in (low, high))
+            pixels = before + (after - before) * share
+    return np.asarray(np.rint(pixels), np.uint8)
 
 
 def resize_rule(name: str) -> ResizeRule:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isclose
 from typing import Any
@@ -49,7 +49,7 @@ def opened(model: Config, path: str, top: int | None = None, training: bool = Fa
     """Yield the layers of a model, depth first."""
     entries = entries_of(model)
     if model["class_name"] != "Sequential":
-        entries = chain(with_preprocess_input(entries))
+        entries = chain(map(as_rescaling, with_preprocess_input(entries)))
     folders = numbered(entry["class_name"] for entry in entries)
     for i, (entry, folder) in enumerate(zip(entries, folders, strict=True)):
         position, here = (i if top is None else top), f"{path}/{folder}"
@@ -165,6 +165,36 @@ def with_preprocess_input(entries: list[Config]) -> list[Config]:
             whole = {"class_name": "Rescaling", "name": name, "config": config, "inbound_nodes": node}
             return [whole if entry is shift else entry for entry in entries if entry not in flip]
     return entries
+
+
+ARITHMETIC: dict[str, Callable[[float], tuple[float, float]]] = {
+    "add": lambda value: (1.0, value),
+    "subtract": lambda value: (1.0, -value),
+    "multiply": lambda value: (value, 0.0),
+    "truedivide": lambda value: (1 / value, 0.0),
+    "truediv": lambda value: (1 / value, 0.0),
+    "divide": lambda value: (1 / value, 0.0),
+}
+"""What an operation with a number multiplies by and adds, by its name in Keras 3 and in TensorFlow."""
+
+
+def as_rescaling(entry: Config) -> Config:
+    """Return an entry for ``x / 127.5``, ``x - 1`` and the like as a Rescaling layer; others as they are."""
+    is_lambda = entry["class_name"] == "TFOpLambda"
+    function = str(arguments(entry).get("function") if is_lambda else entry["class_name"]).lower()
+    rule, sources, values = ARITHMETIC.get(function.rpartition(".")[2]), inputs(entry), constants(entry)
+    if not rule or len(sources) != 1 or len(values) != 1 or not values[0] or not takes_tensor_first(entry):
+        return entry
+    scale, offset = rule(values[0])
+    config, node = {"scale": scale, "offset": offset}, [[sources[0], 0, 0]]
+    return {"class_name": "Rescaling", "name": name_of(entry), "config": config, "inbound_nodes": node}
+
+
+def takes_tensor_first(entry: Config) -> bool:
+    """Whether an operation is ``x - 1`` and not ``1 - x``; Keras 2 writes both of them differently."""
+    nodes = entry["inbound_nodes"]
+    arguments_ = nodes[0].get("args") if isinstance(nodes[0], dict) else [{}]
+    return isinstance(arguments_, list) and bool(arguments_) and isinstance(arguments_[0], dict)
 
 
 def channel_flip(entry: Config, named: Mapping[str, Config]) -> tuple[str | None, list[Config]]:

@@ -4,14 +4,15 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import h5py
 
-from catdog_pl.errors import KerasFileError
+from catdog_pl.errors import KerasFileError, first_line
+from catdog_pl.io.files import file_fault
 from catdog_pl.keras.config import Config
 from catdog_pl.keras.hdf5 import open_h5, printable, text
 from catdog_pl.keras.weights import legacy_root
@@ -35,20 +36,40 @@ class KerasFile:
 
 
 @contextmanager
-def open_keras(path: Path) -> Iterator[KerasFile]:
+def open_keras(path: Path, architecture: Path | None = None) -> Iterator[KerasFile]:
     """Open a ``.keras`` archive, a whole model in HDF5, or weights alone in either layout of HDF5.
+
+    Args:
+        path: the file.
+        architecture: the JSON of ``model.to_json()``, for weights alone.
 
     Raises:
         KerasFileError: there is no such file, or it is damaged, foreign or hostile.
     """
     refuse_tensorflow(path)
-    if path.is_dir():
-        raise KerasFileError(f"{path} is a folder; give a file saved as .keras or .h5")
-    if not path.is_file():
-        raise KerasFileError(f"{path}: there is no such file; give one that Keras saved")
+    if fault := file_fault(path):
+        raise KerasFileError(f"{path}: {fault}; give a file saved by Keras, .keras or .h5")
     opener = open_archive if is_zipfile(path) else open_hdf5
     with opener(path) as file:
-        yield file
+        if architecture and file.model is not None:
+            raise KerasFileError(f"it holds its architecture itself; leave out --architecture {architecture}")
+        yield replace(file, model=read_architecture(architecture)) if architecture else file
+
+
+def read_architecture(path: Path) -> Config:
+    """Return the configuration in a JSON file, as ``model.to_json()`` gives it."""
+    if fault := file_fault(path):
+        raise KerasFileError(f"--architecture {path}: {fault}; give the JSON of model.to_json()")
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_CONFIG + 1)
+        if len(content) > MAX_CONFIG:
+            raise KerasFileError(f"more than {MAX_CONFIG} bytes")
+        found = json.loads(content)
+        return parsed(found if isinstance(found, str) else content)  # some people dump the text once more
+    except (OSError, ValueError, RecursionError, KerasFileError) as error:
+        detail = "not the JSON of model.to_json()"
+        raise KerasFileError(f"--architecture {path} is {detail} ({first_line(error)})") from error
 
 
 def refuse_tensorflow(path: Path) -> None:

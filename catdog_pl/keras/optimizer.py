@@ -4,7 +4,7 @@ Of Keras' optimizers only RMSprop without momentum is carried over: it is the wo
 rules exist here. Adam and the others place epsilon differently from PyTorch's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from math import nan
 from typing import Any, NamedTuple
 
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from catdog_pl.errors import KerasFileError
 from catdog_pl.keras.config import Config
-from catdog_pl.keras.hdf5 import read_array
-from catdog_pl.keras.weights import from_keras, keras_shape, optimizer_arrays, to_keras
+from catdog_pl.keras.hdf5 import Array, read_array
+from catdog_pl.keras.weights import from_keras, keras_shapes, optimizer_arrays
 
 UNUSUAL = (
     "centered", "clipnorm", "clipvalue", "decay", "global_clipnorm", "gradient_accumulation_steps",
@@ -63,17 +63,28 @@ def number(value: object) -> float:
     return float(str(single)) if float(single) == value else float(value)
 
 
-def read_mean_squares(file: h5py.File, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-    """Return RMSprop's mean squares of the trainable parameters; none where the file has others."""
-    shapes = [keras_shape(parameter) for parameter in parameters]
+def read_mean_squares(file: h5py.File, layers: Iterable[nn.Module]) -> list[Tensor]:
+    """Return RMSprop's mean squares of the layers' trainable parameters; none where the file has others."""
+    trainable = [(parameter, shape) for parameter, shape in parameters(layers) if parameter.requires_grad]
+    shapes = [shape for _, shape in trainable]
     try:
         arrays = [data for data in optimizer_arrays(file) if data.ndim]  # scalars count and hold the rate
         if [data.shape for data in arrays] != shapes:
             return []
-        means = [from_keras(read_array(data, shape)) for data, shape in zip(arrays, shapes, strict=True)]
+        means = [
+            from_keras(read_array(data, shape), parameter)
+            for data, (parameter, shape) in zip(arrays, trainable, strict=True)
+        ]
     except KerasFileError:
         return []  # an optimizer with other variables, or NaN; it is not needed to use the model
     return means if all(bool((mean >= 0).all()) for mean in means) else []
+
+
+def parameters(layers: Iterable[nn.Module]) -> Iterator[tuple[nn.Parameter, tuple[int, ...]]]:
+    """Yield the layers' parameters, each with the shape that Keras gives to it."""
+    for layer in layers:
+        shapes = keras_shapes(layer)
+        yield from ((parameter, shapes[key]) for key, parameter in layer.named_parameters())
 
 
 class RMSpropState(NamedTuple):
@@ -84,9 +95,9 @@ class RMSpropState(NamedTuple):
 
 
 def rmsprop_state(
-    learning_rate: float, arguments: Mapping[str, Any], steps: int, mean_squares: Mapping[str, Tensor]
+    learning_rate: float, arguments: Mapping[str, Any], steps: int, mean_squares: Mapping[str, Array]
 ) -> RMSpropState:
-    """Return an RMSprop as Keras keeps it, from PyTorch's arguments and mean squares by parameter."""
+    """Return an RMSprop as Keras keeps it, from PyTorch's arguments and Keras' mean squares by parameter."""
     config = {
         "learning_rate": learning_rate,
         "rho": arguments.get("rho", arguments.get("alpha", 0.9)),
@@ -96,5 +107,5 @@ def rmsprop_state(
         "rmsprop/iteration": np.array(steps, np.int32),
         "rmsprop/learning_rate": np.array(learning_rate, np.float32),
     }
-    variables |= {f"rmsprop/{name}_velocity": to_keras(mean) for name, mean in mean_squares.items()}
+    variables |= {f"rmsprop/{name}_velocity": mean for name, mean in mean_squares.items()}
     return RMSpropState({"class_name": "RMSprop", "config": config}, variables)

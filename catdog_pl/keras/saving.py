@@ -71,8 +71,8 @@ def write_legacy(file: BinaryIO, model: KerasModel) -> None:
         h5.attrs["training_config"] = json.dumps(training).encode()
         group.attrs["layer_names"] = [layer.name.encode() for layer in model.listed]
         for layer in model.listed:
-            paths = [f"{layer.name}/{array}:0" for array in ("kernel", "bias")][: len(layer.arrays)]
-            write_named(group.create_group(layer.name), dict(zip(paths, layer.arrays, strict=True)))
+            arrays = {f"{layer.name}/{name}:0": array for name, array in layer.arrays.items()}
+            write_named(group.create_group(layer.name), arrays)
         write_named(h5.create_group("optimizer_weights"), model.optimizer.variables)
 
 
@@ -89,7 +89,7 @@ def write_weights(file: BinaryIO, model: KerasModel) -> None:
         h5.create_group("vars")  # the model's own, which has none; Keras 2 misses it all the same
         folders = numbered(layer.class_name for layer in model.listed)
         for layer, folder in zip(model.listed, folders, strict=True):
-            write_numbered(h5, f"layers/{folder}", layer.name, layer.arrays)
+            write_numbered(h5, f"layers/{folder}", layer.name, list(layer.arrays.values()))
         write_numbered(h5, "optimizer", "rmsprop", list(model.optimizer.variables.values()))
 
 

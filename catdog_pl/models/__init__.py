@@ -8,14 +8,16 @@ if TYPE_CHECKING:
     from catdog_pl.models.checkpoint import load_checkpoint
     from catdog_pl.models.classifier import Classifier, DataSpec
     from catdog_pl.models.pretrained import Transfer
+    from catdog_pl.models.sequential import Sequential
     from catdog_pl.models.vgg16 import VGG16
 
-__all__ = ["VGG16", "Basic", "Classifier", "DataSpec", "Transfer", "load_checkpoint"]
+__all__ = ["VGG16", "Basic", "Classifier", "DataSpec", "Sequential", "Transfer", "load_checkpoint"]
 
 _HOMES = {
     "Basic": "basic",
     "Classifier": "classifier",
     "DataSpec": "classifier",
+    "Sequential": "sequential",
     "Transfer": "pretrained",
     "VGG16": "vgg16",
     "load_checkpoint": "checkpoint",

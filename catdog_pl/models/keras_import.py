@@ -1,10 +1,11 @@
 """A Keras file -> a model of ours with its weights."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -14,11 +15,14 @@ from catdog_pl.keras.file import open_keras
 from catdog_pl.keras.hdf5 import read_array
 from catdog_pl.keras.nn import KerasRMSprop
 from catdog_pl.keras.optimizer import read_mean_squares, rmsprop_arguments
-from catdog_pl.keras.weights import from_keras, keras_shape
+from catdog_pl.keras.weights import from_keras, keras_shapes
 from catdog_pl.models.classifier import Classifier, DataSpec
 from catdog_pl.models.keras_layers import weighted_layers
 from catdog_pl.models.keras_recognise import Preprocessing, Recognised, choose_size, recognise
 from catdog_pl.models.registry import model_class
+
+OLD_WORDS: dict[str, Preprocessing] = {"workshop": "rescale", "imagenet": "caffe"}
+"""What was once the name of a preprocessing, and still is where VGG16 is trained."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,9 @@ def import_file(
     path: Path,
     image_size: int | None = None,
     class_names: tuple[str, str] = ("cat", "dog"),
-    preprocessing: Preprocessing | None = None,
+    preprocessing: str | None = None,
+    architecture: Path | None = None,
+    resize: str | None = None,
 ) -> Imported:
     """Read a Keras file of any kind, told by its content.
 
@@ -44,29 +50,36 @@ def import_file(
         path: a ``.keras`` archive, a whole model in HDF5, or weights alone in HDF5.
         image_size: side of the images in pixels, where the file does not tell it.
         class_names: what the labels 0 and 1 stand for, which no Keras file tells.
-        preprocessing: outside the model, ``workshop`` (times 1/255) or ``imagenet`` (``preprocess_input``).
+        preprocessing: outside the model, where its layers do not do it: ``rescale`` (times 1/255, also called
+            ``workshop``), ``raw`` (0..255), ``symmetric`` (-1..1) or ``caffe`` (VGG16's
+            ``preprocess_input``, also called ``imagenet``).
+        architecture: the JSON of ``model.to_json()``, for a file of weights alone.
+        resize: how photographs were resized, a name that `catdog_pl.data.images.resize` knows; Pillow's
+            nearest by default, which is Keras' own.
 
     Raises:
         UsageError: the class names are the same.
         KerasFileError: the file is missing, damaged, foreign or hostile, or holds another model.
     """
-    with open_keras(path) as file:
-        found = recognise(file, preprocessing)
+    with open_keras(path, architecture) as file:
+        found = recognise(file, OLD_WORDS.get(str(preprocessing), preprocessing))  # type: ignore[arg-type]
         size = choose_size(found, image_size)
         rmsprop = rmsprop_arguments(file.training)
         model = build(found, image_size=size, **rmsprop)
         load(model, found)
         notes = [*found.notes, *sort_classes(model, class_names, size)]
-        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        means = read_mean_squares(file.weights, trainable) if rmsprop else []
+        if resize:
+            model.data_spec = replace(model.data_spec, resize=resize, predict_resize=resize)
+        # The mean squares of a first kernel that takes its channels in the other order are not turned round.
+        carries = rmsprop and not (found.flip and model.name == "sequential")
+        means = read_mean_squares(file.weights, weighted_layers(model).values()) if carries else []
     if means:
         notes.append("optimizer: RMSprop with its mean squares is carried over")
     elif rmsprop:
         notes.append("optimizer: RMSprop is carried over, it starts afresh")
     else:
         notes.append("optimizer: not carried over; fit starts with keras_rmsprop and its defaults")
-    theirs = [layer.name for layer in found.layers or found.stored]
-    layers = list(zip(theirs, weighted_layers(model), strict=True))
+    layers = list(zip(found.names, weighted_layers(model), strict=True))
     source = file.kind + (f" of Keras {file.keras_version}" if file.keras_version else "")
     return Imported(model.eval(), optimizer_with(model, means) if means else None, source, layers, notes)
 
@@ -75,6 +88,8 @@ def build(found: Recognised, **more: Any) -> Classifier:
     """Return the model without memory for its weights, which are not read yet."""
     try:
         return model_class(found.model).skeleton(**found.arguments, **more)
+    except KerasFileError:
+        raise
     except (CatDogError, RuntimeError, OverflowError) as error:
         raise KerasFileError(f"no {found.model} model of this size can be built ({error})") from error
 
@@ -82,9 +97,17 @@ def build(found: Recognised, **more: Any) -> Classifier:
 def load(model: Classifier, found: Recognised) -> None:
     """Give the model its weights, each array's declared shape checked before it is read."""
     state: dict[str, Tensor] = {}
-    for (name, layer), arrays in zip(weighted_layers(model).items(), found.stored, strict=True):
-        state[f"{name}.weight"] = from_keras(read_array(arrays.kernel, keras_shape(layer.weight)))
-        state[f"{name}.bias"] = from_keras(read_array(arrays.bias, (len(layer.weight),)))
+    layers = weighted_layers(model)
+    for (name, layer), arrays in zip(layers.items(), found.stored, strict=True):
+        own, shapes = layer.state_dict(keep_vars=True), keras_shapes(layer)
+        folds = found.folds and name == list(layers)[-1]
+        for (key, shape), data in zip(shapes.items(), arrays, strict=True):
+            array = read_array(data, (*shape[:-1], 2) if folds else shape)
+            if folds:  # softmax of two outputs is the sigmoid of their difference
+                array = np.diff(array.astype(np.float64)).astype(np.float32)
+            if key == "running_var" and array.min(initial=0.0) < 0:
+                raise KerasFileError(f"{data.name} holds a negative variance; use another copy")
+            state[f"{name}.{key}"] = from_keras(array, own[key])
     if found.flip:
         first = next(iter(state))
         state[first] = state[first].flip(1)

@@ -11,12 +11,18 @@ from catdog_pl.keras.config import KerasLayer
 from catdog_pl.keras.layers import Spec, read_layer
 from catdog_pl.models.backbones.vgg16 import BLOCKS, normalization
 from catdog_pl.models.classifier import Classifier
+from catdog_pl.models.sequential import read_layers
 
 
 def keras_chain(model: str, arguments: Mapping[str, Any]) -> list[Spec]:
-    """Return a model of ours as Keras layers under the workshop's names, without what prepares its pixels."""
+    """Return a model of ours as Keras layers, without what prepares its pixels.
+
+    The names are the workshop's, or those that the Keras file had.
+    """
     convolution = partial(layer, "Conv2D", kernel_size=3, activation="relu")
     chain = []
+    if model == "sequential":
+        return read_layers(arguments["layers"])
     if model == "basic":
         for i, width in enumerate(arguments["filters"], start=1):
             chain.append(convolution(f"conv2d_{i}", filters=width, padding="valid"))
@@ -27,7 +33,7 @@ def keras_chain(model: str, arguments: Mapping[str, Any]) -> list[Spec]:
                 chain.append(convolution(f"block{b}_conv{c}", filters=width, padding="same"))
             chain.append(layer("MaxPooling2D", f"block{b}_pool", pool_size=2))
     else:
-        raise CatDogError(f"model {model} cannot be exchanged with Keras; basic and vgg16 can")
+        raise CatDogError(f"model {model} cannot be exchanged with Keras; basic, vgg16 and sequential can")
     chain.append(layer("Flatten", "flatten_1"))
     dropout = partial(layer, "Dropout", rate=arguments.get("dropout", 0.0))
     drops_inputs = model == "basic" and dropout.keywords["rate"]
@@ -43,9 +49,15 @@ def layer(class_name: str, name: str, **config: Any) -> Spec:
     return read_layer(KerasLayer(class_name, name, config))
 
 
-def weighted_layers(model: Classifier) -> dict[str, "nn.Conv2d | nn.Linear"]:
+def weighted_layers(model: Classifier) -> dict[str, nn.Module]:
     """Return the layers with weights, by their names, in their order."""
-    return {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
+    parts = {"features": model.features, "head": model.head}
+    return {
+        f"{part}.{name}": layer
+        for part, layers in parts.items()
+        for name, layer in layers.named_children()
+        if layer.state_dict(keep_vars=True)
+    }
 
 
 def imagenet_rescaling(weights: str) -> tuple[list[float], list[float]]:

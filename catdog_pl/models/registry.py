@@ -12,6 +12,7 @@ MODELS: dict[str, str] = {
     "basic": "catdog_pl.models.basic:Basic",
     "vgg16": "catdog_pl.models.vgg16:VGG16",
     "transfer": "catdog_pl.models.pretrained:Transfer",
+    "sequential": "catdog_pl.models.sequential:Sequential",
 }
 """Name on the command line and in checkpoints -> ``module:Class``."""
 

@@ -117,13 +117,16 @@ def test_what_the_file_does_not_prove_is_in_the_checkpoints_note(
 
 
 @pytest.mark.slow
-def test_preprocessing_is_a_word_of_two(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_preprocessing_is_one_of_a_few_words(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     vgg16(32, 4).save("vgg16.keras")
     assert main(["keras", "import", "vgg16.keras"]) == 1
-    assert "Pass --preprocessing workshop if they are multiplied by 1/255" in capsys.readouterr().err
+    assert (
+        "Pass --preprocessing rescale if they are multiplied by 1/255, raw if they stay 0..255"
+        in capsys.readouterr().err
+    )
     assert main(["keras", "import", "vgg16.keras", "--preprocessing", "imagenet"]) == 0
     assert "preprocessing imagenet" in capsys.readouterr().out
-    assert main(["keras", "import", "vgg16.keras", "--preprocessing", "raw"]) == 2
+    assert main(["keras", "import", "vgg16.keras", "--preprocessing", "grey"]) == 2
 
 
 def test_the_printed_command_works_with_a_path_that_needs_quotes(
@@ -168,7 +171,7 @@ def test_export_of_a_path_and_of_the_newest_run(model: Model, capsys: pytest.Cap
     ("words", "code", "message"),
     [
         (["import", "none.h5"], 1, "none.h5: there is no such file"),
-        (["import", "."], 1, ". is a folder"),
+        (["import", "."], 1, ".: it is a folder; give a file saved by Keras, .keras or .h5"),
         (["import", "note.txt"], 1, "note.txt is neither HDF5 nor a .keras archive"),
         (["export", "best", "--output", "m.h5"], 1, "No trained model found in checkpoints"),
         (["export", "none.ckpt", "--output", "m.h5"], 1, "Checkpoint none.ckpt: there is no such file"),

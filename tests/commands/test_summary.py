@@ -19,7 +19,7 @@ def test_the_table_ends_with_the_totals(spelling: str, run: Run, capsys: Capture
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--model vgg", "Model 'vgg' is unknown; valid are basic, vgg16, transfer"),
+        ("--model vgg", "Model 'vgg' is unknown; valid are basic, vgg16, transfer, sequential"),
         ("--model vgg16 --image_size 20", "image_size 20 is too small for VGG16; give 32 or more"),
         ("--image_size 100000000", "invalid int above 0 value: '100000000'"),
         ("--image_size -3", "invalid int above 0 value: '-3'"),

@@ -115,6 +115,7 @@ def in_mode(mode: str) -> bytes:
     return encoded(image.convert(mode), "PNG" if mode in ("1", "L", "LA", "P", "RGB", "RGBA") else "TIFF")
 
 
+PILLOWS = [rule for rule in RESIZE_RULES if not rule.startswith("tf_")]
 MODES = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB"]
 MARKED = ["P, transparent", "P, alpha", "RGB, transparent", "L, transparent"]
 
@@ -129,7 +130,7 @@ def test_equals_keras_bit_for_bit(mode: str, tmp_path: Path, monkeypatch: pytest
     path.write_bytes(in_mode(mode))
     expected = load_img(path, color_mode="rgb")
     np.testing.assert_array_equal(array(rgb(path)), array(expected))
-    for rule in RESIZE_RULES:
+    for rule in PILLOWS:
         expected = load_img(path, target_size=(15, 15), interpolation=rule)
         np.testing.assert_array_equal(load_pixels(path, 15, rule), array(expected))
 
@@ -201,11 +202,22 @@ def test_orientation_is_ignored() -> None:
 # Resizing
 
 
-@pytest.mark.parametrize("rule", RESIZE_RULES)
+@pytest.mark.parametrize("rule", PILLOWS)
 def test_resize_is_pillows(rule: images.ResizeRule) -> None:
     found = resize(photo(), 15, rule)
     assert (str(found.dtype), found.shape, found.flags.writeable) == ("uint8", (15, 15, 3), True)
     np.testing.assert_array_equal(found, array(photo().resize((15, 15), Image.Resampling[rule.upper()])))
+
+
+def test_resize_is_tensorflows() -> None:
+    rows = np.array([[0, 50, 100, 150, 200], [10, 250, 30, 90, 255]], np.uint8)
+    image = Image.fromarray(np.repeat(rows[..., None], 3, 2))
+    # What tf.image.resize of TensorFlow 2.21 gives; its bilinear values are 16.67, 100.0, 183.33, ...
+    assert resize(image, 3, "tf_bilinear")[..., 0].tolist() == [[17, 100, 183], [53, 65, 192], [90, 30, 200]]
+    assert resize(image, 3, "tf_nearest")[..., 0].tolist() == [[0, 100, 200], [10, 30, 255], [10, 30, 255]]
+    for rule in ("tf_bilinear", "tf_nearest"):
+        found = resize(image, 7, images.resize_rule(rule))
+        assert (str(found.dtype), found.shape, found.flags.writeable) == ("uint8", (7, 7, 3), True)
 
 
 def test_rules_by_name() -> None:

@@ -150,32 +150,42 @@ def with_layers(model: Model, before: list[Any], between: Callable[[Any], list[A
     return changed
 
 
-VARIANTS: dict[str, tuple[list[Any], Callable[[Any], list[Any]]]] = {
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [".keras", ".h5"])
+def test_augmentation_layers_are_left_out(small: Model, tmp_path: Path, kind: str) -> None:
+    front = [layers.RandomFlip("horizontal"), layers.RandomRotation(0.1), layers.RandomZoom(0.1)]
+    changed = with_layers(small, front, lambda layer: [])
+    found = import_file(saved(changed, tmp_path / f"m{kind}"))
+    assert_same(found, small)
+    left_out = ", ".join(layer.name for layer in front)
+    assert f"left out, because they act only in training: {left_out}" in found.notes
+
+
+DROPPING: dict[str, tuple[list[Any], Callable[[Any], list[Any]]]] = {
     "dropout anywhere": ([], lambda layer: [layers.Dropout(0.3)] if "pool" in layer.name else []),
     "spatial dropout and noise": (
         [layers.GaussianNoise(0.1)],
         lambda layer: [layers.SpatialDropout2D(0.1)] if "conv" in layer.name else [],
-    ),
-    "augmentation layers": (
-        [layers.RandomFlip("horizontal"), layers.RandomRotation(0.1), layers.RandomZoom(0.1)],
-        lambda layer: [],
     ),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [".keras", ".h5"])
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_layers_that_act_in_training_alone_are_left_out(
+@pytest.mark.parametrize("variant", DROPPING)
+def test_dropout_where_the_basic_model_has_none_is_kept(
     small: Model, tmp_path: Path, kind: str, variant: str
 ) -> None:
-    changed = with_layers(small, *VARIANTS[variant])
-    found = import_file(saved(changed, tmp_path / f"m{kind}"))
-    assert_same(found, small)
-    left_out = [
-        layer.name for layer in changed.layers if not layer.name.startswith(("conv", "max", "fl", "dense"))
+    changed = with_layers(small, *DROPPING[variant])
+    found = import_file(saved(changed, tmp_path / f"m{kind}"), preprocessing="rescale")
+    assert [layer["class_name"] for layer in found.model.hparams["layers"]] == [
+        type(layer).__name__ for layer in changed.layers
     ]
-    assert any(note.endswith(", ".join(left_out)) for note in found.notes)
+    pixels = images(2, SIZE)
+    with torch.no_grad():
+        probabilities = found.model(tensor(pixels)).sigmoid().numpy()
+    np.testing.assert_allclose(probabilities, small.predict(fed(pixels), verbose=0)[:, 0], atol=1e-6)
+    assert not torch.equal(found.model.train()(tensor(pixels)), found.model.eval()(tensor(pixels)))
 
 
 @pytest.mark.slow
@@ -402,7 +412,7 @@ def test_preprocess_input_inside_the_model_is_imagenet(
     expected = model.predict(pixels.astype(np.float32), verbose=0)[:, 0]
     with torch.no_grad():
         np.testing.assert_allclose(found.model(tensor(pixels)).sigmoid(), expected, atol=1e-5)
-    with pytest.raises(KerasFileError, match="its layers do the preprocessing imagenet; leave out"):
+    with pytest.raises(KerasFileError, match="its layers do the preprocessing caffe; leave out"):
         import_file(path, preprocessing="workshop")
 
 
@@ -432,8 +442,9 @@ def test_operations_that_are_not_preprocess_input_are_named(
 def test_what_is_done_to_pixels_outside_a_vgg16_is_asked_for(large: Model, tmp_path: Path, kind: str) -> None:
     path = saved(large, tmp_path / f"m{kind}")
     message = (
-        r"the file does not tell what is done to pixels before VGG16\. Pass --preprocessing workshop if "
-        r"they are multiplied by 1/255, --preprocessing imagenet if keras\.applications\.vgg16\.pre"
+        r"the file does not tell what is done to pixels before the model\. Pass --preprocessing rescale "
+        r"if they are multiplied by 1/255, raw if they stay 0\.\.255, symmetric if they become -1\.\.1, "
+        r"caffe if keras\.applications\.vgg16\.preprocess_input is called$"
     )
     with pytest.raises(KerasFileError, match=message):
         import_file(path, 32)
@@ -449,10 +460,13 @@ def test_what_is_done_to_pixels_outside_a_vgg16_is_asked_for(large: Model, tmp_p
 def test_the_preprocessing_of_a_basic_model(small: Model, tmp_path: Path) -> None:
     path = saved(small, tmp_path / "m.keras")
     assert any("taken to be trained on pixels times 1/255" in note for note in import_file(path).notes)
-    told = import_file(path, preprocessing="workshop")
-    assert not any("1/255" in note for note in told.notes)
-    with pytest.raises(KerasFileError, match="its preprocessing is ImageNet's; the basic model takes pixels"):
-        import_file(path, preprocessing="imagenet")
+    for word in ("workshop", "rescale"):
+        told = import_file(path, preprocessing=word)
+        assert told.model.name == "basic"
+        assert not any("1/255" in note for note in told.notes)
+    for word in ("raw", "symmetric", "caffe"):
+        other = import_file(path, preprocessing=word).model
+        assert (other.name, other.hparams["preprocessing"]) == ("sequential", word)
 
 
 def test_a_rescaling_in_weights_only_is_asked_for(small: Model, tmp_path: Path) -> None:
@@ -492,7 +506,9 @@ def test_dropout_that_acts_in_predictions_is_said(tmp_path: Path) -> None:
     x = layers.MaxPooling2D()(layers.Conv2D(4, 3, activation="relu")(entrance))
     x = layers.Dropout(0.5, name="always")(layers.Flatten()(x), training=True)
     x = layers.Dense(1, "sigmoid")(layers.Dense(UNITS, "relu")(x))
-    found = import_file(saved(compiled(keras.Model(entrance, x)), tmp_path / "m.keras"))
+    found = import_file(
+        saved(compiled(keras.Model(entrance, x)), tmp_path / "m.keras"), None, preprocessing="raw"
+    )
     note = "always: called with training=True, so that Keras predicts at random; here not"
     assert note in found.notes
 

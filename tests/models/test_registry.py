@@ -33,7 +33,7 @@ def test_class_paths_of_old_runs_stay() -> None:
 def test_an_unknown_model_is_refused_in_one_way(look_up: object, name: object) -> None:
     with pytest.raises(UsageError) as error:
         look_up(name)  # type: ignore[operator]
-    assert str(error.value) == f"Model {name!r} is unknown; valid are basic, vgg16, transfer"
+    assert str(error.value) == f"Model {name!r} is unknown; valid are basic, vgg16, transfer, sequential"
 
 
 def test_the_table_costs_nothing() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import VGG16_Weights
 
 from catdog_pl.errors import KerasFileError, WeightsError
+from catdog_pl.keras.config import MEAN_BGR
 from catdog_pl.keras.weights import conv_weights
 from catdog_pl.models.backbones import Backbone, Normalization
 from catdog_pl.models.backbones.weights import TORCH_SUFFIXES, cached_file, existing_file, read_state
@@ -24,9 +25,6 @@ KERAS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 KERAS_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg16/{KERAS_FILE}"
 KERAS_DIGEST = "md5:6d6bbae143d832006294945121d1f1fc"
 """As listed in ``keras/src/applications/vgg16.py``; md5 is what Keras publishes."""
-
-KERAS_MEAN_RGB = (123.68, 116.779, 103.939)
-"""The ImageNet mean on 0..255 that ``keras.applications.vgg16.preprocess_input`` subtracts."""
 
 TORCHVISION_NAMES = tuple(VGG16_Weights.__members__)
 KERAS_SUFFIXES = (".h5", ".hdf5")
@@ -96,7 +94,7 @@ def is_keras(weights: str) -> bool:
 def normalization(weights: str) -> Normalization:
     """Return what the weights were trained with; a .pth or .pt file counts as torchvision's IMAGENET1K_V1."""
     if is_keras(weights):
-        return Normalization(KERAS_MEAN_RGB, (1.0, 1.0, 1.0), bgr=True)
+        return Normalization(MEAN_BGR[::-1], (1.0, 1.0, 1.0), bgr=True)
     name = weights if weights in TORCHVISION_NAMES else "IMAGENET1K_V1"
     preset = VGG16_Weights[name].transforms()
     r, g, b = (255 * value for value in preset.mean)
