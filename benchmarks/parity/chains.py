@@ -177,25 +177,25 @@ def fed(pixels: Array, channels: int, preprocessing: str | None) -> Array:
         pixels = np.stack([np.array(Image.fromarray(image).convert("L")) for image in pixels])[..., None]
     values = pixels.astype(np.float32)
     if preprocessing == "caffe":
-        return keras.applications.vgg16.preprocess_input(values)
+        return np.asarray(keras.applications.vgg16.preprocess_input(values))
     if preprocessing == "symmetric":
-        return keras.applications.mobilenet.preprocess_input(values)
+        return np.asarray(keras.applications.mobilenet.preprocess_input(values))
     return values / 255 if preprocessing == "rescale" else values
 
 
 def probabilities(model: Model, values: Array) -> Array:
     """P(second class) as Keras gives it, from any of the four heads."""
-    outputs = model.predict(values, verbose=0).astype(np.float64)
+    outputs: Array = model.predict(values, verbose=0).astype(np.float64)
     if model.layers[-1].activation.__name__ == "linear":
         logits = outputs[:, 0] if outputs.shape[1] == 1 else outputs[:, 1] - outputs[:, 0]
-        return 1 / (1 + np.exp(-logits))
+        return np.asarray(1 / (1 + np.exp(-logits)))
     return outputs[:, -1]
 
 
 def ours(found: Imported, pixels: Array) -> Array:
     """P(second class) as our model gives it."""
     with torch.no_grad():
-        return found.model(tensor(pixels)).double().sigmoid().numpy()
+        return np.asarray(found.model(tensor(pixels)).double().sigmoid())
 
 
 def saved(model: Model, path: Path) -> tuple[Path, Path | None]:
