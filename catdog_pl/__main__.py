@@ -25,7 +25,7 @@ COMMANDS = {
     "validate": Command("catdog_pl.commands.fit:validate", "loss and accuracy on the validation photographs"),
     "test": Command("catdog_pl.commands.fit:test", "accuracy, crosstab and CSV on the test photographs"),
     "predict": Command("catdog_pl.commands.predict:main", "cat or dog, for files, folders and URLs"),
-    "keras": Command("catdog_pl.commands.keras:main", "exchange weights with Keras files, both ways"),
+    "keras": Command("catdog_pl.commands.keras:main", "exchange models with Keras files, both ways"),
     "summary": Command("catdog_pl.commands.summary:main", "a model's layer table with its parameter counts"),
 }
 
