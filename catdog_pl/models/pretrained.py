@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from catdog_pl.errors import UsageError
-from catdog_pl.models.backbones import create_backbone
+from catdog_pl.models.backbones import Normalization, create_backbone
 from catdog_pl.models.classifier import ClassWeight
 from catdog_pl.models.transfer import Bfloat16, TransferClassifier, Unfreeze
 
@@ -31,6 +31,8 @@ class Transfer(TransferClassifier):
         dense_units: width of the hidden layer.
         dropout: probability of dropping a hidden unit in training.
         image_size: side of the square input in pixels; by default that of the weights.
+        normalization: mean and deviation of R, G and B on 0..255, two lists of three; by default those of the
+            weights.
         learning_rate: step size of the optimizer.
         optimizer: the name of a class in ``torch.optim``, or ``keras_rmsprop`` (Keras 3's rule).
         optimizer_args: further arguments of the optimizer.
@@ -67,6 +69,7 @@ class Transfer(TransferClassifier):
         dense_units: int = 256,
         dropout: float = 0.4,
         image_size: int | None = None,
+        normalization: list[list[float]] | None = None,
         learning_rate: float = 3e-3,
         optimizer: str = "AdamW",
         optimizer_args: dict[str, Any] | None = None,
@@ -84,10 +87,14 @@ class Transfer(TransferClassifier):
     ) -> None:
         network = create_backbone(backbone, weights, load_weights=False)
         image_size = image_size or network.image_size
+        # Both go into the checkpoint: what the library calls DEFAULT may change.
+        if normalization is None:
+            assert network.normalization is not None, "those of the libraries have one"
+            normalization = [list(network.normalization.mean), list(network.normalization.std)]
         super().__init__(
             network,
             build_head(head, network.n_features(image_size), dense_units, dropout),
-            normalization=network.normalization,
+            normalization=build_normalization(normalization),
             bf16_backbone=bf16_backbone,
             cached_views=cached_views,
             unfreeze=unfreeze,
@@ -110,6 +117,14 @@ class Transfer(TransferClassifier):
         if load_weights and weights != "none":
             network.load(weights)  # last, so that nothing is downloaded for other wrong arguments
         self.to(memory_format=torch.channels_last)
+
+
+def build_normalization(values: list[list[float]]) -> Normalization:
+    """Return the normalisation by the mean and the deviation of R, G and B."""
+    if [len(row) for row in values] != [3, 3] or not all(value > 0 for value in values[1]):
+        raise UsageError(f"normalization is {values}; it must be [[mean of R, G, B], [deviations above 0]]")
+    (r, g, b), (sr, sg, sb) = values
+    return Normalization((r, g, b), (sr, sg, sb))
 
 
 def build_head(kind: str, n_features: int, dense_units: int, dropout: float) -> "OrderedDict[str, nn.Module]":

@@ -47,8 +47,27 @@ def test_fit_resume_test_and_predict(head: Head, photos: Path, run: Run, capsys:
     capsys.readouterr()
     assert run(f"keras export {path} --output a.keras") == 1
     assert capsys.readouterr().err == (
-        "[ERROR]    model transfer cannot be exchanged with Keras; basic and vgg16 can\n"
+        "[ERROR]    model transfer cannot be exchanged with Keras; basic, vgg16 and sequential can\n"
     )
+
+
+def test_a_checkpoint_keeps_its_preprocessing_when_the_library_changes_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Transfer("squeezenet1_1", "none", image_size=32)
+    assert model.hparams["normalization"][0] == pytest.approx([123.675, 116.28, 103.53])
+    save_checkpoint(model, tmp_path / "a.ckpt")
+    preset = models.get_model_weights("squeezenet1_1").DEFAULT.transforms
+    monkeypatch.setitem(preset.keywords, "mean", (0.0, 0.0, 0.0))
+    assert Transfer.skeleton(backbone="squeezenet1_1").hparams["normalization"][0] == [0.0, 0.0, 0.0]
+    pixels = torch.full((1, 3, 32, 32), 100.0)
+    assert torch.equal(load_checkpoint(tmp_path / "a.ckpt").preprocess(pixels), model.preprocess(pixels))
+
+
+@pytest.mark.parametrize("values", [[[1.0, 2.0, 3.0]], [[1.0] * 3, [0.0] * 3], [[1.0] * 2, [1.0] * 2]])
+def test_a_normalization_has_three_means_and_three_deviations(values: list[list[float]]) -> None:
+    with pytest.raises(UsageError, match=r"^normalization is .*; it must be \[\[mean of R, G, B\], "):
+        Transfer.skeleton(backbone="squeezenet1_1", normalization=values)
 
 
 def test_the_head_takes_pooled_features_of_any_scale() -> None:
