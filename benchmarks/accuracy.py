@@ -49,7 +49,11 @@ RECIPES = {
     "vgg16-cached3": Recipe(f"{VGG16} --model.cached_views 3"),
     "vgg16-imagenet": Recipe(f"{VGG16} {IMAGENET}"),
     "vgg16-imagenet-cached": Recipe(f"{CACHED} {IMAGENET}"),
+    "vgg16-imagenet-cached-bf16": Recipe(f"{CACHED} {IMAGENET} --model.bf16_backbone true"),
     "vgg16-imagenet-cached-small-steps": Recipe(f"{CACHED} {IMAGENET} --learning_rate 1e-4"),
+    "vgg16-imagenet-cached-small-steps-bf16": Recipe(
+        f"{CACHED} {IMAGENET} --learning_rate 1e-4 --model.bf16_backbone true"
+    ),
     "keras-basic": Recipe(f"--model basic {STOP}", keras=True),
     "keras-vgg16": Recipe(f"--model vgg16 --weights {{vgg16-notop.h5|imagenet}} {STOP}", keras=True),
     "squeezenet1_1": Recipe(f"--config transfer {SQUEEZENET}", tta=True),
