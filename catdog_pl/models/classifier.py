@@ -198,7 +198,7 @@ class Classifier(LightningModule, ABC):
         return self.extract(batch[0])
 
     def shared_step(self, batch: Batch, batch_idx: int, stage: str) -> tuple[Tensor, Tensor]:
-        """Compute loss and probabilities of one batch; log ``{stage}_loss`` and ``{stage}_acc`` per epoch.
+        """Compute loss and logits of one batch; log ``{stage}_loss`` and ``{stage}_acc`` per epoch.
 
         Both logged values are means over the samples of the epoch, so a short last batch weighs as much as
         it holds. Cross-entropy is taken from the logits without clipping, as Keras 3 does; a probability of
@@ -207,7 +207,7 @@ class Classifier(LightningModule, ABC):
         smoothing by a draws a label y to 0.5: y (1 - a) + a / 2.
 
         Returns:
-            The mean loss of the batch, a scalar, and the probabilities (N,).
+            The mean loss of the batch, a scalar, and the logits (N,), detached.
         """
         if self.tta and stage != "train":
             logits = self.tta_logits(batch[0])
@@ -222,8 +222,8 @@ class Classifier(LightningModule, ABC):
         smoothing = self.label_smoothing if stage == "train" else 0.0
         targets = labels * (1 - smoothing) + smoothing / 2
         loss = functional.binary_cross_entropy_with_logits(logits, targets, weight)
-        probabilities = logits.detach().sigmoid()
-        accuracy = binary_accuracy(probabilities, labels > 0.5, threshold=0.5, validate_args=False)
+        logits = logits.detach()
+        accuracy = binary_accuracy(logits.sigmoid(), labels > 0.5, threshold=0.5, validate_args=False)
         self.log_dict(
             {f"{stage}_loss": loss.detach(), f"{stage}_acc": accuracy},
             on_step=False,
@@ -231,7 +231,7 @@ class Classifier(LightningModule, ABC):
             batch_size=len(labels),
             sync_dist=True,
         )
-        return loss, probabilities
+        return loss, logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one optimisation step, scalar."""
@@ -242,9 +242,9 @@ class Classifier(LightningModule, ABC):
         self.shared_step(batch, batch_idx, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Log ``test_loss`` and ``test_acc``; return ``indices`` and ``probabilities``, both (N,)."""
-        _, probabilities = self.shared_step(batch, batch_idx, "test")
-        return {"indices": batch[2].to(probabilities.device), "probabilities": probabilities}
+        """Log ``test_loss`` and ``test_acc``; return ``indices`` and ``logits``, both (N,)."""
+        _, logits = self.shared_step(batch, batch_idx, "test")
+        return {"indices": batch[2].to(logits.device), "logits": logits}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the probabilities of the second class, (N,)."""

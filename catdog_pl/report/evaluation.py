@@ -1,6 +1,5 @@
 """The workshop's test report: accuracy, crosstab, and a CSV with one line per photograph."""
 
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,15 +11,20 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from catdog_pl.data.datamodule import CatDogDataModule
+from catdog_pl.data.dataset import CachedImageFolder
 from catdog_pl.data.statistics import wilson_interval
 from catdog_pl.errors import CatDogError, one_line
 from catdog_pl.io.files import atomic_write
 from catdog_pl.report.leaks import leak_warnings
 from catdog_pl.runs import RunFolder
 
+COLUMNS = ("file", "probability", "predicted", "true", "logit")
+"""Of ``test.csv``: path below the split's folder, probability of the second class, class answered, class of
+the folder, and the probability's logit, which tells answers apart whose probability is rounded to 0 or 1."""
+
 
 class Evaluation(Callback):
-    """Collects a test's probabilities; prints the report and writes the CSV ``path`` at its end."""
+    """Collects a test's logits; prints the report and writes the CSV ``path`` at its end."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -34,8 +38,8 @@ class Evaluation(Callback):
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any, **__: Any
     ) -> None:
-        """Keep the batch's indices and probabilities."""
-        self._outputs.append((outputs["indices"], outputs["probabilities"]))
+        """Keep the batch's indices and logits."""
+        self._outputs.append((outputs["indices"], outputs["logits"]))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Bring the devices' answers together, print the report, write the CSV."""
@@ -43,8 +47,9 @@ class Evaluation(Callback):
         if not trainer.is_global_zero:
             return
         datamodule: CatDogDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        self.table = evaluation_table(datamodule, answers)
-        print(report(self.table, datamodule.folders["test"].classes))
+        folder = datamodule.folders["test"]
+        self.table = evaluation_table(folder, answers)
+        print(report(self.table, folder.classes))
         advice = "the figures above are complete, for the file make room there and test again"
         with atomic_write(self.path, advice) as part:
             self.table.to_csv(part, index=False)
@@ -61,9 +66,9 @@ def training_folders(path: Path, root: Path) -> list[Path]:
 
 
 def gather(outputs: Sequence[tuple[Tensor, Tensor]], trainer: Trainer) -> dict[int, float]:
-    """Return sample index -> probability of all devices, each of which may hold another number of them."""
-    indices, probabilities = (torch.cat(column).tolist() for column in zip(*outputs, strict=True))
-    answers = dict(zip(indices, probabilities, strict=True))
+    """Return sample index -> logit of all devices, each of which may hold another number of them."""
+    indices, logits = (torch.cat(column).tolist() for column in zip(*outputs, strict=True))
+    answers = dict(zip(indices, logits, strict=True))
     if trainer.world_size > 1:
         devices: list[Any] = [None] * trainer.world_size
         torch.distributed.all_gather_object(devices, answers)
@@ -72,33 +77,34 @@ def gather(outputs: Sequence[tuple[Tensor, Tensor]], trainer: Trainer) -> dict[i
     return answers
 
 
-def evaluation_table(datamodule: CatDogDataModule, answers: dict[int, float]) -> pd.DataFrame:
-    """Return one row per photograph in file order: file, probability, predicted and true class.
+def evaluation_table(folder: CachedImageFolder, answers: dict[int, float]) -> pd.DataFrame:
+    """Return one row per photograph in file order, with the columns of `COLUMNS`.
 
     Args:
-        datamodule: after ``setup("test")``.
-        answers: sample index -> probability of the second class.
+        folder: the tested photographs.
+        answers: sample index -> logit of the second class.
 
     Raises:
-        CatDogError: a probability is NaN, which would count as the first class.
+        CatDogError: a logit is NaN, which would count as the first class.
     """
-    if undefined := sum(math.isnan(probability) for probability in answers.values()):
+    indices = sorted(answers)
+    logits = torch.tensor([answers[i] for i in indices])
+    if undefined := int(logits.isnan().sum()):
         raise CatDogError(
             f"{undefined} of {len(answers)} answers of the model are NaN; test another checkpoint, "
             "or train with a smaller --learning_rate"
         )
-    files, labels = datamodule.files("test"), datamodule.labels("test")
-    names = [one_line(name) for name in datamodule.folders["test"].classes]
-    indices = sorted(answers)
-    probabilities = [answers[i] for i in indices]
-    return pd.DataFrame(
-        {
-            "file": [one_line(files[i].relative_to(datamodule.root / "test").as_posix()) for i in indices],
-            "probability": probabilities,
-            "predicted": [names[label] for label in predicted_labels(probabilities)],
-            "true": [names[labels[i]] for i in indices],
-        }
+    names = [one_line(name) for name in folder.classes]
+    probabilities = logits.sigmoid().tolist()
+    files = [Path(folder.samples[i][0]).relative_to(folder.root).as_posix() for i in indices]
+    columns = (
+        [one_line(file) for file in files],
+        probabilities,
+        [names[label] for label in predicted_labels(probabilities)],
+        [names[folder.targets[i]] for i in indices],
+        logits.tolist(),
     )
+    return pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
 
 
 def report(table: pd.DataFrame, class_names: Sequence[str]) -> str:

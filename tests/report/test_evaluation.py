@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -52,10 +53,10 @@ def test_the_report_names_classes_counts_and_interval() -> None:
 def test_nan_is_an_error_and_no_cat(photos: Path) -> None:
     datamodule = CatDogDataModule(photos, image_size=8)
     datamodule.setup("test")
-    answers = dict.fromkeys(range(6), 0.25)
-    assert evaluation_table(datamodule, answers)["predicted"].tolist() == ["cat"] * 6
+    folder, answers = datamodule.folders["test"], dict.fromkeys(range(6), -1.0)
+    assert evaluation_table(folder, answers)["predicted"].tolist() == ["cat"] * 6
     with pytest.raises(CatDogError, match=r"^1 of 6 answers of the model are NaN; test another"):
-        evaluation_table(datamodule, answers | {3: math.nan})
+        evaluation_table(folder, answers | {3: math.nan})
 
 
 def test_exactly_one_half_is_the_first_class() -> None:
@@ -65,10 +66,11 @@ def test_exactly_one_half_is_the_first_class() -> None:
 def test_the_csv_holds_every_photograph_in_file_order(trained: Path) -> None:
     table = pd.read_csv(trained / "test.csv")
     files = [f"{name}/{name}.{i}.jpg" for name in ("cat", "dog") for i in range(3)]
-    assert table.columns.tolist() == ["file", "probability", "predicted", "true"]
+    assert table.columns.tolist() == ["file", "probability", "predicted", "true", "logit"]
     assert table["file"].tolist() == files
     assert table["true"].tolist() == ["cat"] * 3 + ["dog"] * 3
     assert ((table["probability"] > 0.5) == (table["predicted"] == "dog")).all()
+    np.testing.assert_allclose(table["probability"], 1 / (1 + np.exp(-table["logit"])), rtol=1e-6)
 
 
 @pytest.mark.slow
