@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "callbacks": {"errors", "process", "io", "runs"},
     "failures": {"errors", "short_forms", "models", "runs"},
     "prediction": {"errors", "process", "devices", "io", "data", "models", "runs"},
-    "report": {"errors", "io", "data", "models", "runs", "prediction"},
+    "report": {"errors", "io", "data", "data.prepare", "models", "runs", "prediction"},
     "export": {"errors", "io", "keras", "models"},
     "cli": {
         "errors",

@@ -59,10 +59,14 @@ def write_error(target: object, error: Exception, advice: str) -> CatDogError:
     return CatDogError(f"{target} cannot be written ({reason}); {advice}")
 
 
-def refuse_existing(target: Path, error: type[CatDogError] = CatDogError) -> None:
-    """Raise an error where the file of ``--output`` exists, be it as a broken link."""
+def refuse_existing(
+    target: Path,
+    error: type[CatDogError] = CatDogError,
+    advice: str = "give another --output, or --overwrite",
+) -> None:
+    """Raise an error where a file to be written exists, be it as a broken link."""
     if os.path.lexists(target):
-        raise error(f"{target} exists already; give another --output, or --overwrite")
+        raise error(f"{target} exists already; {advice}")
 
 
 def is_url(word: str) -> bool:

@@ -1,4 +1,4 @@
 """Raw photographs -> checked and split folders; ``pipeline`` is the way through, one module a step.
 
-sources (archives) -> inspection -> duplicates -> splits -> placement -> manifest, report
+sources (archives) -> labels -> inspection -> relabel -> duplicates -> splits -> placement -> manifest, report
 """

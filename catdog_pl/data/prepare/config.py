@@ -52,6 +52,13 @@ class PrepareConfig:
         group="splits",
         metavar=("A", "B"),
     )
+    relabel: Path | None = option(  # noqa: RUF009  # a field
+        None,
+        "corrections in a CSV, as report --relabel writes it: of the photograph with these bytes (column"
+        " sha256), the class, or drop to leave it out (column change)",
+        group="splits",
+        metavar="FILE",
+    )
     strict: bool = option(False, "refuse where a photograph would be left out", group="checks")
     min_side: int = option(32, "pixels that both sides must have", group="checks", type=positive(int))
     sha256: str | None = option(

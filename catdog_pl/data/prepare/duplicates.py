@@ -11,13 +11,15 @@ of the copies above that were 16 to 31 bits apart 771 of 771 did.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from catdog_pl.data.prepare.inspection import HASH_SIDE
+from catdog_pl.data.prepare.inspection import HASH_SIDE, inspect_photos, processors
 from catdog_pl.data.prepare.photo import Photo, Verdict
+from catdog_pl.io.source import file_source
 
 NEAR_BITS = 32
 """Of 256; the largest distance between near duplicates."""
@@ -75,6 +77,22 @@ def alike(photos: Sequence[Photo]) -> list[list[Photo]]:
     return list(groups.values())
 
 
+def near_duplicates(splits: Mapping[str, Sequence[Path]]) -> list[list[tuple[str, Path]]]:
+    """Return groups of photographs that look alike and lie in more than one split, by split and path.
+
+    All of them are decoded, on all processors; what `prepare` would leave out, such as a damaged file or a
+    plain surface, is in no group.
+    """
+    photos = [Photo(file_source(str(path)), split=split) for split, paths in splits.items() for path in paths]
+    inspect_photos(photos, processors())
+    groups = alike([photo for photo in photos if photo.is_usable])
+    return [
+        [(str(photo.split), Path(photo.source.name)) for photo in group]
+        for group in groups
+        if len({photo.split for photo in group}) > 1
+    ]
+
+
 def near_pairs(hashes: Hashes) -> Iterator[tuple[int, int]]:
     """Yield pairs of hashes at most `NEAR_BITS` apart; a pair may come several times."""
     words = np.ascontiguousarray(hashes).view(np.uint64)
@@ -118,9 +136,7 @@ def _mark_alike(members: Sequence[Photo], number: int) -> None:
     for photo in members:
         other = members[1] if photo is members[0] else members[0]
         photo.group = number
-        reasons = (photo.inspection.reason, f"looks like {other.name}: kept in one split")
-        is_ok = photo.verdict is Verdict.OK
-        photo.judge(Verdict.NEAR_DUPLICATE if is_ok else photo.verdict, "; ".join(filter(None, reasons)))
+        photo.remark(Verdict.NEAR_DUPLICATE, f"looks like {other.name}: kept in one split")
 
 
 def _mark_two_classes(members: Sequence[Photo], how: str) -> None:

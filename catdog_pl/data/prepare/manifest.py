@@ -17,6 +17,10 @@ from catdog_pl.errors import CatDogError
 
 MANIFEST = "manifest.csv"
 RECEIPT = "prepare.json"
+REPORT = "report.md"
+CONTACT_SHEET = "contact_sheet.png"
+WRITTEN = (MANIFEST, RECEIPT, REPORT, CONTACT_SHEET)
+"""The files that ``prepare`` writes into ROOT, beside the splits."""
 
 COLUMNS = (
     "file", "source", "split", "class", "sha256", "size", "width", "height", "mode", "verdict", "reason",

@@ -22,6 +22,7 @@ class Verdict(StrEnum):
     # Used, and listed.
     WRONG_EXTENSION = "wrong extension", "used, under the ending that its content asks for"
     NEAR_DUPLICATE = "near duplicate", "kept in the same split as their original"
+    RELABELLED = "relabelled", "used, in the class that --relabel gives"
     # Left out: the file.
     UNSAFE = "unsafe", "a link, a device, or a path that leads out of the archive"
     UNREADABLE = "unreadable", "it cannot be decoded"
@@ -38,13 +39,17 @@ class Verdict(StrEnum):
     NO_CLASS = "no class", "neither folder nor name tells what it is"
     # Left out, and nothing wrong with it.
     NOT_NEEDED = "not needed", "the splits are full"
+    DROPPED = "dropped", "as --relabel asks"
     PASSED_BY = "passed by", "neither name nor content is that of a photograph"
 
 
-USABLE = frozenset({Verdict.OK, Verdict.WRONG_EXTENSION, Verdict.NEAR_DUPLICATE})
+USABLE = frozenset({Verdict.OK, Verdict.WRONG_EXTENSION, Verdict.NEAR_DUPLICATE, Verdict.RELABELLED})
 """The verdicts of photographs that get a split."""
 
-FAULTS = frozenset(Verdict) - {Verdict.OK, Verdict.NEAR_DUPLICATE, Verdict.NOT_NEEDED, Verdict.PASSED_BY}
+FAULTS = frozenset(Verdict) - {
+    Verdict.OK, Verdict.NEAR_DUPLICATE, Verdict.RELABELLED,
+    Verdict.NOT_NEEDED, Verdict.DROPPED, Verdict.PASSED_BY,
+}  # fmt: skip
 """The verdicts that ``--strict`` refuses."""
 
 
@@ -128,3 +133,8 @@ class Photo:
     def judge(self, verdict: Verdict, reason: str) -> None:
         """Replace the verdict."""
         self.inspection = self.inspection._replace(verdict=verdict, reason=reason)
+
+    def remark(self, verdict: Verdict, reason: str) -> None:
+        """Add to what is known of a photograph that stays usable; only the verdict ok is replaced."""
+        reasons = filter(None, (self.inspection.reason, reason))
+        self.judge(verdict if self.verdict is Verdict.OK else self.verdict, "; ".join(reasons))

@@ -1,6 +1,6 @@
 """``prepare``: raw photographs -> checked and split folders. Each step is a module of this room."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ from catdog_pl.data.prepare.duplicates import mark_duplicates
 from catdog_pl.data.prepare.inspection import inspect_photos, mark_too_small, processors
 from catdog_pl.data.prepare.labels import label_photos
 from catdog_pl.data.prepare.manifest import (
+    CONTACT_SHEET,
     MANIFEST,
-    RECEIPT,
+    REPORT,
+    WRITTEN,
     counts,
     read_manifest,
     read_receipt,
@@ -20,13 +22,14 @@ from catdog_pl.data.prepare.manifest import (
     write_receipt,
 )
 from catdog_pl.data.prepare.placement import Staging, place
-from catdog_pl.data.prepare.report import CONTACT_SHEET, REPORT, contact_sheet, count_table, page, summary
+from catdog_pl.data.prepare.relabel import read_relabel, relabel
+from catdog_pl.data.prepare.report import contact_sheet, count_table, page, summary
 from catdog_pl.data.prepare.sources import DATASETS, SAMPLE, check_sources, find_photos, identity, is_path
 from catdog_pl.data.prepare.splits import SPLITS, WORKSHOP, Amounts, Fractions, Sizes, assign_splits
 from catdog_pl.errors import CatDogError, UsageError, one_line
 from catdog_pl.io.http import mask
 
-_RESULT = (*SPLITS, MANIFEST, RECEIPT, REPORT, CONTACT_SHEET)
+_RESULT = (*SPLITS, *WRITTEN)
 
 
 def prepare(config: PrepareConfig) -> None:
@@ -39,7 +42,8 @@ def prepare(config: PrepareConfig) -> None:
     check_sources(config.sources, config.sha256)
     _check_places(config.sources, config.root)
     amounts = _amounts(config)
-    request = _request(config, amounts)
+    changes = read_relabel(config.relabel) if config.relabel else {}
+    request = _request(config, amounts, changes)
     with Staging(config.root) as staging:
         if staging.finished:
             print(f"Finished what an interrupted run had ready in {one_line(str(config.root))}.")
@@ -51,6 +55,7 @@ def prepare(config: PrepareConfig) -> None:
         notes = label_photos(photos, config.classes, config.resplit, ", ".join(sources))
         inspect_photos(photos, config.jobs or processors())
         mark_too_small(photos, config.min_side)
+        notes += relabel(photos, changes, one_line(str(config.relabel)))
         mark_duplicates(photos)
         if config.strict and (found := list(photo_faults(photos))):
             _print_lines(found)
@@ -121,7 +126,7 @@ def _amounts(config: PrepareConfig) -> Amounts | None:
     return Sizes(**SAMPLE_COUNTS)
 
 
-def _request(config: PrepareConfig, amounts: Amounts | None) -> dict[str, Any]:
+def _request(config: PrepareConfig, amounts: Amounts | None, changes: Mapping[str, str]) -> dict[str, Any]:
     """Return what decides the result, in plain values: the same again gives the same folder."""
     return {
         "sources": [[mask(source), identity(source, config.root)] for source in config.sources],
@@ -132,6 +137,7 @@ def _request(config: PrepareConfig, amounts: Amounts | None) -> dict[str, Any]:
         "link": config.link,
         **({"resplit": True} if config.resplit else {}),
         **({"classes": list(config.classes)} if config.classes else {}),
+        **({"relabel": changes} if changes else {}),
     }
 
 

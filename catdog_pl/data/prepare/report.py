@@ -8,13 +8,10 @@ from textwrap import wrap
 from PIL import Image, ImageDraw, ImageFont
 
 from catdog_pl.data.images import decode
-from catdog_pl.data.prepare.manifest import MANIFEST, Counts
+from catdog_pl.data.prepare.manifest import CONTACT_SHEET, MANIFEST, Counts
 from catdog_pl.data.prepare.photo import FAULTS, USABLE, Photo, Verdict
 from catdog_pl.data.prepare.splits import SPLITS
 from catdog_pl.errors import ImageError
-
-REPORT = "report.md"
-CONTACT_SHEET = "contact_sheet.png"
 
 # Photographs named on the page for each verdict; the manifest has them all.
 _NAMED = 8

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from catdog_pl.data.prepare.archives import Limits, is_archive_name, unpack, unpacked
+from catdog_pl.data.prepare.manifest import RECEIPT, WRITTEN
 from catdog_pl.data.prepare.photo import PASSED_BY, Photo, Verdict, begins_like_photo
 from catdog_pl.errors import ArchiveError, CatDogError, UsageError, one_line
 from catdog_pl.io.files import is_image_name, is_url, walk
@@ -177,12 +178,17 @@ def _archive_folder(source: str, digest: str | None, staging: "Staging", limits:
 def _in_folder(
     folder: Path, source: str, *, is_ours: bool = False, without: Path | None = None
 ) -> Iterator[Photo]:
-    """Yield the images below a folder, except those in ``without``; its other files as passed by."""
+    """Yield the images below a folder, except those in ``without``; its other files as passed by.
+
+    What `prepare` has written beside the splits of a prepared folder is neither.
+    """
     others: list[str] = []
+    written = {os.path.join(folder, name) for name in WRITTEN if (folder / RECEIPT).exists()}
     for parent, names in walk(folder, _raise, others.append):
         if not without or not Path(os.path.realpath(parent)).is_relative_to(without.resolve()):
             paths = [(os.path.join(parent, name), True) for name in names]
-            for path, is_image in [*paths, *((path, False) for path in others)]:
+            paths += [(path, False) for path in others]
+            for path, is_image in (pair for pair in paths if pair[0] not in written):
                 name = one_line(PurePosixPath(source, Path(path).relative_to(folder)).as_posix())
                 photo = Photo(ImageSource(name, partial(read_file, path)), path, is_ours)
                 if not is_image and not _begins_like_photo(path):
