@@ -1,6 +1,5 @@
 """What a figure was measured on: the machine and the versions of the libraries."""
 
-import os
 import platform
 import subprocess
 import sys
@@ -9,25 +8,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from catdog_pl.devices import hardware
+
 REPOSITORY = Path(__file__).parents[1]
 PACKAGES = ("torch", "torchvision", "lightning", "pillow", "numpy")
 
 
 def machine() -> dict[str, Any]:
     """The processor, its cores, its instructions that matter here, the system and the commit."""
-    flags = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-    info = Path("/proc/cpuinfo").read_text(encoding="utf-8") if sys.platform == "linux" else ""
-    names = [line.split(":", 1)[1].strip() for line in info.splitlines() if line.startswith("model name")]
-    words = set(info.split())
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "features": [flag for flag in flags if flag in words],
-        "system": f"{platform.system()} {platform.machine()}",
-        "commit": subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True
-        ).stdout.strip(),
-    }
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    return {**hardware(), "commit": commit.stdout.strip()}
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:

@@ -7,14 +7,13 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from copy import deepcopy
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ProgressBar, RichProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins import CheckpointIO
@@ -28,6 +27,7 @@ from catdog_pl.callbacks.checkpoint import (
 )
 from catdog_pl.callbacks.history import History
 from catdog_pl.callbacks.loggers import SaveConfig, make_save_dir_optional, write_into
+from catdog_pl.callbacks.progress import EpochBar, EpochProgress
 from catdog_pl.callbacks.training import EarlyStopping, EpochSeed, divergence
 from catdog_pl.data.datamodule import CatDogDataModule
 from catdog_pl.devices import ACCELERATORS, bfloat16_is_fast, check_accelerator, find_device
@@ -230,7 +230,7 @@ class CatDogCLI(LightningCLI):
         self.model.tta = self.config.tta
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Build the trainer with the run's folder, whole checkpoints, and a progress bar on a terminal."""
+        """Build the trainer with the run's folder and whole checkpoints; on a terminal it draws a bar."""
         config = self.config_init.trainer
         callbacks, plugins = as_list(config.callbacks), as_list(config.plugins)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
@@ -239,9 +239,11 @@ class CatDogCLI(LightningCLI):
         enable_bar = config.enable_progress_bar
         if enable_bar is None:
             enable_bar = has_bar or sys.stdout.isatty()
+        progress = EpochProgress()
+        if self.stage == "fit":
+            callbacks.append(progress)
         if enable_bar and not has_bar:
-            bar = RichProgressBar if find_spec("rich") else TQDMProgressBar  # Lightning's own choice
-            callbacks.append(bar(refresh_rate=10, leave=False))
+            callbacks.append(EpochBar(progress))
         return super().instantiate_trainer(
             default_root_dir=str(self.run_folder.path),
             callbacks=callbacks,

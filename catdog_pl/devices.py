@@ -1,8 +1,10 @@
-"""What the word after ``--accelerator`` means on this machine, and which devices compute in bfloat16."""
+"""What the word after ``--accelerator`` means on this machine, and what this machine's devices are."""
 
+import os
 import platform
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catdog_pl.errors import UsageError
@@ -12,6 +14,12 @@ if TYPE_CHECKING:  # importing torch takes seconds, which --help must not
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 """Words of Lightning's that mean a device of PyTorch's."""
+
+FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+"""Instructions of a processor that decide how fast it computes, as Linux names them."""
+
+Hardware = dict[str, str | int | list[str]]
+"""What a model was trained on, in plain values, as `hardware` gives it."""
 
 
 def check_accelerator(word: object) -> None:
@@ -66,6 +74,31 @@ def bfloat16_is_fast(device: "torch.device") -> bool:
         return True
     # oneDNN says yes to every processor with AVX-512, and most of those only emulate bfloat16.
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+@cache
+def hardware(device: "torch.device | None" = None) -> Hardware:
+    """Return ``processor``, ``cores``, ``features``, ``system``, and ``gpu`` where the device is one.
+
+    Nothing tells whose machine it is. ``features`` are the processor's; only Linux tells them.
+    """
+    try:
+        info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # another system
+        info = ""
+    names = [line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")]
+    words = set(info.split())
+    found: Hardware = {
+        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "cores": os.cpu_count() or 1,
+        "features": [name for name in FEATURES if name in words],
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+    if device and device.type != "cpu":
+        import torch
+
+        found["gpu"] = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return found
 
 
 def _unknown(word: str, valid: Iterable[str]) -> UsageError:

@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+SILENCE = 60.0
+"""Seconds that long work may print nothing where no progress bar is drawn."""
+
 
 @contextmanager
 def gc_paused() -> Iterator[None]:

@@ -126,7 +126,7 @@ def test_a_fit_prints_keras_lines_and_leaves_its_files(photos: Path, run: Run, c
     epochs = [line for line in out if line.startswith("Epoch")]
     number = r"\d+\.\d{4}"
     pattern = rf"Epoch \d/2 - \d+s - loss: {number} - acc: {number} - val_loss: {number} - val_acc: {number}"
-    assert [bool(re.fullmatch(pattern, line)) for line in epochs] == [True, True]
+    assert [bool(re.fullmatch(pattern, line)) for line in epochs] == [True, True]  # short: none in between
     assert re.fullmatch(r"It takes \d+\.\d\d min to train the model", out[-4])
     assert re.match(r"Best epoch: \d \(val_loss", out[-3])
     assert out[-2:] == ["Stopped because 2 epochs were done (max_epochs)", "Next: python -m catdog_pl test"]

@@ -1,9 +1,13 @@
-"""One word decides where a model runs, for Lightning and for predict alike."""
+"""One word decides where a model runs, for Lightning and for predict alike; and what is there."""
+
+import getpass
+import platform
+from pathlib import Path
 
 import pytest
 import torch
 
-from catdog_pl.devices import bfloat16_is_fast, check_accelerator, find_device
+from catdog_pl.devices import FEATURES, bfloat16_is_fast, check_accelerator, find_device, hardware
 from catdog_pl.errors import UsageError
 
 
@@ -72,3 +76,29 @@ def test_gpus_that_have_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_this_machines_answer_needs_no_new_pytorch() -> None:
     assert bfloat16_is_fast(torch.device("cpu")) in (True, False)
+
+
+def test_the_hardware_tells_what_computes_but_not_whose_it_is() -> None:
+    found = hardware.__wrapped__()
+    assert list(found) == ["processor", "cores", "features", "system"]
+    assert found["processor"]
+    assert all(name in FEATURES for name in found["features"])  # type: ignore[union-attr]
+    assert found["system"] == f"{platform.system()} {platform.machine()}"
+    words = str(found).split()
+    assert not {platform.node(), getpass.getuser(), str(Path.home())} & set(words)
+
+
+def test_the_hardware_names_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU of {device}")
+    assert hardware.__wrapped__(torch.device("cuda", 1))["gpu"] == "GPU of cuda:1"
+    assert hardware.__wrapped__(torch.device("mps"))["gpu"] == "mps"
+
+
+def test_the_hardware_of_a_system_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(platform, "processor", lambda: "")  # as some systems answer
+    found = hardware.__wrapped__()
+    assert (found["processor"], found["features"]) == (platform.machine(), [])

@@ -232,7 +232,7 @@ def our_losses(ours: Classifier, optimizer: Optimizer, pixels: Array, labels: Ar
     losses = []
     for i, batch in enumerate(batches(pixels, labels)):
         optimizer.zero_grad()
-        loss = ours.training_step(batch, i)
+        loss = ours.training_step(batch, i)["loss"]
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         losses.append(float(loss.detach()))

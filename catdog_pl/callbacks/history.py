@@ -1,6 +1,7 @@
 """The history of a fit: a line per epoch as Keras prints it, and ``metrics.csv``."""
 
 import csv
+import math
 import shlex
 import time
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
+from torch.optim import Optimizer
 
 from catdog_pl.callbacks.checkpoint import best_checkpoint, model_checkpoint
 from catdog_pl.callbacks.training import METRICS, EpochMetrics, divergence
@@ -23,6 +25,9 @@ from catdog_pl.runs import LAST, find_checkpoint
 KERAS_NAMES = {"train_loss": "loss", "train_acc": "acc"}
 """What Keras prints for a metric where it differs from ours."""
 
+COLUMNS = ("epoch", "seconds", *METRICS, "learning_rate")
+"""Of ``metrics.csv``: the epoch from 1, its duration, what the models log, and the rate of its last step."""
+
 
 class History(EpochMetrics):
     """One line per finished epoch, as Keras prints it, and the same numbers in the run's ``metrics.csv``.
@@ -32,7 +37,8 @@ class History(EpochMetrics):
     """
 
     def __init__(self) -> None:
-        self.rows: list[dict[str, float]] = []  # epoch (from 1), seconds, and the metrics
+        self.rows: list[dict[str, float]] = []  # the columns of metrics.csv; old checkpoints lack the rate
+        self._learning_rate = math.nan
         self._epoch_start = self._fit_start = time.perf_counter()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -51,13 +57,19 @@ class History(EpochMetrics):
         super().on_train_epoch_start(trainer, pl_module)
         self._epoch_start = time.perf_counter()
 
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Note the learning rate of the step; by the epoch's end, a scheduler has set the next one's."""
+        self._learning_rate = float(optimizer.param_groups[0]["lr"])
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the epoch's line and write the file."""
         metrics = self.epoch_metrics(trainer)
         if not metrics:  # the rest of an epoch that was saved after its last step
             return
         epoch, seconds = trainer.current_epoch + 1, time.perf_counter() - self._epoch_start
-        row = {"epoch": epoch, "seconds": seconds} | metrics
+        row = {"epoch": epoch, "seconds": seconds, **metrics, "learning_rate": self._learning_rate}
         # An epoch that max_steps or max_time cut short is continued by a resume.
         self.rows = [*(old for old in self.rows if old["epoch"] < epoch), row]
         pl_module.print(epoch_line(row, trainer.max_epochs))
@@ -80,11 +92,19 @@ class History(EpochMetrics):
         self.rows = list(state_dict["rows"])
 
 
-def epoch_line(row: Mapping[str, float], max_epochs: int | None) -> str:
-    """Return ``Epoch 3/25 - 31s - loss: 0.6405 - acc: 0.6343 - val_loss: 0.6078 - val_acc: 0.6805``."""
-    of = f"/{max_epochs}" if max_epochs and max_epochs > 0 else ""
+def epoch_line(row: Mapping[str, float], max_epochs: int | None, *progress: str) -> str:
+    """Return ``Epoch 3/25 - 31s - loss: 0.6405 - acc: 0.6343 - val_loss: 0.6078 - val_acc: 0.6805``.
+
+    ``progress``, such as ``45 of 80 batches``, comes after the epoch.
+    """
     numbers = [f"{KERAS_NAMES.get(name, name)}: {row[name]:.4f}" for name in METRICS if name in row]
-    return " - ".join([f"Epoch {row['epoch']}{of}", f"{row['seconds']:.0f}s", *numbers])
+    epoch = epoch_name(int(row["epoch"]), max_epochs)
+    return " - ".join([epoch, *progress, f"{row['seconds']:.0f}s", *numbers])
+
+
+def epoch_name(epoch: int, max_epochs: int | None) -> str:
+    """Return ``Epoch 3/25``, or ``Epoch 3`` where no number of epochs is set."""
+    return f"Epoch {epoch}/{max_epochs}" if max_epochs and max_epochs > 0 else f"Epoch {epoch}"
 
 
 def closing_lines(rows: list[dict[str, float]], trainer: Trainer) -> list[str]:
@@ -157,6 +177,6 @@ def count(number: int, noun: str) -> str:
 def write_rows(path: Path, rows: list[dict[str, float]]) -> None:
     """Write the history as CSV."""
     with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["epoch", "seconds", *METRICS])
+        writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)

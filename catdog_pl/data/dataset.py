@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,7 @@ from catdog_pl.data.images import ResizeRule, load_pixels
 from catdog_pl.data.layout import unreadable
 from catdog_pl.errors import DatasetError, one_line
 from catdog_pl.io.files import subfolders, walk
+from catdog_pl.process import SILENCE
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Pixels (N, 3, S, S) in 0..255, labels (N,) int64, sample indices (N,) int64; what a model takes, too."""
@@ -101,7 +103,7 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
         """Decode and resize every photograph into memory, on all processors; again does nothing.
 
         Args:
-            progress: show a progress bar when standard error is a terminal.
+            progress: show a progress bar when standard error is a terminal, else a line a minute.
         """
         if self.pixels is not None:
             return
@@ -115,8 +117,12 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
             loaded = pool.map(load, range(len(self)))
-            for _ in tqdm(loaded, title, len(self), leave=False, disable=hide, unit="img"):
-                pass
+            bar = tqdm(loaded, title, len(self), leave=False, disable=hide, unit="img")
+            last = time.monotonic()
+            for count, _ in enumerate(bar, 1):
+                if progress and bar.disable and time.monotonic() - last >= SILENCE:
+                    last = time.monotonic()
+                    print(f"{title}: {count} of {len(self)} images", flush=True)
         finally:
             pool.shutdown(cancel_futures=True)
         self.pixels = torch.from_numpy(pixels)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from catdog_pl.devices import Hardware
 from catdog_pl.errors import CatDogError, CheckpointError, UsageError, first_line
 from catdog_pl.io.files import atomic_write, file_fault
 from catdog_pl.models.classifier import AVERAGED, FORMAT, NOTE, Classifier, DataSpec
@@ -118,6 +119,16 @@ def data_spec(checkpoint: dict[str, Any]) -> DataSpec:
     if len(fields.get("class_names", ())) != 2:
         raise CheckpointError("it does not name two classes; use another copy")
     return DataSpec(**{**fields, "class_names": tuple(fields["class_names"])})
+
+
+def trained_on(checkpoint: dict[str, Any]) -> Hardware:
+    """Return the `hardware` that a checkpoint was trained on, empty where it does not tell.
+
+    Older checkpoints do not, nor do imported models, which no step has trained. The kinds of the values are
+    checked; a text may still be any.
+    """
+    note = checkpoint[NOTE].get("hardware")
+    return note if checkpoint["global_step"] and _is_valid(note, dict[str, str | int | list[str]]) else {}
 
 
 def compare(checkpoint: dict[str, Any], arguments: dict[str, Any], path: Path | None) -> list[str]:

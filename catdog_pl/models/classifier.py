@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from torchmetrics.functional.classification import binary_accuracy
 
 from catdog_pl import __version__
+from catdog_pl.devices import hardware
 from catdog_pl.errors import CatDogError, UsageError
 from catdog_pl.keras.nn import KerasRMSprop
 from catdog_pl.models.backbones import Normalization
@@ -197,7 +198,9 @@ class Classifier(LightningModule, ABC):
         """Return the features of a batch; a subclass may keep them, by stage: train, val or test."""
         return self.extract(batch[0])
 
-    def shared_step(self, batch: Batch, batch_idx: int, stage: str) -> tuple[Tensor, Tensor]:
+    def shared_step(
+        self, batch: Batch, batch_idx: int, stage: str
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Compute loss and logits of one batch; log ``{stage}_loss`` and ``{stage}_acc`` per epoch.
 
         Both logged values are means over the samples of the epoch, so a short last batch weighs as much as
@@ -207,7 +210,7 @@ class Classifier(LightningModule, ABC):
         smoothing by a draws a label y to 0.5: y (1 - a) + a / 2.
 
         Returns:
-            The mean loss of the batch, a scalar, and the logits (N,), detached.
+            The mean loss of the batch, a scalar, the detached logits (N,), and the logged values by name.
         """
         if self.tta and stage != "train":
             logits = self.tta_logits(batch[0])
@@ -224,18 +227,14 @@ class Classifier(LightningModule, ABC):
         loss = functional.binary_cross_entropy_with_logits(logits, targets, weight)
         logits = logits.detach()
         accuracy = binary_accuracy(logits.sigmoid(), labels > 0.5, threshold=0.5, validate_args=False)
-        self.log_dict(
-            {f"{stage}_loss": loss.detach(), f"{stage}_acc": accuracy},
-            on_step=False,
-            on_epoch=True,
-            batch_size=len(labels),
-            sync_dist=True,
-        )
-        return loss, logits
+        metrics = {f"{stage}_loss": loss.detach(), f"{stage}_acc": accuracy}
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=True)
+        return loss, logits, metrics
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of one optimisation step, scalar."""
-        return self.shared_step(batch, batch_idx, "train")[0]
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Return the ``loss`` of one optimisation step, and its ``train_loss`` and ``train_acc``; scalars."""
+        loss, _, metrics = self.shared_step(batch, batch_idx, "train")
+        return {"loss": loss, **metrics}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log ``val_loss`` and ``val_acc``."""
@@ -243,7 +242,7 @@ class Classifier(LightningModule, ABC):
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Log ``test_loss`` and ``test_acc``; return ``indices`` and ``logits``, both (N,)."""
-        _, logits = self.shared_step(batch, batch_idx, "test")
+        _, logits, _ = self.shared_step(batch, batch_idx, "test")
         return {"indices": batch[2].to(logits.device), "logits": logits}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -342,9 +341,14 @@ class Classifier(LightningModule, ABC):
                     group["lr"] = ours["lr"]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note the model's name, its data and the versions, in plain values only."""
-        data = asdict(self.data_spec) | {"class_names": list(self.data_spec.class_names)}
-        checkpoint[NOTE] = {"format": FORMAT, "model": self.name, "data": data, "versions": versions()}
+        """Note the model's name, its data, the versions and the hardware, in plain values only."""
+        checkpoint[NOTE] = {
+            "format": FORMAT,
+            "model": self.name,
+            "data": asdict(self.data_spec) | {"class_names": list(self.data_spec.class_names)},
+            "versions": versions(),
+            "hardware": hardware(self.device),
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse other class names than the datamodule's: labels would silently change their meaning.

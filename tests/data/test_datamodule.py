@@ -36,6 +36,16 @@ def test_it_says_what_it_found_as_keras_does(photos: Path, capsys: pytest.Captur
     ]
 
 
+def test_it_says_how_far_it_is_where_no_bar_is_drawn(
+    photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catdog_pl.data.dataset.SILENCE", 0)
+    CatDogDataModule(photos, image_size=16).setup("fit")
+    said = capsys.readouterr()
+    assert f"decoding {photos / 'train'}: 7 of 16 images\n" in said.out
+    assert said.err == ""
+
+
 @pytest.mark.parametrize("cache_gib", [4.0, 0.0])
 @pytest.mark.parametrize("num_workers", [None, 2])
 def test_pixels_are_pillows_and_labels_the_folders(

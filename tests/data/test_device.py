@@ -11,6 +11,7 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 
+from catdog_pl.callbacks.progress import EpochProgress
 from catdog_pl.data import datamodule
 from catdog_pl.data.datamodule import CatDogDataModule, has_room
 from catdog_pl.data.dataset import CachedImageFolder
@@ -57,10 +58,10 @@ class Steps(Callback):
 class Asking(Basic):
     """A model that looks at its loss in every step."""
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = super().training_step(batch, batch_idx)
-        loss.item()
-        return loss
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        step = super().training_step(batch, batch_idx)
+        step["loss"].item()
+        return step
 
 
 def steps_until_a_number_is_asked_for(model: Classifier, module: CatDogDataModule) -> Steps:
@@ -68,7 +69,7 @@ def steps_until_a_number_is_asked_for(model: Classifier, module: CatDogDataModul
     steps = Steps()
     trainer = Trainer(
         strategy=MetaStrategy(),
-        callbacks=[steps],
+        callbacks=[EpochProgress(), steps],
         max_epochs=1,
         num_sanity_val_steps=0,
         logger=False,

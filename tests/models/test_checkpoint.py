@@ -20,9 +20,10 @@ from lightning.pytorch import Trainer
 
 from catdog_pl import predict
 from catdog_pl.callbacks.checkpoint import AtomicCheckpointIO
+from catdog_pl.devices import hardware
 from catdog_pl.errors import CatDogError, CheckpointError
 from catdog_pl.models import VGG16, Basic, load_checkpoint
-from catdog_pl.models.checkpoint import read_checkpoint, save_checkpoint
+from catdog_pl.models.checkpoint import read_checkpoint, save_checkpoint, trained_on
 from catdog_pl.models.classifier import NOTE, Classifier
 from tests.conftest import Run
 
@@ -65,6 +66,23 @@ def test_a_checkpoint_notes_what_prediction_needs(tmp_path: Path) -> None:
         "predict_resize": "lanczos",
     }
     assert set(note["versions"]) == {"catdog_pl", "lightning", "PIL", "torch", "torchvision"}
+    assert note["hardware"] == hardware()
+
+
+def test_what_a_model_was_trained_on_is_told_by_what_trained_it(tmp_path: Path) -> None:
+    checkpoint = save(Basic(**SMALL), tmp_path / "x.ckpt")  # type: ignore[arg-type]
+    assert trained_on(checkpoint) == {}  # no step was trained
+    assert trained_on(checkpoint | {"global_step": 1}) == hardware()
+    assert trained_on(read_checkpoint(FIXTURES / "format-1.ckpt")) == {}
+
+
+@pytest.mark.parametrize(
+    "value", [None, 3, "x", [], {1: "x"}, {"cores": 1.5}, {"gpu": {"a": "b"}}, {"x": [[]]}]
+)
+def test_a_foreign_note_of_the_hardware_counts_as_none(value: Any, tmp_path: Path) -> None:
+    checkpoint = save(Basic(**SMALL), tmp_path / "x.ckpt")  # type: ignore[arg-type]
+    changed(checkpoint, tmp_path / "x.ckpt", lambda c: c[NOTE].update(hardware=value))
+    assert trained_on(read_checkpoint(tmp_path / "x.ckpt") | {"global_step": 1}) == {}
 
 
 class Payload:

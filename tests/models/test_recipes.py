@@ -55,7 +55,7 @@ def test_mixed_labels_are_shares_in_the_loss_the_weights_and_the_accuracy() -> N
     logged: dict[str, Tensor] = {}
     model.log_dict = lambda values, **_: logged.update(values)  # type: ignore[method-assign]
     pixels, shares = torch.randint(0, 256, (3, 3, 32, 32)), torch.tensor([0.0, 0.25, 0.75])
-    loss, logits = model.shared_step((pixels, shares, torch.arange(3)), 0, "train")
+    loss, logits, _ = model.shared_step((pixels, shares, torch.arange(3)), 0, "train")
     probabilities = logits.sigmoid()
     each = functional.binary_cross_entropy(probabilities, shares, reduction="none")
     torch.testing.assert_close(loss, (each * torch.tensor([2.0, 1.625, 0.875])).mean())

@@ -1,0 +1,196 @@
+"""How far an epoch is: a bar on a terminal, elsewhere a line every minute."""
+
+import math
+import time
+from contextlib import suppress
+from threading import Event, Thread
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Timer, TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+from torch import Tensor
+
+from catdog_pl.callbacks.history import KERAS_NAMES, epoch_line, epoch_name
+from catdog_pl.callbacks.training import METRICS
+from catdog_pl.process import SILENCE
+
+REFRESH = 0.5
+"""Seconds between two looks at the running metrics for the bar: each look waits for the GPU."""
+
+
+class EpochProgress(Callback):
+    """Knows the running metrics of the epoch and how long the training lasts at most.
+
+    Where no progress bar is drawn, a thread prints a line every `SILENCE` seconds of an epoch: one step may
+    last minutes. Metrics are summed on the device, and brought from there only to be shown. Of several
+    processes, they are those of the first one's photographs.
+    """
+
+    def __init__(self) -> None:
+        self._start = 0.0
+        self._times: list[float] = []  # seconds into the epoch at each batch's end, those of validation, too
+        self._last_times: list[float] = []  # of the last epoch, and its end
+        self._batches = ""
+        self._totals: tuple[int, dict[str, Tensor]] = (0, {})  # samples, and the sums over them
+        self._end: Event | None = None
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the epoch's clock, and the thread that prints."""
+        now = time.monotonic()
+        if self._times:
+            self._last_times = [*self._times, now - self._start]
+        self._start, self._times, self._totals = now, [], (0, {})
+        self._batches = f"0 of {trainer.num_training_batches} batches"
+        if trainer.is_global_zero and trainer.progress_bar_callback is None:
+            self._end = Event()
+            Thread(target=self._print_lines, args=(trainer, self._end), daemon=True).start()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add a batch to the running metrics."""
+        self._times.append(time.monotonic() - self._start)
+        self._batches = f"{batch_idx + 1} of {trainer.num_training_batches} batches"
+        samples, sums = self._totals
+        count = len(batch[1])
+        steps = {name: value * count for name, value in outputs.items() if name in METRICS}
+        sums = {name: step + sums[name] if name in sums else step for name, step in steps.items()}
+        self._totals = samples + count, sums
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Note that a batch is done."""
+        if not trainer.sanity_checking:
+            self._times.append(time.monotonic() - self._start)
+            total = trainer.num_val_batches[dataloader_idx]
+            self._batches = f"{batch_idx + 1} of {total} validation batches"
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End the thread before the epoch's own line is printed."""
+        if self._end:
+            self._end.set()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """End the thread where the epoch breaks off."""
+        if self._end:
+            self._end.set()
+
+    def metrics(self) -> dict[str, float]:
+        """Return the means over the epoch's samples so far by name; waits for the device."""
+        samples, sums = self._totals
+        return {name: float(total) / samples for name, total in sums.items()}
+
+    def time_left(self, trainer: Trainer) -> str | None:
+        """Return ``at most 12 min``, or None where nothing is known; early stopping may end it before.
+
+        The rest of an epoch takes as long as it did in the last epoch of this process, and in its first one
+        as long a batch as those before; further epochs take as long as this one.
+        """
+        limits = [timer.time_remaining() for timer in trainer.callbacks if isinstance(timer, Timer)]  # type: ignore[attr-defined]
+        seconds = min([math.inf, *(limit for limit in limits if limit is not None)])
+        if self._times and trainer.max_epochs and trainer.max_epochs > 0 and trainer.max_steps < 0:
+            done, elapsed = len(self._times), self._times[-1]
+            if self._last_times:
+                rest = self._last_times[-1] - self._last_times[min(done, len(self._last_times)) - 1]
+            else:
+                total = trainer.num_training_batches + sum(trainer.num_val_batches)
+                rest = elapsed / done * (total - done)
+            epochs = trainer.max_epochs - trainer.current_epoch - 1
+            seconds = min(seconds, rest + epochs * (elapsed + rest))
+        return None if math.isinf(seconds) else f"at most {duration(seconds)}"
+
+    def line(self, trainer: Trainer) -> str:
+        """Return ``Epoch 3/25 - 45 of 80 batches - 31s - loss: 0.64 - acc: 0.63 - at most 12 min left``."""
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "seconds": time.monotonic() - self._start,
+            **self.metrics(),
+        }
+        left = self.time_left(trainer)
+        return epoch_line(row, trainer.max_epochs, self._batches) + (f" - {left} left" if left else "")
+
+    def _print_lines(self, trainer: Trainer, end: Event) -> None:
+        with suppress(OSError):  # nobody reads any more, which the epoch's own line finds as well
+            while not end.wait(SILENCE):
+                print(self.line(trainer), flush=True)
+
+
+class EpochBar(TQDMProgressBar):
+    """Lightning's progress bar, with the epoch as Keras counts it, its running metrics, and the time left.
+
+    Args:
+        progress: where they are from; stands before the bar among the Trainer's callbacks.
+    """
+
+    BAR_FORMAT = "{desc}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # all of it fits into 80 columns
+
+    def __init__(self, progress: EpochProgress) -> None:
+        super().__init__()
+        self._progress = progress
+        self._drawn = 0.0
+
+    def init_train_tqdm(self) -> Tqdm:
+        """Return a bar that vanishes in the end, when the epochs' lines say it all."""
+        bar = super().init_train_tqdm()
+        bar.leave = False
+        return bar
+
+    def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
+        """Start the bar again."""
+        super().on_train_epoch_start(trainer, *args)
+        self.train_progress_bar.set_description(epoch_name(trainer.current_epoch + 1, trainer.max_epochs))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar."""
+        if self._is_due(batch_idx, self.total_train_batches):
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Move the validation's bar."""
+        if self._is_due(batch_idx, self.total_val_batches_current_dataloader):
+            super().on_validation_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the bars, so that the error has a line of its own."""
+        for name in ("val_progress_bar", "train_progress_bar", "test_progress_bar"):
+            with suppress(TypeError):  # which was never drawn
+                getattr(self, name).close()
+
+    def get_metrics(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        """Return what stands behind the bar: ours, and what the model or a logger adds."""
+        ours = {KERAS_NAMES[name]: value for name, value in self._progress.metrics().items()}
+        left = self._progress.time_left(trainer)
+        return {**ours, **({"left": left} if left else {}), **super().get_metrics(trainer, pl_module)}
+
+    def _is_due(self, batch_idx: int, total: float) -> bool:
+        now = time.monotonic()
+        if now - self._drawn < REFRESH and batch_idx + 1 != total:
+            return False
+        self._drawn = now
+        return True
+
+
+def duration(seconds: float) -> str:
+    """Return ``12 min`` or ``3 h 5 min``, rounded up."""
+    hours, minutes = divmod(math.ceil(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{max(minutes, 1)} min"
