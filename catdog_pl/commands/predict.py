@@ -5,13 +5,13 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, TextIO
 
 from catdog_pl.arguments import ArgumentParser, add_options, option, positive
 from catdog_pl.devices import ACCELERATORS
 from catdog_pl.errors import UsageError
-from catdog_pl.io.files import refuse_existing, write_error
+from catdog_pl.io.files import atomic_write, is_image_name, refuse_existing, write_error
 from catdog_pl.io.inputs import is_single
 from catdog_pl.io.source import WebOptions
 from catdog_pl.prediction import BATCH_SIZE, formats
@@ -19,6 +19,9 @@ from catdog_pl.process import gc_paused, keep_memory, wait_passively
 
 if TYPE_CHECKING:
     from catdog_pl.prediction.predictor import Prediction
+
+IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+"""What ``--explain`` writes, by a file's ending."""
 
 EPILOG = """\
 exit codes: 0 every picture was answered, 1 some could not be read, 2 wrong usage, 130 interrupted.
@@ -37,11 +40,18 @@ class PredictOptions:
     )
     output: Path | None = option(None, "write there instead of standard output", metavar="FILE")  # noqa: RUF009
     overwrite: bool = option(False, "replace FILE when it exists")
+    explain: Path | None = option(  # noqa: RUF009
+        None,
+        "write the picture (.png or .jpg) under the places where the network saw the answer; of several "
+        "pictures each into this folder",
+        metavar="FILE",
+    )
     accelerator: str = option("auto", "auto is a GPU where there is one", choices=ACCELERATORS)
     batch_size: int = option(
         BATCH_SIZE, "pictures given to the model at once", metavar="N", type=positive(int)
     )
     tta: bool = option(False, "answer by the mean of each picture and its mirror image; takes twice the time")
+    calibrated: bool = option(False, "divide the logits by the checkpoint's temperature; no class changes")
     timeout: float = option(
         WebOptions().seconds,
         "for one download as a whole",
@@ -81,6 +91,8 @@ def main(argv: Sequence[str]) -> int:
             raise UsageError("--format parquet is not for a terminal; give --output FILE")
     if options.output and not options.overwrite:
         refuse_existing(options.output, UsageError)
+    if options.explain:
+        _check_explain(options.explain, is_single(options.sources), options.overwrite)
     keep_memory()
     wait_passively()
     with gc_paused():
@@ -93,9 +105,13 @@ def main(argv: Sequence[str]) -> int:
         accelerator=options.accelerator,
         batch_size=options.batch_size,
         tta=options.tta,
+        calibrated=options.calibrated,
+        explain=options.explain is not None,
         public_only=options.public_only,
         seconds=options.timeout,
     )
+    if options.explain:
+        predictions = _with_explanations_written(predictions, options.explain)
     if options.output or form != formats.TEXT:  # as text on standard output, errors are seen anyway
         predictions = _with_errors_shown(predictions)
     is_plain = form == formats.TEXT and is_single(options.sources)
@@ -104,6 +120,31 @@ def main(argv: Sequence[str]) -> int:
             return int(formats.write_parquet(predictions, file.buffer) > 0)
         layout = formats.SINGLE if is_plain else formats.OUTPUT_FORMATS[form]
         return int(formats.write(predictions, layout, file) > 0)
+
+
+def _check_explain(target: Path, is_one: bool, overwrite: bool) -> None:
+    """Check that there may be written: one picture to a file, others to a folder that is new or empty."""
+    is_file = target.suffix.lower() in IMAGE_FORMATS
+    if is_image_name(target.name) and not is_file:
+        raise UsageError(f"--explain {target}: valid are {', '.join(IMAGE_FORMATS)}, or a folder")
+    if is_file and not is_one:
+        raise UsageError(f"--explain {target} is one file, for what may be several pictures; give a folder")
+    if not overwrite and (is_file or not target.is_dir() or any(target.iterdir())):
+        refuse_existing(target, UsageError, "give another --explain, or --overwrite")
+
+
+def _with_explanations_written(predictions: "Iterable[Prediction]", target: Path) -> "Iterator[Prediction]":
+    """Yield the same predictions, each when its explanation is written; in a folder by number and name."""
+    from catdog_pl.data.prepare.placement import safe_name  # brings numpy, which --help does not need
+
+    for i, prediction in enumerate(predictions, start=1):
+        if prediction.explanation is not None:
+            file, kind = target, IMAGE_FORMATS.get(target.suffix.lower())
+            if kind is None:
+                file = target / safe_name(f"{i:04}-{PurePath(prediction.source).stem}", ".jpg")
+            with atomic_write(file) as part:
+                prediction.explanation.save(part, kind or "JPEG", quality=90)
+        yield prediction
 
 
 def _with_errors_shown(predictions: "Iterable[Prediction]") -> "Iterator[Prediction]":

@@ -54,6 +54,7 @@ def load_with_contents(path: str | Path) -> tuple[Classifier, dict[str, Any]]:
     checkpoint, model = _read(Path(path))
     model.load_state_dict(checkpoint["state_dict"], assign=True)
     model.data_spec = data_spec(checkpoint)
+    model.temperature = checkpoint[NOTE].get("temperature")
     return model.eval(), checkpoint
 
 
@@ -94,6 +95,20 @@ def save_checkpoint(
     if origin:
         checkpoint[NOTE]["origin"] = origin
     with atomic_write(path) as part:
+        torch.save(checkpoint, part)
+
+
+def store_temperature(path: str | Path, temperature: float) -> None:
+    """Note in a checkpoint what calibrated probabilities divide its logits by; all else in it stays.
+
+    Raises:
+        CheckpointError: the temperature is not above 0, or the file is not a checkpoint.
+        CatDogError: the file cannot be written; it is untouched.
+    """
+    checkpoint = read_checkpoint(path)
+    checkpoint[NOTE]["temperature"] = float(temperature)
+    _check_temperature(float(temperature))
+    with atomic_write(Path(path)) as part:
         torch.save(checkpoint, part)
 
 
@@ -230,6 +245,13 @@ def _check_note(checkpoint: Any) -> None:
         )
     if not _is_valid([checkpoint.get("epoch"), checkpoint.get("global_step")], list[int]):
         raise CheckpointError("its epoch and global_step must be whole numbers; use another copy")
+    _check_temperature(note.get("temperature"))
+
+
+def _check_temperature(value: Any) -> None:
+    """Check what logits are divided by; None is without."""
+    if value is not None and not (_is_valid(value, float) and value > 0 and value is not True):
+        raise CheckpointError(f"its temperature is {reprlib.repr(value)}; it must be a number above 0")
 
 
 def _skeleton(checkpoint: dict[str, Any]) -> Classifier:

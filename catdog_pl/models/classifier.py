@@ -1,7 +1,7 @@
 """The base of all models: preprocessing, loss, metrics, optimizer, and what a checkpoint notes."""
 
 from abc import ABC
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
@@ -106,6 +106,9 @@ class Classifier(LightningModule, ABC):
     tta: bool = False
     """Whether validation and test answer by ``tta_logits``."""
 
+    temperature: float | None = None
+    """What calibrated probabilities divide the logits by (Guo et al. 2017); of these weights alone."""
+
     features: nn.Module
     head: nn.Sequential
 
@@ -188,11 +191,13 @@ class Classifier(LightningModule, ABC):
         mean: Tensor = (self(pixels) + self(pixels.flip(3))) / 2
         return mean
 
-    def extract(self, pixels: Tensor) -> Tensor:
-        """Pixels (N, 3, S, S) in 0..255, uint8 or float -> what the head takes."""
+    def extract(self, pixels: Tensor, features: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Pixels (N, 3, S, S) in 0..255, uint8 or float -> what the head takes.
+
+        ``features`` may be another way to compute what the network of that name does.
+        """
         x = self.preprocess(pixels).contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.features(x)
-        return features
+        return (self.features if features is None else features)(x)
 
     def batch_features(self, batch: Batch, batch_idx: int, stage: str) -> Tensor:
         """Return the features of a batch; a subclass may keep them, by stage: train, val or test."""
@@ -334,6 +339,7 @@ class Classifier(LightningModule, ABC):
 
     def on_train_start(self) -> None:
         """Train in training mode, and after a resume with this run's learning rate, not the checkpoint's."""
+        self.temperature = None  # of the weights before
         self.train()  # Lightning keeps the mode that it finds, and load_checkpoint gives evaluation
         if self.trainer.ckpt_path and not self.trainer.lr_scheduler_configs:
             for optimizer in self.trainer.optimizers:
@@ -349,6 +355,8 @@ class Classifier(LightningModule, ABC):
             "versions": versions(),
             "hardware": hardware(self.device),
         }
+        if self.temperature is not None:
+            checkpoint[NOTE]["temperature"] = float(self.temperature)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse other class names than the datamodule's: labels would silently change their meaning.

@@ -3,7 +3,7 @@
 import hashlib
 import sys
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any, ClassVar, Literal, Self
 
@@ -95,16 +95,16 @@ class TransferClassifier(Classifier):
         """Return the arguments that build the network without reading its pretrained weights."""
         return {**arguments, "load_weights": False}
 
-    def extract(self, pixels: Tensor, backbone: nn.Module | None = None) -> Tensor:
+    def extract(self, pixels: Tensor, features: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Pixels (N, 3, S, S) in 0..255 -> the backbone's pooled features, in the head's dtype.
 
-        ``backbone`` may be a faster copy of it.
+        ``features`` may be a faster copy of the backbone.
         """
         is_coarse = self.takes_bfloat16(pixels.device)
         with torch.autocast(pixels.device.type, torch.bfloat16) if is_coarse else nullcontext():
             x = self.preprocess(pixels).contiguous(memory_format=torch.channels_last)
-            features: Tensor = self.features(x) if backbone is None else backbone(x)
-        return features.to(self.weight_dtype) if is_coarse else features
+            pooled: Tensor = (self.features if features is None else features)(x)
+        return pooled.to(self.weight_dtype) if is_coarse else pooled
 
     def batch_features(self, batch: Batch, batch_idx: int, stage: str) -> Tensor:
         """Return the features of a batch; a frozen backbone computes each photograph once where it can."""

@@ -3,7 +3,8 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.pool import AsyncResult, ThreadPool
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
@@ -11,17 +12,18 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from catdog_pl.data.images import decode_pixels, resize_rule
+from catdog_pl.data.images import decode, decode_pixels, resize, resize_rule
 from catdog_pl.devices import find_device
-from catdog_pl.errors import CatDogError, DownloadError, ImageError, ImageFault
+from catdog_pl.errors import CatDogError, DownloadError, ImageError, ImageFault, UsageError
 from catdog_pl.io.inputs import expand, is_one
 from catdog_pl.io.source import ImageSource, WebOptions
 from catdog_pl.prediction import BATCH_SIZE
-from catdog_pl.process import gc_paused
+from catdog_pl.process import gc_paused, program
 from catdog_pl.runs import find_checkpoint
 
 if TYPE_CHECKING:  # importing torch takes seconds, which errors of usage must not
     import torch
+    from PIL import Image
 
     from catdog_pl.io.inputs import Input
     from catdog_pl.models.classifier import Classifier, DataSpec
@@ -46,6 +48,7 @@ class Prediction:
         label: the class; the second one where the probability is above 0.5, and not where it is 0.5.
         error: why there is no answer, in one line.
         fault: the same as one of a few words; None where there is an answer, or where the model is at fault.
+        explanation: where that was asked for, the picture under the places where the network saw the label.
     """
 
     source: str
@@ -53,13 +56,15 @@ class Prediction:
     label: str | None = None
     error: str | None = None
     fault: ImageFault | None = None
+    explanation: "Image.Image | None" = field(default=None, compare=False, repr=False)
 
 
 class ModelInput(NamedTuple):
-    """One picture as a model takes it: uint8, shape (S, S, 3)."""
+    """One picture as a model takes it, uint8, shape (S, S, 3); and as it is, where it is to be explained."""
 
     name: str
     pixels: npt.NDArray[np.uint8]
+    picture: "Image.Image | None" = None
 
 
 class Engine(Protocol):
@@ -79,24 +84,34 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class TorchEngine:
-    """A network in PyTorch, on ``device``: pixels (N, 3, S, S), uint8, 0..255 -> logits (N,)."""
+    """A network in PyTorch, on ``device``: pixels (N, 3, S, S), uint8, 0..255 -> logits (N,).
+
+    With a temperature T the probability is the sigmoid of logit / T (Guo et al. 2017, arXiv:1706.04599).
+    """
 
     model: "Callable[[torch.Tensor], torch.Tensor]"
     spec: "DataSpec"
     device: "str | torch.device" = "cpu"
+    temperature: float | None = None
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Return the sigmoid of the model's logits, in float32."""
+        """Return the sigmoid of the model's logits, in float32; a temperature never moves it across 0.5."""
         import torch
 
         batch = torch.from_numpy(pixels).permute(0, 3, 1, 2)  # (N, S, S, 3) -> (N, 3, S, S)
         try:
             with torch.inference_mode():
-                logits = self.model(batch.to(self.device)).float()
-                return np.asarray(logits.sigmoid().cpu())
+                logits = self.model(batch.to(self.device)).float().detach()
+                probabilities = np.asarray(logits.sigmoid().cpu())
         except torch.OutOfMemoryError as error:
             message = f"{self.device} has no memory for {len(pixels)} images at once; lower --batch_size"
             raise CatDogError(message) from error
+        if self.temperature is None:
+            return probabilities
+        calibrated = np.asarray((logits.cpu().double() / self.temperature).sigmoid().float())
+        half = np.float32(0.5)  # rounding to the other side of it would change the label
+        above = np.maximum(calibrated, np.nextafter(half, np.float32(1)))
+        return np.asarray(np.where(probabilities > half, above, np.minimum(calibrated, half)))
 
 
 @dataclass(frozen=True)
@@ -105,12 +120,15 @@ class Predictor:
 
     Decoding and downloading run in threads, ahead of the engine by little more than a batch, so that
     memory does not grow with the number of sources. A bad picture costs no other its answer. How
-    pictures fall into batches depends on time, and a probability on its batch by about 1e-6.
+    pictures fall into batches depends on time, and a probability on its batch by about 1e-6. ``explain``
+    turns a picture, as the model takes it and as it is, into its explanation for the second class or the
+    first; then the pictures of ``batch_size + 2 * workers`` sources are in memory as they are.
     """
 
     engine: Engine
     batch_size: int = BATCH_SIZE
     workers: int = WORKERS
+    explain: "Callable[[npt.NDArray[np.uint8], Image.Image, bool], Image.Image] | None" = None
 
     def __call__(self, sources: Iterable[ImageSource]) -> Iterator[Prediction]:
         """Yield one prediction for each source, in order, as they come."""
@@ -127,7 +145,11 @@ class Predictor:
         """Read, decode and resize one picture; where that fails, the prediction is the error."""
         size, rule = self.engine.spec.image_size, resize_rule(self.engine.spec.predict_resize)
         try:
-            return ModelInput(source.name, decode_pixels(source.read(), source.name, size, rule, WHITE))
+            content = source.read()
+            if self.explain is None:
+                return ModelInput(source.name, decode_pixels(content, source.name, size, rule, WHITE))
+            picture = decode(content, source.name, WHITE).image
+            return ModelInput(source.name, resize(picture, size, rule), picture)
         except (ImageError, DownloadError) as error:
             # As text, because an exception's traceback would keep the picture.
             return Prediction(source.name, error=error.reason, fault=error.kind)
@@ -137,17 +159,18 @@ class Predictor:
         stack = [picture.pixels for picture in batch if isinstance(picture, ModelInput)]
         probabilities = iter(self.engine.probabilities(np.stack(stack)) if stack else ())
         return [
-            self._prediction(picture.name, next(probabilities))
-            if isinstance(picture, ModelInput)
-            else picture
+            self._prediction(picture, next(probabilities)) if isinstance(picture, ModelInput) else picture
             for picture in batch
         ]
 
-    def _prediction(self, name: str, probability: np.float32) -> Prediction:
+    def _prediction(self, given: ModelInput, probability: np.float32) -> Prediction:
+        name, pixels, picture = given
         if not np.isfinite(probability):
             return Prediction(name, error="the model's answer is NaN; its training failed, use another one")
-        label = self.engine.spec.class_names[int(probability > 0.5)]
-        return Prediction(name, float(str(probability)), label)
+        is_second = bool(probability > 0.5)
+        label = self.engine.spec.class_names[is_second]
+        explained = self.explain(pixels, picture, is_second) if self.explain and picture else None
+        return Prediction(name, float(str(probability)), label, explanation=explained)
 
     def _read_ahead(self, sources: Iterable[ImageSource]) -> Iterator[ModelInput | Prediction | None]:
         """Yield the pictures in order; None while the next one lets the answers before it wait."""
@@ -178,6 +201,8 @@ def predict(
     accelerator: str = "auto",
     batch_size: int = BATCH_SIZE,
     tta: bool = False,
+    calibrated: bool = False,
+    explain: bool = False,
     public_only: bool = False,
     seconds: float = WebOptions().seconds,
 ) -> Iterator[Prediction]:
@@ -193,18 +218,33 @@ def predict(
         accelerator: where a checkpoint is loaded: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps``.
         batch_size: pictures given to the model at once, at most.
         tta: answer by the mean of the logits of each picture and its mirror image, in twice the time.
+        calibrated: divide the logits by the model's temperature, which ``report`` finds; no label changes.
+        explain: give each prediction its ``explanation`` by Grad-CAM, of the picture without mirror image.
+            Pictures are then answered one by one, because each is in memory as it is.
         public_only: refuse URLs that lead to private addresses; for URLs that come from somebody else.
         seconds: for each download as a whole.
 
     Raises:
         CatDogError: the checkpoint or the accelerator cannot be used.
-        UsageError: an input is of another type; raised when its turn comes.
+        UsageError: there is no temperature; or, raised when its turn comes, an input is of another type or
+            the model cannot be explained.
     """
     several = cast("Iterable[Input]", [inputs] if is_one(inputs) else inputs)
     network = (load(model, accelerator) if isinstance(model, str | Path) else model).eval()
     logits = network.tta_logits if tta else network
-    engine = TorchEngine(logits, network.data_spec, next(network.parameters()).device)
-    return Predictor(engine, batch_size)(expand(several, WebOptions(public_only, seconds)))
+    if calibrated and network.temperature is None:
+        raise UsageError(
+            "There is no temperature to calibrate by in this model; have its checkpoint store one: "
+            f"{program()} report --save_temperature"
+        )
+    temperature = network.temperature if calibrated else None
+    engine = TorchEngine(logits, network.data_spec, next(network.parameters()).device, temperature)
+    predictor = Predictor(engine, batch_size)
+    if explain:
+        from catdog_pl.prediction.explain import explanation
+
+        predictor = Predictor(engine, batch_size=1, workers=1, explain=partial(explanation, network))
+    return predictor(expand(several, WebOptions(public_only, seconds)))
 
 
 def load(checkpoint: str | Path, accelerator: str) -> "Classifier":

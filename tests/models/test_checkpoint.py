@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import struct
 import warnings
 import zipfile
@@ -20,11 +21,13 @@ from lightning.pytorch import Trainer
 
 from catdog_pl import predict
 from catdog_pl.callbacks.checkpoint import AtomicCheckpointIO
+from catdog_pl.data.datamodule import CatDogDataModule
 from catdog_pl.devices import hardware
 from catdog_pl.errors import CatDogError, CheckpointError
 from catdog_pl.models import VGG16, Basic, load_checkpoint
-from catdog_pl.models.checkpoint import read_checkpoint, save_checkpoint, trained_on
+from catdog_pl.models.checkpoint import read_checkpoint, save_checkpoint, store_temperature, trained_on
 from catdog_pl.models.classifier import NOTE, Classifier
+from catdog_pl.runs import find_checkpoint
 from tests.conftest import Run
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -142,6 +145,14 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], object]] = {
     "huge layer": hyper(dense_units=10**12),
     "endless layers": hyper(filters=tuple([8] * 100_000)),
     "layer of text": hyper(dense_units="many"),
+    "temperature of 0": lambda c: c[NOTE].update(temperature=0.0),
+    "temperature below 0": lambda c: c[NOTE].update(temperature=-1.5),
+    "temperature of NaN": lambda c: c[NOTE].update(temperature=float("nan")),
+    "temperature without end": lambda c: c[NOTE].update(temperature=float("inf")),
+    "temperature of text": lambda c: c[NOTE].update(temperature="hot\x1b[31m"),
+    "temperature of a truth": lambda c: c[NOTE].update(temperature=True),
+    "temperature of a tensor": lambda c: c[NOTE].update(temperature=torch.ones(1)),
+    "temperature beyond all floats": lambda c: c[NOTE].update(temperature=10**400),
     "missing layer": lambda c: c["state_dict"].pop("head.dense_2.bias"),
     "additional layer": lambda c: c["state_dict"].update(extra=torch.zeros(1)),
     "wrong shape": weight(torch.zeros(2)),
@@ -306,6 +317,9 @@ def test_each_refusal_says_what_is_wrong_and_what_to_do(checkpoint: dict[str, An
         r"Checkpoint x.ckpt: its hyper_parameters hold 'learning_rate': 'fast\x1b[31m', which is not valid; "
         "use another copy"
     )
+    assert message(HOSTILE["temperature of text"]) == (
+        r"Checkpoint x.ckpt: its temperature is 'hot\x1b[31m'; it must be a number above 0"
+    )
     assert message(HOSTILE["optimizer of other shapes"]) == (
         "Checkpoint x.ckpt: its training state is not as fit writes it (an optimizer of other weights); use "
         "another copy"
@@ -397,3 +411,76 @@ def test_a_failed_write_leaves_the_old_checkpoint_alone(
         AtomicCheckpointIO().save_checkpoint({"epoch": 2}, file)
     assert torch.load(file) == {"epoch": 1}
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ""] == ["last.ckpt"]
+
+
+# Temperature
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Whether two nests of plain values and tensors are the same, to the bit."""
+    if isinstance(a, dict):
+        return type(a) is type(b) and list(a) == list(b) and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return type(a) is type(b) and len(a) == len(b) and all(map(equal, a, b))
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and a.stride() == b.stride() and torch.equal(a, b)
+    return type(a) is type(b) and bool(a == b)
+
+
+@pytest.mark.parametrize("value", [1.75, 2, np.float64(0.3), torch.tensor(1.5), 1e-300])
+def test_a_temperature_is_stored_and_nothing_else_changes(photos: Path, run: Run, value: Any) -> None:
+    words = f"fit --model.filters [4] --image_size 32 --batch_size 8 --max_epochs 1 --data.root {photos}"
+    assert run(f"{words} --accelerator cpu") == 0
+    path = find_checkpoint("last")
+    before = torch.load(path, weights_only=True)
+    assert before["optimizer_states"][0]["state"]
+    assert load_checkpoint(path).temperature is None
+    store_temperature(path, value)
+    after = torch.load(path, weights_only=True)
+    assert load_checkpoint(path).temperature == after[NOTE].pop("temperature") == float(value)
+    assert equal(after, before)
+    assert equal(vars(after["state_dict"]), vars(before["state_dict"]))
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf")])
+def test_a_temperature_that_is_none_is_not_stored(checkpoint: object, tmp_path: Path, value: float) -> None:
+    content = (tmp_path / "x.ckpt").read_bytes()
+    with pytest.raises(CheckpointError, match=r"its temperature is .*; it must be a number above 0"):
+        store_temperature("x.ckpt", value)
+    assert (tmp_path / "x.ckpt").read_bytes() == content
+
+
+def test_a_temperature_stays_with_its_weights(photos: Path, tmp_path: Path) -> None:
+    model = Basic(**SMALL)  # type: ignore[arg-type]
+    model.temperature = 1.5
+    save_checkpoint(model, Path("a.ckpt"))
+    loaded = load_checkpoint("a.ckpt")
+    assert save(loaded, Path("b.ckpt"))[NOTE]["temperature"] == 1.5
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=1, limit_train_batches=1, limit_val_batches=0, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    datamodule = CatDogDataModule(photos, image_size=32, batch_size=4)
+    trainer.test(loaded, datamodule=datamodule, verbose=False)
+    assert loaded.temperature == 1.5
+    trainer.fit(loaded, datamodule=datamodule)
+    assert loaded.temperature is None
+    trainer.save_checkpoint("c.ckpt")
+    assert "temperature" not in read_checkpoint("c.ckpt")[NOTE]
+
+
+def test_a_resume_from_a_checkpoint_with_a_temperature_is_the_same(photos: Path, run: Run) -> None:
+    words = f"fit --model.filters [4] --image_size 32 --batch_size 8 --data.root {photos} --accelerator cpu"
+    assert run(f"{words} --max_epochs 1") == 0
+    first = find_checkpoint("last")
+    states = []
+    for name, temperature in (("plain", None), ("tempered", 3.0)):
+        shutil.copytree(first.parent, Path("runs", "basic", name))
+        if temperature:
+            store_temperature(Path("runs", "basic", name, first.name), temperature)
+        assert run(f"fit --max_epochs 2 --ckpt_path runs/basic/{name}/last.ckpt") == 0
+        states.append(read_checkpoint(f"runs/basic/{name}/last.ckpt"))
+    plain, tempered = states
+    assert "temperature" not in tempered[NOTE]
+    for key in ("state_dict", "optimizer_states", "epoch", "global_step", "hyper_parameters"):
+        assert equal(plain[key], tempered[key]), key

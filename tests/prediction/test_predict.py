@@ -15,11 +15,13 @@ import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
 
@@ -29,10 +31,10 @@ from catdog_pl.errors import CatDogError, ImageError, UsageError, one_line
 from catdog_pl.io.inputs import expand
 from catdog_pl.io.source import WebOptions
 from catdog_pl.models.basic import Basic
-from catdog_pl.models.checkpoint import save_checkpoint
+from catdog_pl.models.checkpoint import load_checkpoint, save_checkpoint, store_temperature
 from catdog_pl.models.classifier import Classifier, DataSpec
 from catdog_pl.prediction import formats, predictor
-from catdog_pl.prediction.predictor import Prediction, Predictor, TorchEngine, predict
+from catdog_pl.prediction.predictor import ModelInput, Prediction, Predictor, TorchEngine, predict
 
 if TYPE_CHECKING:
     from catdog_pl.io.inputs import Input
@@ -83,7 +85,7 @@ def answers(
     inputs: "Iterable[Input]", model: Callable[[Tensor], Tensor] | None = None, **settings: int
 ) -> Iterator[Prediction]:
     engine = TorchEngine(model or Redness(), SPEC)
-    return Predictor(engine, **settings)(expand(inputs, WebOptions()))
+    return Predictor(engine, **cast(Any, settings))(expand(inputs, WebOptions()))
 
 
 def ask(inputs: "Iterable[Input]", **settings: int) -> list[Prediction]:
@@ -197,6 +199,82 @@ def test_a_rule_that_does_not_exist() -> None:
     engine = TorchEngine(Redness(), DataSpec(image_size=SIZE, predict_resize="blurred"))
     with pytest.raises(CatDogError, match="resize rule 'blurred' is unknown"):
         list(Predictor(engine)(expand([picture(0)], WebOptions())))
+
+
+# Calibrated
+
+
+@pytest.fixture
+def calibrated(folder: Path) -> tuple[Path, Basic]:
+    """A checkpoint with a temperature, and its model."""
+    torch.manual_seed(1)
+    path = folder / "x.ckpt"
+    save_checkpoint(Basic(image_size=32, filters=(4, 4), dense_units=8), path)
+    store_temperature(path, 2.5)
+    return path, cast(Basic, load_checkpoint(path))
+
+
+@pytest.mark.parametrize("tta", [False, True])
+def test_calibrated_probabilities_are_of_the_logits_by_the_temperature(
+    tta: bool, calibrated: tuple[Path, Basic], folder: Path
+) -> None:
+    path, model = calibrated
+    plain = list(predict(folder, model, tta=tta))
+    warm = list(predict(folder, path, tta=tta, calibrated=True, accelerator="cpu"))
+    assert [answer.label for answer in warm] == [answer.label for answer in plain]
+    assert [answer.error for answer in warm] == [answer.error for answer in plain]
+    pixels = [
+        Predictor(TorchEngine(model, model.data_spec)).read(source)
+        for source in expand([folder], WebOptions())
+    ]
+    stack = torch.from_numpy(np.stack([x.pixels for x in pixels if isinstance(x, ModelInput)])).permute(
+        0, 3, 1, 2
+    )
+    logits = (model.tta_logits if tta else model)(stack)
+    expected = (logits / 2.5).sigmoid().tolist()
+    assert [answer.probability for answer in warm if answer.label] == pytest.approx(expected, abs=1e-6)
+    assert expected != pytest.approx(logits.sigmoid().tolist(), abs=1e-4)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    logit=st.floats(width=32, allow_nan=False) | st.floats(-1e-6, 1e-6),
+    temperature=st.floats(min_value=0, exclude_min=True, allow_infinity=False),
+)
+def test_no_temperature_changes_a_label(logit: float, temperature: float) -> None:
+    pixels = np.zeros((1, SIZE, SIZE, 3), np.uint8)
+    model = Constant(logit)
+    plain = TorchEngine(model, SPEC).probabilities(pixels)
+    warm = TorchEngine(model, SPEC, temperature=temperature).probabilities(pixels)
+    assert warm.dtype == np.float32
+    assert 0 <= warm[0] <= 1
+    assert (warm > 0.5) == (plain > 0.5)
+    if np.abs(logit) > 1e-6:
+        expected = torch.tensor(logit, dtype=torch.float64).div(temperature).sigmoid().item()
+        assert warm[0] == pytest.approx(expected, abs=2e-7)
+
+
+def test_an_answer_that_is_no_number_stays_none() -> None:
+    engine = TorchEngine(Constant(math.nan), SPEC, temperature=2.0)
+    assert np.isnan(engine.probabilities(np.zeros((1, SIZE, SIZE, 3), np.uint8))).all()
+
+
+def test_the_command_calibrates(
+    calibrated: tuple[Path, Basic], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, model = calibrated
+    options = ["--ckpt_path", path, "--accelerator", "cpu", "--format", "json"]
+    assert main(words(folder / "10.png", *options, "--calibrated")) == 0
+    (warm,) = json.loads(capsys.readouterr().out)
+    assert warm["probability"] == next(predict(folder / "10.png", model, calibrated=True)).probability
+    save_checkpoint(Basic(image_size=32), path)
+    for how in ([], ["--tta"]):
+        assert main(words(folder / "10.png", *options, "--calibrated", *how)) == 2
+        assert capsys.readouterr() == (
+            "",
+            "[ERROR]    There is no temperature to calibrate by in this model; have its checkpoint store "
+            "one: python -m catdog_pl report --save_temperature\n",
+        )
 
 
 # Many at once
@@ -882,8 +960,8 @@ def test_pictures_in_memory(folder: Path, tmp_path: Path) -> None:
         together = list(predict(forms.values(), model))
     assert [answer.source for answer in together] == [name.rstrip() for name in forms]
     assert {answer.probability for answer in together} == {expected.probability}
-    for given in (content, bytearray(content), io.BytesIO(content), image, array):
-        assert [answer.probability for answer in predict(given, model)] == [expected.probability]
+    for form in (content, bytearray(content), io.BytesIO(content), image, array):
+        assert [answer.probability for answer in predict(form, model)] == [expected.probability]
 
 
 def test_grey_and_transparent_pictures_in_memory() -> None:
