@@ -25,7 +25,7 @@ A map of the rooms. Imports run one way, from the top of this list to the bottom
     runs         the folders in which fits keep their files
     callbacks/   epoch lines, history, checkpoints and early stopping of a fit
     prediction/  pictures of any kind -> cat or dog
-    report/      the evaluation of a test
+    report/      the evaluation of a test, and the page about a model
     export/      models in other formats
     failures     errors of the parser, Lightning, torch and the disk, in one line each
     cli          fit, validate and test on LightningCLI; short_forms are its short options

@@ -24,6 +24,7 @@ COMMANDS = {
     "fit": Command("catdog_pl.commands.fit:fit", "train a model (basic, vgg16 or transfer)"),
     "validate": Command("catdog_pl.commands.fit:validate", "loss and accuracy on the validation photographs"),
     "test": Command("catdog_pl.commands.fit:test", "accuracy, crosstab and CSV on the test photographs"),
+    "report": Command("catdog_pl.commands.report:main", "a page: curves, mistakes, certainty, Grad-CAM"),
     "predict": Command("catdog_pl.commands.predict:main", "cat or dog, for files, folders and URLs"),
     "keras": Command("catdog_pl.commands.keras:main", "exchange models with Keras files, both ways"),
     "summary": Command("catdog_pl.commands.summary:main", "a model's layer table with its parameter counts"),

@@ -130,6 +130,10 @@ class CatDogCLI(LightningCLI):
             "In validation and test, answer by each photograph and its mirror image: the mean of the logits."
         )
         parser.add_argument("--tta", action="store_true", help=mirror)
+        draw = "Keep curves.png in the run's folder current: loss, accuracy and learning rate."
+        parser.add_argument("--plot", action="store_true", help=draw)
+        page = "After a test, write report.html beside the checkpoint."
+        parser.add_argument("--report", action="store_true", help=page)
         parser.link_arguments("data.image_size", "model.init_args.image_size")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         if self.checkpoint is not None:
@@ -228,6 +232,10 @@ class CatDogCLI(LightningCLI):
         finally:
             self.config.trainer.logger = given
         self.model.tta = self.config.tta
+        if self.config.plot:
+            from catdog_pl.report.figures import save_curves  # matplotlib is for those who ask
+
+            self.history.draw = save_curves
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the run's folder and whole checkpoints; on a terminal it draws a bar."""

@@ -62,6 +62,19 @@ def keep_memory() -> None:
         libc.mallopt(m_trim_threshold, int_max)
 
 
+def leave_out_matplotlib() -> None:
+    """Have torchmetrics, which Lightning loads, not load matplotlib, where it is not loaded yet.
+
+    For commands: it would take a quarter of a second of each. What imports matplotlib itself still gets it.
+    """
+    from lightning_utilities.core.imports import RequirementCache
+
+    is_met = RequirementCache.__bool__
+    RequirementCache.__bool__ = (  # type: ignore[method-assign]
+        lambda self: self.requirement != "matplotlib" and is_met(self)
+    )
+
+
 def silence() -> None:
     """Drop what Lightning prints at each start and nobody can act on; every message has its reason here."""
     for name in ("lightning.pytorch", "lightning.fabric"):

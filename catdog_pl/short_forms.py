@@ -42,6 +42,7 @@ COMMON = (
     Option("precision", "trainer.precision", None, "32-true (default), 16-mixed or bf16-mixed"),
     Option("seed", "seed_everything", 2018, "of weights, shuffling and augmentation", FIT),
     Option("ckpt_path", "ckpt_path", None, "checkpoint to start from: best, last, or a file"),
+    Option("report", "report", False, "write report.html beside the checkpoint", ("test",)),
     Option("tta", "tta", False, "answer by each photograph and its mirror image", ("validate", "test")),
     Option("config", "config", None, "YAML file of options, or a shipped one, such as sample"),
 )

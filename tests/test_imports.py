@@ -2,6 +2,7 @@
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import catdog_pl
+from catdog_pl.models.basic import Basic
+from catdog_pl.models.checkpoint import save_checkpoint
 
 PACKAGE = Path(catdog_pl.__file__).parent
 
@@ -29,7 +32,7 @@ MAY_IMPORT = {
     "callbacks": {"errors", "process", "io", "runs"},
     "failures": {"errors", "short_forms", "models", "runs"},
     "prediction": {"errors", "process", "devices", "io", "data", "models", "runs"},
-    "report": {"errors", "io", "data", "data.prepare", "models", "runs", "prediction"},
+    "report": {"errors", "process", "io", "data", "data.prepare", "models", "runs", "prediction"},
     "export": {"errors", "io", "keras", "models"},
     "cli": {
         "errors",
@@ -158,6 +161,22 @@ def test_help_and_wrong_words_answer_without_torch(words: str) -> None:
         "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
         "heavy = {'torch', 'lightning', 'pandas', 'sklearn', 'keras'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    answer = subprocess.run([sys.executable, "-c", program, *words.split()], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["summary", "fit --print_config", "predict photo.jpg --ckpt_path a.ckpt"])
+def test_only_the_report_loads_matplotlib(words: str, photos: Path) -> None:
+    shutil.copy(photos / "test" / "cat" / "cat.0.jpg", "photo.jpg")
+    save_checkpoint(Basic(image_size=32), Path("a.ckpt"))
+    program = (
+        "import sys; from catdog_pl.__main__ import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "assert 'lightning' in sys.modules\n"
+        "sys.exit('matplotlib' in sys.modules)"
     )
     answer = subprocess.run([sys.executable, "-c", program, *words.split()], capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr

@@ -4,7 +4,7 @@ import csv
 import math
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ class History(EpochMetrics):
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []  # the columns of metrics.csv; old checkpoints lack the rate
+        self.draw: Callable[[list[dict[str, float]], Path], None] | None = None  # as --plot asks for
         self._learning_rate = math.nan
         self._epoch_start = self._fit_start = time.perf_counter()
 
@@ -75,6 +76,8 @@ class History(EpochMetrics):
         pl_module.print(epoch_line(row, trainer.max_epochs))
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             write_rows(Path(trainer.default_root_dir) / "metrics.csv", self.rows)
+            if self.draw:
+                self.draw(self.rows, Path(trainer.default_root_dir) / "curves.png")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print how long it took, which epoch was best, why it stopped, and what to type next."""

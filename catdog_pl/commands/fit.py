@@ -10,7 +10,7 @@ import catdog_pl
 from catdog_pl.arguments import with_underscores
 from catdog_pl.errors import UsageError
 from catdog_pl.models.registry import class_path
-from catdog_pl.process import gc_paused, program
+from catdog_pl.process import gc_paused, leave_out_matplotlib, program
 from catdog_pl.short_forms import grouped, help_page
 
 if TYPE_CHECKING:
@@ -47,7 +47,25 @@ def test(argv: Sequence[str]) -> int:
     """Print the test report and write its CSV into the checkpoint's folder."""
     if cli := build("test", argv):
         cli.run()
+        if cli.config.report and cli.trainer.is_global_zero:
+            report(cli)
     return 0
+
+
+def report(cli: "CatDogCLI") -> None:
+    """Write the page about a model after its test, whose answers are not computed again."""
+    from catdog_pl.report import build
+    from catdog_pl.report.answers import Answers
+    from catdog_pl.report.evaluation import Evaluation
+    from catdog_pl.report.subject import Subject
+
+    assert cli.checkpoint_path is not None, "a test has one"
+    assert cli.checkpoint is not None, "and has read it"
+    (evaluation,) = (one for one in cli.trainer.callbacks if isinstance(one, Evaluation))  # type: ignore[attr-defined]
+    subject = Subject(cli.checkpoint_path, cli.checkpoint, cli.model.eval(), cli.config.data.as_dict())
+    tested = Answers(evaluation.table, cli.model.data_spec.class_names, cli.datamodule.folders["test"])
+    page = build.report(subject, build.known_answers(subject, tested))
+    build.publish(page, cli.checkpoint_path.with_name(build.PAGE))
 
 
 def build(stage: str, argv: Sequence[str]) -> "CatDogCLI | None":
@@ -64,6 +82,7 @@ def build(stage: str, argv: Sequence[str]) -> "CatDogCLI | None":
         words = [f"--model.help={class_path(options['--model'][-1])}"]
     elif shown:
         raise UsageError(f"--help {' '.join(shown)}: see {program()} {stage} --help, or --help all")
+    leave_out_matplotlib()
     with gc_paused():
         from catdog_pl.cli import CatDogCLI
 

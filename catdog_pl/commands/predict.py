@@ -15,7 +15,7 @@ from catdog_pl.io.files import atomic_write, is_image_name, refuse_existing, wri
 from catdog_pl.io.inputs import is_single
 from catdog_pl.io.source import WebOptions
 from catdog_pl.prediction import BATCH_SIZE, formats
-from catdog_pl.process import gc_paused, keep_memory, wait_passively
+from catdog_pl.process import gc_paused, keep_memory, leave_out_matplotlib, wait_passively
 
 if TYPE_CHECKING:
     from catdog_pl.prediction.predictor import Prediction
@@ -95,6 +95,7 @@ def main(argv: Sequence[str]) -> int:
         _check_explain(options.explain, is_single(options.sources), options.overwrite)
     keep_memory()
     wait_passively()
+    leave_out_matplotlib()
     with gc_paused():
         from catdog_pl.data.images import silence_pillow
         from catdog_pl.prediction.predictor import predict

@@ -54,7 +54,7 @@ def class_figures(true: Labels, logits: Values, names: Sequence[str]) -> list[Fi
                 f"recall, {name}",
                 right,
                 int(there.sum()),
-                f"share of the photographs of {name} that are found",
+                f"share of all {name} that are found",
             ),
             bootstrapped(f"F1, {name}", partial(f1_score, label), true, logits, "harmonic mean of these two"),
         ]
@@ -62,8 +62,10 @@ def class_figures(true: Labels, logits: Values, names: Sequence[str]) -> list[Fi
 
 
 def f1_score(label: int, true: Labels, logits: Values) -> float:
-    """Return the harmonic mean of precision and recall of a class; 0 where both are."""
-    return float(metrics.f1_score(true == label, (logits > 0) == label, zero_division=0.0))
+    """Return the harmonic mean of precision and recall of a class; 0 where nothing is found."""
+    found, there = (logits > 0) == label, true == label
+    # scikit-learn's takes 6 ms, which a thousand draws multiply.
+    return 2 * float((found & there).sum()) / max(1, int(found.sum() + there.sum()))
 
 
 def ranking_figures(true: Labels, logits: Values) -> list[Figure]:
@@ -135,8 +137,9 @@ def log_loss(true: Labels, logits: Values) -> float:
 
 
 class Bin(NamedTuple):
-    """Answers of nearly the same certainty: their number, mean certainty, and the share that is right."""
+    """Answers of nearly the same certainty, from ``edge`` on; ``right`` is the share of right ones."""
 
+    edge: float
     photographs: int
     certainty: float
     right: float
@@ -146,17 +149,17 @@ class Bin(NamedTuple):
 def reliability(true: Labels, logits: Values) -> list[Bin]:
     """Return the bins of a reliability diagram; empty ones are left out.
 
-    The certainty of an answer is the probability of the class answered, 0.5 to 1, in `BINS` bins of equal width.
+    The certainty of an answer is the probability of its class, 0.5 to 1, in `BINS` bins of equal width.
     """
     certainty, right = special.expit(np.abs(logits)), (logits > 0) == true
     number = np.minimum((2 * (certainty - 0.5) * BINS).astype(int), BINS - 1)
     bins = []
-    for chosen in (number == i for i in range(BINS)):
-        if count := int(chosen.sum()):
-            good = int(right[chosen].sum())
-            bins.append(
-                Bin(count, float(certainty[chosen].mean()), good / count, wilson_interval(good, count))
-            )
+    for i in range(BINS):
+        chosen = number == i
+        count, good = int(chosen.sum()), int(right[chosen].sum())
+        if count:
+            edge, mean = 0.5 + i / (2 * BINS), float(certainty[chosen].mean())
+            bins.append(Bin(edge, count, mean, good / count, wilson_interval(good, count)))
     return bins
 
 

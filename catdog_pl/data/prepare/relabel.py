@@ -21,7 +21,7 @@ from catdog_pl.io.source import read_file
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("file", "sha256", "class", "probability", "change")
+COLUMNS = ("file", "sha256", "class", "probability", "suggestion", "change")
 
 DROP = "drop"
 """Leaves a photograph out; where a class has this name, it means the class."""
@@ -31,7 +31,10 @@ _LONGEST_HEADING = 10_000
 
 
 def write_relabel(path: Path, root: Path, rows: "pd.DataFrame") -> int:
-    """Write answers of a model as corrections to look through; ``change`` is the class that was predicted.
+    """Write answers of a model as corrections to fill in.
+
+    ``suggestion`` is the class that was predicted. ``change`` is empty: most suggestions are the model's
+    mistakes, and a file that is used as it was written must not spoil good labels.
 
     Args:
         path: the new file.
@@ -51,12 +54,12 @@ def write_relabel(path: Path, root: Path, rows: "pd.DataFrame") -> int:
         table = csv.writer(file)
         table.writerow(COLUMNS)
         columns = (rows[name] for name in ("file", "true", "probability", "predicted"))
-        for name, label, probability, change in zip(*columns, strict=True):
+        for name, label, probability, suggestion in zip(*columns, strict=True):
             try:
                 content = read_file(str(root / name))
             except ImageError:
                 continue
-            table.writerow((name, hashlib.sha256(content).hexdigest(), label, probability, change))
+            table.writerow((name, hashlib.sha256(content).hexdigest(), label, probability, suggestion, ""))
             written += 1
     return written
 

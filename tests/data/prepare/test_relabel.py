@@ -32,6 +32,16 @@ def corrections(changes: dict[str, str], name: str = "mistakes.csv") -> Path:
     return Path(name)
 
 
+def accept(path: Path) -> None:
+    """Take every suggestion of a model's, as a person may in a spreadsheet."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
+        table = csv.DictWriter(file, COLUMNS)
+        table.writeheader()
+        table.writerows(row | {"change": row["suggestion"]} for row in rows)
+
+
 def listed(root: str = "data") -> dict[str, dict[str, str]]:
     """The rows of the manifest, by the name of the source's file."""
     return {row["source"].rpartition("/")[2]: row for row in manifest(Path(root))}
@@ -264,9 +274,11 @@ def test_what_is_written_can_be_edited_and_read() -> None:
     with path.open(newline="", encoding="utf-8-sig") as file:
         table = list(csv.DictReader(file))
     assert table == [
-        dict(zip(COLUMNS, (name, sha256(Path("data", name)), "cat", "0.25", "dog"), strict=True))
+        dict(zip(COLUMNS, (name, sha256(Path("data", name)), "cat", "0.25", "dog", ""), strict=True))
         for name, *_ in rows
     ]
+    assert read_relabel(path) == {}  # a suggestion is no change
+    accept(path)
     assert read_relabel(path) == {sha256(Path("data", name)): "dog" for name, *_ in rows}
     before = path.read_bytes()
     with pytest.raises(CatDogError, match=r"^mistakes.csv exists already; it may hold your corrections; "):
@@ -291,6 +303,7 @@ def test_any_class_survives(names: list[str]) -> None:
         rows.append((f"{number}.jpg", "cat", name))
     Path("mistakes.csv").unlink(missing_ok=True)
     write_relabel(Path("mistakes.csv"), Path(), answers(rows))
+    accept(Path("mistakes.csv"))
     expected = {sha256(file): safe_label(name.strip()) for file, _, name in rows if name.strip()}
     assert read_relabel(Path("mistakes.csv")) == expected
 
@@ -301,6 +314,7 @@ def test_what_a_model_wrote_is_taken_by_prepare(twenty: Path, run: Run) -> None:
     classes = [name.split("/")[1] for name in names]
     rows = [(n, c, "dog" if c == "cat" else "cat") for n, c in zip(names, classes, strict=True)]
     write_relabel(Path("mistakes.csv"), Path("data"), answers(rows))
+    accept(Path("mistakes.csv"))
     assert run("prepare data --root data2 --relabel mistakes.csv") == 0
     assert counts(Path("data")) != counts(Path("data2"))
     for name, old, new in rows:
