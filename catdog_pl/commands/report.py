@@ -8,7 +8,7 @@ from catdog_pl.arguments import ArgumentParser, add_options, option
 from catdog_pl.devices import ACCELERATORS, find_device
 from catdog_pl.errors import CatDogError, UsageError
 from catdog_pl.io.files import atomic_write, refuse_existing
-from catdog_pl.process import gc_paused
+from catdog_pl.process import gc_paused, keep_memory
 from catdog_pl.runs import ALIASES, BEST, find_checkpoint
 
 AUGMENTATION = "augmentation.jpg"
@@ -60,6 +60,7 @@ def main(argv: Sequence[str]) -> int:
     if options.relabel:
         refuse_existing(options.relabel)
     checkpoints = [checkpoint_of(run) for run in runs]
+    keep_memory()
     with gc_paused():
         from catdog_pl.report import build
         from catdog_pl.report.subject import Subject

@@ -127,7 +127,7 @@ def learning_together(titles: Sequence[str], subjects: Sequence[Subject]) -> Sec
     runs = {title: subject.history() for title, subject in zip(titles, subjects, strict=True)}
     best = {title: subject.epoch for title, subject in zip(titles, subjects, strict=True)}
     alt = f"Learning curves of {', '.join(titles)}"
-    return Section("How they learned", [Plot("curves", figures.curves(runs, best), alt)])
+    return Section("How they learned", [Plot("curves", figures.compared_curves(runs, best), alt)])
 
 
 def relabel(subject: Subject, answers: dict[Split, Answers], path: Path) -> str:

@@ -1,7 +1,8 @@
 """The report's figures, drawn by matplotlib without a display."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -68,52 +69,85 @@ def save_png(figure: Figure, path: Path) -> None:
         figure.savefig(part, format="png", dpi=160, facecolor=PAPER)
 
 
+PANELS = {"loss": "loss", "acc": "accuracy", "learning_rate": "learning rate"}
+"""What the learning curves show, and how it is called."""
+
+
 @styled
-def curves(runs: Mapping[str, pd.DataFrame], best: Mapping[str, int | None]) -> Figure:
-    """Return loss, accuracy and learning rate by epoch.
+def learning_curves(rows: pd.DataFrame, best: int | None = None) -> Figure:
+    """Return loss, accuracy and learning rate of a run by epoch.
 
     Args:
-        runs: the rows of ``metrics.csv`` by the run's title.
-        best: the epoch of each run's best checkpoint, which is marked.
+        rows: of its ``metrics.csv``.
+        best: the epoch of its best checkpoint, which is marked.
     """
-    has_rates = any("learning_rate" in rows and rows["learning_rate"].notna().any() for rows in runs.values())
-    figure, axes = panels(3 if has_rates else 2)
-    for number, (title, rows) in enumerate(runs.items()):
-        for ax, metric in zip(axes, ("loss", "acc"), strict=False):
-            for side, style in (("train", "--" if len(runs) > 1 else "-"), ("val", "-")):
-                colour = COLOURS[number % len(COLOURS)] if len(runs) > 1 else COLOURS[side == "val"]
-                label = (
-                    f"{title} ({side})" if len(runs) > 1 else {"train": "training", "val": "validation"}[side]
-                )
-                if f"{side}_{metric}" in rows:
-                    ax.plot(
-                        rows["epoch"], rows[f"{side}_{metric}"], style, color=colour, label=label, marker="."
-                    )
-            if epoch := best.get(title):
-                ax.axvline(epoch, color=INK, linewidth=1, linestyle=":")
-                if len(runs) == 1:
-                    end = float(rows["epoch"].iloc[-1])
-                    mark(ax, epoch, "best, end" if epoch == end else "best")
-                    mark(ax, end, "" if epoch == end else "end")
-        if has_rates and "learning_rate" in rows:
-            axes[2].plot(rows["epoch"], rows["learning_rate"], marker=".", label=title)
-    for ax, name in zip(axes, ("loss", "accuracy", "learning rate"), strict=False):
-        ax.set(title=name, xlabel="epoch")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure, axes = epoch_panels([rows])
+    end = rows["epoch"].iloc[-1]
+    for ax, metric in zip(axes, PANELS, strict=False):
+        for number, (name, label) in enumerate({"train": "training", "val": "validation"}.items()):
+            if f"{name}_{metric}" in rows:
+                ax.plot(rows["epoch"], rows[f"{name}_{metric}"], ".-", color=COLOURS[number], label=label)
+        if metric in rows:
+            ax.plot(rows["epoch"], rows[metric], ".-", color=INK)
+        elif best is not None:
+            mark(ax, best, "best, end" if best == end else "best")
+            if best != end:
+                mark(ax, end, "end")
     axes[0].legend(fontsize=8)
     return figure
 
 
+@styled
+def compared_curves(runs: Mapping[str, pd.DataFrame], best: Mapping[str, int | None]) -> Figure:
+    """Return the curves of several runs in one figure; the loss, which may differ much, as a logarithm.
+
+    Args:
+        runs: the rows of ``metrics.csv`` by the run's title.
+        best: the epoch of each run's best checkpoint, which gets a ring.
+    """
+    figure, axes = epoch_panels(runs.values())
+    for colour, (title, rows) in zip(cycle(COLOURS), runs.items(), strict=False):
+        for ax, metric in zip(axes, PANELS, strict=False):
+            for name, style in ((f"train_{metric}", ".--"), (f"val_{metric}", ".-"), (metric, ".-")):
+                if name in rows:
+                    ax.plot(rows["epoch"], rows[name], style, color=colour, label=title, alpha=0.9)
+            chosen = rows[rows["epoch"] == best[title]]
+            if f"val_{metric}" in rows:
+                ax.plot(
+                    chosen["epoch"],
+                    chosen[f"val_{metric}"],
+                    "o",
+                    color=colour,
+                    markersize=9,
+                    fillstyle="none",
+                )
+    axes[0].set(yscale="log")
+    lines = {str(line.get_label()): line for line in axes[0].get_lines() if line.get_label() in runs}
+    figure.legend(lines.values(), lines, loc="outside lower left", fontsize=8)
+    return figure
+
+
+def epoch_panels(runs: Iterable[pd.DataFrame]) -> tuple[Figure, list[Axes]]:
+    """Return the plots by epoch; that of the learning rate only where one of the runs has noted it."""
+    has_rates = any("learning_rate" in rows and rows["learning_rate"].notna().any() for rows in runs)
+    figure, axes = panels(3 if has_rates else 2)
+    for ax, name in zip(axes, PANELS.values(), strict=False):
+        ax.set(title=name, xlabel="epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure, axes
+
+
 def mark(ax: Axes, epoch: float, word: str) -> None:
-    """Write a word before an epoch, along the edge of a plot."""
+    """Draw a line at an epoch, with a word along it."""
+    ax.axvline(epoch, color=INK, linewidth=1, linestyle=":")
     place = ("data", "axes fraction")
-    ax.annotate(word, (epoch, 0.98), xycoords=place, va="top", ha="right", rotation=90, fontsize=8)
+    ax.annotate(word, (epoch, 0.5), xycoords=place, va="center", ha="right", rotation=90, fontsize=8)
 
 
 @styled
 def save_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
     """Draw the curves of a fit so far into a file."""
-    save_png(curves({"": pd.DataFrame(rows)}, {}), path)
+    save_png(learning_curves(pd.DataFrame(rows)), path)
 
 
 @styled
@@ -181,7 +215,7 @@ def accuracies(table: pd.DataFrame) -> Figure:
     errors = np.stack([table["accuracy"] - table["low"], table["high"] - table["accuracy"]])
     ax.errorbar(table["accuracy"], places, xerr=errors, fmt="o", color=COLOURS[0], capsize=3)
     ax.set_yticks(places, table["run"])
-    ax.invert_yaxis()
+    ax.set_ylim(len(table) - 0.5, -0.5)
     ax.set(xlabel="test accuracy, 95 % interval")
     return figure
 

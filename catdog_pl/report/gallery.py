@@ -30,6 +30,9 @@ SHOWN = 12
 VIEWS = 5
 """Epochs from which the section on augmentation shows each photograph."""
 
+MOST = 99.9
+"""Percent that are not rounded to 100: no answer is quite certain."""
+
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 Pixels = npt.NDArray[np.uint8]
@@ -136,8 +139,9 @@ def tiles(
     made = []
     for number, (row, photograph) in enumerate(zip(rows, photographs, strict=True), start=1):
         line = answers.table.loc[row]
-        certainty = special.expit(abs(line["logit"]))
-        said = f"{line['true']}, answered {line['predicted']}: {100 * certainty:.1f} % certain"
+        certainty = 100 * special.expit(abs(line["logit"]))
+        shown = f"{certainty:.1f} %" if certainty < MOST else f"more than {MOST} %"
+        said = f"{line['true']}, answered {line['predicted']}: {shown} certain"
         picture = Image.fromarray(photograph)
         pictures = [Picture(f"{name}-{number}", picture, f"{prefix}{line['file']}")]
         if heats is not None:

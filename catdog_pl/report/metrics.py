@@ -54,7 +54,7 @@ def class_figures(true: Labels, logits: Values, names: Sequence[str]) -> list[Fi
                 f"recall, {name}",
                 right,
                 int(there.sum()),
-                f"share of all {name} that are found",
+                f"share of the photographs of {name} that are found",
             ),
             bootstrapped(f"F1, {name}", partial(f1_score, label), true, logits, "harmonic mean of these two"),
         ]

@@ -33,6 +33,9 @@ from catdog_pl.report.page import Block, Code, Plot, Section, Table, Text
 THRESHOLDS = (0.1, 0.25, 0.5, 0.75, 0.9)
 """Of the table that tells what moving the threshold costs."""
 
+SAME_TEMPERATURE = 0.05
+"""Distance from 1 below which a temperature changes no probability that matters."""
+
 TRUSTED = 100
 """Photographs below which a test set is too small for most of what the page shows."""
 
@@ -62,7 +65,7 @@ def learning(rows: pd.DataFrame, best: int | None) -> Section:
         found = rows[rows["epoch"] == best].iloc[0]
         numbers = [f"{name} {found[name]:.4f}" for name in ("val_loss", "val_acc") if name in rows]
         sentence += f" The best one is epoch {best}: {', '.join(numbers)}."
-    plot = Plot("curves", figures.curves({"": rows}, {"": best}), f"Learning curves. {sentence}")
+    plot = Plot("curves", figures.learning_curves(rows, best), f"Learning curves. {sentence}")
     return Section("How it learned", [Text(sentence), plot])
 
 
@@ -181,17 +184,19 @@ def calibration(test: Answers, validation: Answers | None) -> Section:
         title = f"with temperature {temperature:.2f}"
         bins[title] = reliability(test.true, scaled)
         rows.append(calibration_row(title, test.true, scaled))
-        if temperature > 1:
+        if abs(temperature - 1) < SAME_TEMPERATURE:
+            verdict = "That is nearly 1: the probabilities are as certain as they should be."
+        elif temperature > 1:
             verdict = (
-                "The model is surer than it should be; divided by the temperature, its logits claim less."
+                "The model is surer than it should be: divided by the temperature, its logits claim less."
             )
         else:
-            verdict = (
-                "The model is less sure than it could be; divided by the temperature, its logits claim more."
-            )
-        verdict += " No answer changes, because the sign of a logit stays."
+            verdict = "The model could be surer: divided by the temperature, its logits claim more."
+        photographs = f"{len(validation.table):,} validation photographs"
         blocks.append(
-            Text(f"The temperature was fitted to {len(validation.table):,} validation photographs. {verdict}")
+            Text(
+                f"A temperature of {temperature:.2f} fitted {photographs} best. {verdict} No answer changes."
+            )
         )
     blocks += [
         Table(("", "ECE", "Brier score", "cross-entropy"), rows),
