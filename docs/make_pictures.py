@@ -1,5 +1,6 @@
-"""Draw the README's picture: the basic model's answers on the drawn sample.
+"""Draw the README's picture, the basic model's answers on the drawn sample, and take one of its report.
 
+    pip install playwright && apt-get install chromium
     python docs/make_pictures.py            # prepares the sample, trains for a minute, draws
     python docs/make_pictures.py FOLDER     # draws from a folder in which that was done already
 
@@ -15,9 +16,10 @@ import tempfile
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
+from playwright.sync_api import sync_playwright
 
 REPOSITORY = Path(__file__).parents[1]
-TARGET = REPOSITORY / "docs" / "images" / "predictions.png"
+IMAGES = REPOSITORY / "docs" / "images"
 COLUMNS = 6
 SIDE = 150
 CAPTION = 28
@@ -36,10 +38,35 @@ def main() -> None:
         answers = list(csv.DictReader(io.StringIO(catdog(folder, "predict", "data/test", "--format", "csv"))))
         rows = [[row for row in answers if f"/test/{true}/" in row["source"]] for true in ("cat", "dog")]
         sheet = draw(folder, [row[:COLUMNS] for row in rows])
-    TARGET.parent.mkdir(exist_ok=True)
-    colours = sheet.quantize(COLOURS, Image.Quantize.FASTOCTREE)
-    sheet.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG).save(TARGET, optimize=True)
-    print(f"Written {TARGET}, {TARGET.stat().st_size / 1000:.0f} kB")
+        catdog(folder, "report")
+        page = take_page(*folder.glob("checkpoints/*/*/report.html"))
+    IMAGES.mkdir(exist_ok=True)
+    save(sheet, IMAGES / "predictions.png")
+    save(page, IMAGES / "report.png")
+
+
+def save(picture: Image.Image, target: Path) -> None:
+    """Write a picture in few colours."""
+    colours = picture.quantize(COLOURS, Image.Quantize.FASTOCTREE)
+    picture.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG).save(target, optimize=True)
+    print(f"Written {target}, {target.stat().st_size / 1000:.0f} kB")
+
+
+def take_page(page: Path) -> Image.Image:
+    """Return how a page begins, and what its second gallery shows, in Debian's Chromium."""
+    shown = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 960, "height": 528})
+        tab.goto(page.resolve().as_uri())
+        for place in ("h1", "h2:text('Least certain answers')"):
+            tab.evaluate("element => element.scrollIntoView()", tab.locator(place).element_handle())
+            shown.append(Image.open(io.BytesIO(tab.screenshot())).convert("RGB"))
+        browser.close()
+    whole = Image.new("RGB", (shown[0].width, sum(part.height for part in shown)))
+    for i, part in enumerate(shown):
+        whole.paste(part, (0, i * part.height))
+    return whole
 
 
 def catdog(folder: Path, *words: str) -> str:
