@@ -1,0 +1,72 @@
+"""A model as other programs take it: photographs as bytes in, probabilities out."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from catdog_pl.models.classifier import Classifier
+from catdog_pl.models.transfer import TransferClassifier
+
+THRESHOLD = 0.5
+"""Probability above which the answer is the second class."""
+
+BATCH = 32
+"""Photographs that are checked at once."""
+
+
+class Portable(nn.Module):
+    """A classifier with all its preprocessing but the resizing.
+
+    Args:
+        model: is put into evaluation mode, and computes in float32.
+    """
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        if isinstance(model, TransferClassifier):
+            model.bf16_backbone = False  # other machines may have no units for it
+        self.model = model
+        self.eval()
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """RGB pixels (N, S, S, 3), uint8 -> probabilities of the second class (N,), float32."""
+        logits: Tensor = self.model(pixels.permute(0, 3, 1, 2))
+        return logits.sigmoid()
+
+
+def example(model: Classifier) -> Tensor:
+    """Return pixels (2, S, S, 3) to trace with; with one alone, a batch could be taken for fixed."""
+    size = model.data_spec.image_size
+    return torch.zeros(2, size, size, 3, dtype=torch.uint8)
+
+
+def dynamic_batch() -> tuple[dict[int, Any]]:
+    """Return what tells that the first dimension is free."""
+    return ({0: torch.export.Dim("batch", min=1)},)
+
+
+def metadata(model: Classifier) -> dict[str, str]:
+    """Return what a program needs to use the file, as text."""
+    spec = model.data_spec
+    return {
+        "model": model.name,
+        "class_names": ",".join(spec.class_names),
+        "threshold": str(THRESHOLD),
+        "image_size": str(spec.image_size),
+        "resize": spec.predict_resize,
+    }
+
+
+def probabilities(model: Classifier, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Return the model's own answers (N,) to pixels (N, S, S, 3)."""
+    with torch.inference_mode():
+        parts = [Portable(model)(torch.from_numpy(part)) for part in batches(pixels)]
+    return np.asarray(torch.cat(parts))
+
+
+def batches(pixels: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
+    """Return pixels in parts of `BATCH`."""
+    return [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
