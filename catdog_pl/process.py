@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -62,6 +63,7 @@ def keep_memory() -> None:
         libc.mallopt(m_trim_threshold, int_max)
 
 
+@cache  # a second call would wrap the first
 def leave_out_matplotlib() -> None:
     """Have torchmetrics, which Lightning loads, not load matplotlib, where it is not loaded yet.
 

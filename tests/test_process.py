@@ -5,8 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from lightning_utilities.core.imports import RequirementCache
 
-from catdog_pl.process import gc_paused
+from catdog_pl.process import gc_paused, leave_out_matplotlib
 
 
 def test_a_process_that_leaves_loses_nothing_and_keeps_its_code() -> None:
@@ -43,3 +44,12 @@ def test_garbage_is_collected_again_after_an_import() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_matplotlib_is_left_out_once() -> None:
+    leave_out_matplotlib()
+    before = RequirementCache.__bool__
+    leave_out_matplotlib()
+    assert RequirementCache.__bool__ is before
+    assert not RequirementCache("matplotlib")
+    assert RequirementCache("torch")
