@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from catdog_pl.data.datamodule import CatDogDataModule
 from catdog_pl.data.layout import Split
-from catdog_pl.data.prepare.manifest import read_manifest
+from catdog_pl.data.prepare.manifest import MANIFEST, read_manifest
 from catdog_pl.data.prepare.relabel import write_relabel
 from catdog_pl.errors import CatDogError, one_line
 from catdog_pl.models.checkpoint import store_temperature
@@ -81,12 +80,17 @@ def data(subject: Subject) -> Section:
         counts = [folder.targets.count(label) for label in (0, 1)]
         rows.append((split, *(f"{count:,}" for count in counts), f"{sum(counts):,}"))
     size = subject.model.data_spec.image_size
-    samples = gallery.augmented(CatDogDataModule(**subject.data_options), subject.model, folders["train"])
+    samples = gallery.augmented(subject.datamodule(), subject.model, folders["train"])
     text = f"The model sees each photograph squashed to {size} x {size} pixels. {samples.alt}:"
     blocks: list[Block] = [Table(("", *names, "all"), rows), Text(text), samples]
     manifest = [row for row in read_manifest(subject.root) if row["split"]]
     if manifest:
-        sides = [[int(row[side]) for row in manifest] for side in ("width", "height")]
+        try:
+            sides = [[int(row[side]) for row in manifest] for side in ("width", "height")]
+        except ValueError as error:
+            raise CatDogError(
+                f"{subject.root / MANIFEST} has a size that is no number; prepare again"
+            ) from error
         alt = f"Width and height of {len(manifest):,} photographs"
         blocks.append(Plot("sizes", figures.sizes(*sides), alt))
         left_out = sum(not row["split"] for row in read_manifest(subject.root))

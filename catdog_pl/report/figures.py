@@ -43,6 +43,12 @@ STYLE: dict[Any, Any] = {
     "ytick.color": INK,
 }
 
+
+def plain(name: str) -> str:
+    """Return a user's name as matplotlib shows it: no formula, and not hidden from a legend."""
+    return f" {name}".replace("$", r"\$")
+
+
 styled = mpl.rc_context(STYLE)
 """Decorates what draws, so that nobody else's figures change."""
 
@@ -106,11 +112,12 @@ def compared_curves(runs: Mapping[str, pd.DataFrame], best: Mapping[str, int | N
         best: the epoch of each run's best checkpoint, which gets a ring.
     """
     figure, axes = epoch_panels(runs.values())
+    labels = {plain(title): None for title in runs}
     for colour, (title, rows) in zip(cycle(COLOURS), runs.items(), strict=False):
         for ax, metric in zip(axes, PANELS, strict=False):
             for name, style in ((f"train_{metric}", ".--"), (f"val_{metric}", ".-"), (metric, ".-")):
                 if name in rows:
-                    ax.plot(rows["epoch"], rows[name], style, color=colour, label=title, alpha=0.9)
+                    ax.plot(rows["epoch"], rows[name], style, color=colour, label=plain(title), alpha=0.9)
             chosen = rows[rows["epoch"] == best[title]]
             if f"val_{metric}" in rows:
                 ax.plot(
@@ -122,7 +129,7 @@ def compared_curves(runs: Mapping[str, pd.DataFrame], best: Mapping[str, int | N
                     fillstyle="none",
                 )
     axes[0].set(yscale="log")
-    lines = {str(line.get_label()): line for line in axes[0].get_lines() if line.get_label() in runs}
+    lines = {str(line.get_label()): line for line in axes[0].get_lines() if line.get_label() in labels}
     figure.legend(lines.values(), lines, loc="outside lower left", fontsize=8)
     return figure
 
@@ -154,6 +161,7 @@ def save_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
 def ranking(true: Labels, logits: Values, second: str) -> Figure:
     """Return the ROC and the precision-recall curve of the second class; what chance gives is dotted."""
     figure, (roc, recall) = panels(2)
+    second = plain(second)
     false_positives, true_positives, _ = metrics.roc_curve(true, logits)
     roc.plot(false_positives, true_positives, color=COLOURS[0])
     roc.plot([0, 1], [0, 1], ":", color=INK, linewidth=1)
@@ -161,7 +169,7 @@ def ranking(true: Labels, logits: Values, second: str) -> Figure:
     precisions, recalls, _ = metrics.precision_recall_curve(true, logits)
     recall.plot(recalls, precisions, color=COLOURS[0])
     recall.axhline(true.mean(), linestyle=":", color=INK, linewidth=1)
-    recall.set(title=f"precision and recall of {second}", xlabel="recall", ylabel="precision", ylim=(0, 1.03))
+    recall.set(title=f"precision and recall of{second}", xlabel="recall", ylabel="precision", ylim=(0, 1.03))
     return figure
 
 
@@ -169,17 +177,18 @@ def ranking(true: Labels, logits: Values, second: str) -> Figure:
 def probabilities(true: Labels, values: Values, names: Sequence[str], thresholds: pd.DataFrame) -> Figure:
     """Return a histogram of the probabilities by class, and the accuracy by threshold."""
     figure, (histogram, accuracy) = panels(2)
+    names = [plain(name) for name in names]
     parts = [values[true == label] for label in (0, 1)]
     histogram.hist(
         parts, bins=np.linspace(0, 1, 21).tolist(), stacked=True, label=list(names), color=COLOURS[:2]
     )
-    histogram.set(title="answers", xlabel=f"probability of {names[1]}", ylabel="photographs", yscale="symlog")
+    histogram.set(title="answers", xlabel=f"probability of{names[1]}", ylabel="photographs", yscale="symlog")
     histogram.legend(fontsize=8)
     accuracy.plot(thresholds["threshold"], thresholds["accuracy"], color=INK, label="accuracy")
-    for name, colour in zip(names, COLOURS, strict=False):
-        accuracy.plot(thresholds["threshold"], thresholds[name], "--", color=colour, label=f"recall, {name}")
+    for column, name, colour in zip(("first", "second"), names, COLOURS, strict=False):
+        accuracy.plot(thresholds["threshold"], thresholds[column], "--", color=colour, label=f"recall,{name}")
     accuracy.axvline(0.5, color=INK, linestyle=":", linewidth=1)
-    accuracy.set(title="by threshold", xlabel=f"probability from which the answer is {names[1]}")
+    accuracy.set(title="by threshold", xlabel=f"probability from which the answer is{names[1]}")
     accuracy.legend(fontsize=8)
     return figure
 
@@ -214,7 +223,7 @@ def accuracies(table: pd.DataFrame) -> Figure:
     places = range(len(table))
     errors = np.stack([table["accuracy"] - table["low"], table["high"] - table["accuracy"]])
     ax.errorbar(table["accuracy"], places, xerr=errors, fmt="o", color=COLOURS[0], capsize=3)
-    ax.set_yticks(places, table["run"])
+    ax.set_yticks(places, [plain(run) for run in table["run"]])
     ax.set_ylim(len(table) - 0.5, -0.5)
     ax.set(xlabel="test accuracy, 95 % interval")
     return figure

@@ -61,9 +61,9 @@ def learning(rows: pd.DataFrame, best: int | None) -> Section:
     """Return the learning curves; ``best`` is the epoch of the best checkpoint."""
     last = int(rows["epoch"].iloc[-1])
     sentence = f"Training ended after epoch {last}."
-    if best is not None:
-        found = rows[rows["epoch"] == best].iloc[0]
-        numbers = [f"{name} {found[name]:.4f}" for name in ("val_loss", "val_acc") if name in rows]
+    found = rows[rows["epoch"] == best]
+    if len(found):
+        numbers = [f"{name} {found[name].iloc[0]:.4f}" for name in ("val_loss", "val_acc") if name in rows]
         sentence += f" The best one is epoch {best}: {', '.join(numbers)}."
     plot = Plot("curves", figures.learning_curves(rows, best), f"Learning curves. {sentence}")
     return Section("How it learned", [Text(sentence), plot])
@@ -96,7 +96,7 @@ def mistakes(test: Answers, validation: Answers | None) -> Section:
             figure_table(ones),
             Text(f"All photographs are of {only}: there is no ROC curve, and nothing to rank."),
         ]
-    steps = thresholds(true, special.expit(logits), test.class_names)
+    steps = thresholds(true, special.expit(logits))
     alt = "Histogram of the probabilities, and the accuracy by threshold"
     blocks += [
         Plot(
@@ -132,8 +132,8 @@ def crosstab(test: Answers) -> Table:
     return Table(("", *(f"answered {name}" for name in names), "all"), rows)
 
 
-def thresholds(true: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
-    """Return the accuracy and the recall of each class for 101 thresholds from 0 to 1."""
+def thresholds(true: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+    """Return accuracy and the recall of the first and the second class for 101 thresholds from 0 to 1."""
     rows = []
     for threshold in np.linspace(0, 1, 101):
         predicted = probabilities > threshold
@@ -142,7 +142,7 @@ def thresholds(true: np.ndarray, probabilities: np.ndarray, names: Sequence[str]
             for label in (0, 1)
         ]
         rows.append((float(threshold), float((predicted == true).mean()), *recalls))
-    return pd.DataFrame(rows, columns=["threshold", "accuracy", *names])
+    return pd.DataFrame(rows, columns=["threshold", "accuracy", "first", "second"])
 
 
 def threshold_costs(test: Answers, validation: Answers | None) -> Iterator[Block]:
@@ -159,7 +159,7 @@ def threshold_costs(test: Answers, validation: Answers | None) -> Iterator[Block
     head = (f"{second} from", "accuracy", f"{first} taken for {second}", f"{second} taken for {first}")
     yield Table(head, rows)
     if validation is not None:
-        steps = thresholds(validation.true, special.expit(validation.logits), validation.class_names)
+        steps = thresholds(validation.true, special.expit(validation.logits))
         chosen = float(steps["threshold"].iloc[int(steps["accuracy"].argmax())])
         accuracy = float(((values > chosen) == true).mean())
         yield Text(
@@ -245,7 +245,7 @@ def making(model: Classifier, checkpoint: dict[str, Any], rows: pd.DataFrame | N
         blocks += [
             Text("To train it again:"),
             Code(f"{program()} fit --config {shlex.quote(str(config))}"),
-            Code(config.read_text(encoding="utf-8"), "Its configuration"),
+            Code(config.read_text(encoding="utf-8", errors="replace"), "Its configuration"),
         ]
     return Section("How it was made", blocks)
 

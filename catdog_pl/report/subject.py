@@ -6,6 +6,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -78,6 +79,19 @@ class Subject:
         spec = self.model.data_spec
         return CachedImageFolder(split_folder(self.root, split), spec.image_size, resize_rule(spec.resize))
 
+    def datamodule(self) -> CatDogDataModule:
+        """Return how its run read the photographs.
+
+        Raises:
+            CatDogError: the run's configuration was edited, and has a value that is not valid.
+        """
+        try:
+            return CatDogDataModule(**self.data_options)
+        except (TypeError, ValueError) as error:
+            raise CatDogError(
+                f"The run's configuration is not valid ({first_line(error)}); mend it"
+            ) from error
+
     def answers(self, split: Split) -> Answers:
         """Return what the model answers to a split; a test without its photographs is read from ``test.csv``.
 
@@ -105,7 +119,7 @@ class Subject:
             rows: pd.DataFrame = pd.read_csv(path).apply(pd.to_numeric, errors="coerce")
         except (OSError, ValueError) as error:
             raise CatDogError(f"{path} cannot be read ({first_line(error)}); fit writes it") from error
-        if not {"epoch", "train_loss"} <= set(rows) or rows.empty or rows["epoch"].isna().any():
+        if not {"epoch", "train_loss"} <= set(rows) or rows.empty or not np.isfinite(rows["epoch"]).all():
             raise CatDogError(f"{path} is not as fit writes it: a row for each epoch, with its train_loss")
         return rows
 

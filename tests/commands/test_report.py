@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from catdog_pl.data.dataset import CachedImageFolder
+from catdog_pl.data.prepare.manifest import COLUMNS
 from catdog_pl.models.checkpoint import load_checkpoint
 from catdog_pl.report import metrics
 from catdog_pl.report.answers import answer_split
@@ -308,3 +309,44 @@ def test_a_fit_that_plots_keeps_its_curves(photos: Path, run: Run) -> None:
     assert run("fit --plot --max_epochs 1 --image_size 32 --batch_size 4", "--root", photos) == 0
     (file,) = Path("checkpoints").glob("basic/*/curves.png")
     Image.open(file).verify()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("metrics.csv", "epoch,train_loss,val_loss\n1,0.5,0.6\n", ""),  # without the checkpoint's epoch
+        ("metrics.csv", "epoch,train_loss\ninf,0.5\n", "is not as fit writes it"),
+        (
+            "manifest.csv",
+            ",".join(COLUMNS) + "\n" + "a," * 2 + "train,cat,0,1,wide,high,RGB,ok,\n",
+            "has a size",
+        ),
+        ("config.yaml", "data:\n  root: data\n  zoom: abc\n", "The run's configuration is not valid ("),
+    ],
+)
+def test_an_edited_file_costs_its_section_alone(
+    file: str, content: str, message: str, trained: Path, photos: Path, run: Run, capsys: Capture
+) -> None:
+    shutil.copytree(photos, "data")
+    (Path("data") if file == "manifest.csv" else trained).joinpath(file).write_text(content, encoding="utf-8")
+    if file == "metrics.csv":  # of an epoch that the file lacks
+        contents = torch.load(trained / "best.ckpt", weights_only=True)
+        torch.save(contents | {"epoch": 6}, trained / "best.ckpt")
+    capsys.readouterr()
+    assert run("report --root data") == 0
+    err = capsys.readouterr().err
+    assert err.count("\n") == bool(message)
+    assert message in err
+    assert headings(trained / "report.html") == TITLES
+
+
+def test_classes_of_any_name_are_shown_as_they_are(photos: Path, run: Run) -> None:
+    for split in COUNTS:
+        for old, new in (("cat", "$x$y"), ("dog", "_threshold")):
+            shutil.copytree(photos / split / old, Path("data", split, new))
+    assert run("fit --max_epochs 1 --image_size 32 --batch_size 4") == 0
+    assert run("report") == 0
+    (page,) = Path("checkpoints").glob("basic/*/report.html")
+    assert headings(page) == TITLES
+    assert "recall, $x$y" in page.read_text(encoding="utf-8")
+    assert "recall, _threshold" in page.read_text(encoding="utf-8")
