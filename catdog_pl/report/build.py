@@ -83,17 +83,17 @@ def data(subject: Subject) -> Section:
     samples = gallery.augmented(subject.datamodule(), subject.model, folders["train"])
     text = f"The model sees each photograph squashed to {size} x {size} pixels. {samples.alt}:"
     blocks: list[Block] = [Table(("", *names, "all"), rows), Text(text), samples]
-    manifest = [row for row in read_manifest(subject.root) if row["split"]]
-    if manifest:
+    manifest = list(read_manifest(subject.root))
+    if used := [row for row in manifest if row["split"]]:
         try:
-            sides = [[int(row[side]) for row in manifest] for side in ("width", "height")]
+            sides = [[int(row[side]) for row in used] for side in ("width", "height")]
         except ValueError as error:
             raise CatDogError(
                 f"{subject.root / MANIFEST} has a size that is no number; prepare again"
             ) from error
-        alt = f"Width and height of {len(manifest):,} photographs"
+        alt = f"Width and height of {len(used):,} photographs"
         blocks.append(Plot("sizes", figures.sizes(*sides), alt))
-        left_out = sum(not row["split"] for row in read_manifest(subject.root))
+        left_out = len(manifest) - len(used)
         blocks.append(
             Text(f"When they were prepared, {left_out:,} photographs were left out; manifest.csv says why.")
         )

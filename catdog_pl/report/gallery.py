@@ -12,10 +12,9 @@ from scipy import special
 
 from catdog_pl.data.datamodule import CatDogDataModule
 from catdog_pl.data.dataset import CachedImageFolder
+from catdog_pl.data.images import load_pixels
 from catdog_pl.data.layout import Split
-from catdog_pl.data.prepare.check import quick_check
 from catdog_pl.data.prepare.duplicates import near_duplicates
-from catdog_pl.data.prepare.manifest import read_receipt
 from catdog_pl.errors import CatDogError, UsageError, one_line
 from catdog_pl.models.classifier import Classifier
 from catdog_pl.prediction.explain import grad_cam, overlay
@@ -102,29 +101,24 @@ def duplicates(subject: Subject) -> Section:
     Raises:
         DatasetError: a split's folder is missing.
     """
-    title = "The same photograph in two splits"
     folders = {str(split): subject.photographs(split) for split in SPLITS}
-    if read_receipt(subject.root) and not quick_check(subject.root):
-        return Section(
-            title, [Text("There is none: prepare keeps photographs that look alike in one split.")]
-        )
-    files = {split: [path for path, _ in folder.samples] for split, folder in folders.items()}
-    groups = near_duplicates({split: [Path(path) for path in paths] for split, paths in files.items()})
+    groups = near_duplicates(
+        {split: [Path(path) for path, _ in folder.samples] for split, folder in folders.items()}
+    )
     shown = []
     for number, group in enumerate(groups[:SHOWN], start=1):
         pictures = []
         for i, (split, path) in enumerate(group[:2], start=1):
-            row = files[split].index(str(path))
-            name = f"{split}/{file_name(folders[split], row)}"
-            pictures.append(
-                Picture(f"same-{number}-{i}", Image.fromarray(pixels(folders[split], [row])[0]), name)
-            )
+            folder = folders[split]
+            image = Image.fromarray(load_pixels(path, folder.size, folder.resize))
+            name = one_line(f"{split}/{path.relative_to(folder.root).as_posix()}")
+            pictures.append(Picture(f"same-{number}-{i}", image, name))
         shown.append(Tile(pictures, [picture.alt for picture in pictures]))
     text = (
         f"Groups of photographs that look alike and lie in more than one split: {len(groups):,}. A model "
         "answers a photograph too well that it has seen in training."
     )
-    return section(title, text, shown)
+    return section("The same photograph in two splits", text, shown)
 
 
 def tiles(
@@ -164,11 +158,6 @@ def heat_maps(model: Classifier, photographs: Pixels) -> npt.NDArray[np.float32]
 def pixels(folder: CachedImageFolder, rows: Sequence[int]) -> Pixels:
     """Return photographs as the model sees them, (N, S, S, 3)."""
     return np.ascontiguousarray(folder.__getitems__(rows)[0].permute(0, 2, 3, 1).cpu().numpy())
-
-
-def file_name(folder: CachedImageFolder, row: int) -> str:
-    """Return a photograph's path below its split, on one line."""
-    return one_line(Path(folder.samples[row][0]).relative_to(folder.root).as_posix())
 
 
 def augmented(datamodule: CatDogDataModule, model: Classifier, folder: CachedImageFolder) -> Picture:

@@ -350,3 +350,15 @@ def test_classes_of_any_name_are_shown_as_they_are(photos: Path, run: Run) -> No
     assert headings(page) == TITLES
     assert "recall, $x$y" in page.read_text(encoding="utf-8")
     assert "recall, _threshold" in page.read_text(encoding="utf-8")
+
+
+def test_a_photograph_in_two_splits_is_shown_whatever_prepare_has_noted(
+    trained: Path, photos: Path, run: Run
+) -> None:
+    assert run("prepare --root data --min_side 8", photos) == 0
+    (tested, *_), (seen, *_) = (sorted(Path("data", split, "cat").iterdir()) for split in ("test", "train"))
+    shutil.copy(seen, tested)  # the counts stay those that prepare has noted
+    assert run("report --root data") == 0
+    text = text_of(trained / "report.html")
+    assert "lie in more than one split: 1." in text
+    assert f"train/cat/{seen.name} test/cat/{tested.name}" in text
