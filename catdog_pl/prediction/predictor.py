@@ -3,7 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.pool import AsyncResult, ThreadPool
 from pathlib import Path
@@ -230,8 +230,22 @@ def predict(
             the model cannot be explained.
     """
     several = cast("Iterable[Input]", [inputs] if is_one(inputs) else inputs)
-    network = (load(model, accelerator) if isinstance(model, str | Path) else model).eval()
-    logits = network.tta_logits if tta else network
+    network = load(model, accelerator) if isinstance(model, str | Path) else model
+    predictor = create_predictor(network, batch_size, tta=tta, calibrated=calibrated)
+    if explain:
+        predictor = explaining(predictor, network)
+    return predictor(expand(several, WebOptions(public_only, seconds)))
+
+
+def create_predictor(
+    network: "Classifier", batch_size: int = BATCH_SIZE, *, tta: bool = False, calibrated: bool = False
+) -> Predictor:
+    """Return the predictor of a network, which is put into evaluation mode and stays where it is.
+
+    Raises:
+        UsageError: there is no temperature to calibrate by.
+    """
+    logits = network.eval().tta_logits if tta else network.eval()
     if calibrated and network.temperature is None:
         raise UsageError(
             "There is no temperature to calibrate by in this model; have its checkpoint store one: "
@@ -239,12 +253,14 @@ def predict(
         )
     temperature = network.temperature if calibrated else None
     engine = TorchEngine(logits, network.data_spec, next(network.parameters()).device, temperature)
-    predictor = Predictor(engine, batch_size)
-    if explain:
-        from catdog_pl.prediction.explain import explanation
+    return Predictor(engine, batch_size)
 
-        predictor = Predictor(engine, batch_size=1, workers=1, explain=partial(explanation, network))
-    return predictor(expand(several, WebOptions(public_only, seconds)))
+
+def explaining(predictor: Predictor, network: "Classifier") -> Predictor:
+    """Return a predictor that explains by Grad-CAM, one picture after the other, as each is in memory."""
+    from catdog_pl.prediction.explain import explanation
+
+    return replace(predictor, batch_size=1, workers=1, explain=partial(explanation, network))
 
 
 def load(checkpoint: str | Path, accelerator: str) -> "Classifier":
