@@ -47,6 +47,17 @@ MAY_IMPORT = {
         "failures",
         "report",
     },
+    "api": {
+        "errors",
+        "short_forms",
+        "data",
+        "data.prepare",
+        "data.prepare.config",
+        "models",
+        "runs",
+        "report",
+        "cli",
+    },
     "commands": set[str](),  # filled in below: all rooms but itself and __main__
     "__main__": {"errors", "process"},
 }

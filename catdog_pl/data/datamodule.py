@@ -2,9 +2,11 @@
 
 import math
 import os
+from html import escape
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
@@ -13,10 +15,10 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from catdog_pl.data.augment import Augment, Augmentation, Mixing, RandomCrop
 from catdog_pl.data.dataset import Batch, CachedImageFolder
-from catdog_pl.data.images import ResizeRule, resize_rule
+from catdog_pl.data.images import ResizeRule, load_pixels, picture_html, resize_rule
 from catdog_pl.data.layout import Split, split_folder
 from catdog_pl.data.transforms import AffineRanges
-from catdog_pl.errors import DatasetError, UsageError
+from catdog_pl.errors import DatasetError, ImageError, UsageError, one_line
 
 STAGES: dict[str, tuple[Split, ...]] = {
     "fit": ("train", "validation"),
@@ -25,6 +27,10 @@ STAGES: dict[str, tuple[Split, ...]] = {
     "predict": ("test",),
 }
 """The folders that each stage of the Trainer reads."""
+
+
+SHOWN = 7
+"""Photographs of each class that a notebook shows."""
 
 
 class CatDogDataModule(LightningDataModule):
@@ -65,6 +71,10 @@ class CatDogDataModule(LightningDataModule):
         num_workers: processes that make batches; by default none when the photographs are cached, else
             one per processor.
 
+    Attributes:
+        options: the arguments, by name.
+        folders: the photographs of each split, once ``setup`` has found them.
+
     Raises:
         UsageError: a number lies outside its range.
     """
@@ -91,6 +101,7 @@ class CatDogDataModule(LightningDataModule):
         cache_gib: float = 4.0,
         num_workers: int | None = None,
     ) -> None:
+        self.options = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
         validate_range("image_size", image_size or 2, 2)
         validate_range("batch_size", batch_size, 1)
@@ -182,6 +193,25 @@ class CatDogDataModule(LightningDataModule):
     def files(self, split: Split) -> list[Path]:
         """Return the photographs of a split in sample order."""
         return [Path(path) for path, _ in self.folders[split].samples]
+
+    def _repr_html_(self) -> str | None:
+        """Return what a notebook shows: photographs of each class, and how many there are in each split."""
+        try:
+            folders = [CachedImageFolder(self.root / split, 96) for split in get_args(Split)]
+        except DatasetError:  # not prepared yet
+            return None
+        rows = ["<tr><th></th><th>train</th><th>validation</th><th>test</th><th></th></tr>"]
+        for label, name in enumerate(folders[0].classes):
+            counts = "".join(f"<td>{folder.targets.count(label)}</td>" for folder in folders)
+            paths = [Path(path) for path, target in folders[0].samples if target == label]
+            shown = paths[:: -(-len(paths) // SHOWN)]
+            try:
+                pictures = [load_pixels(path, 96, "nearest") for path in shown]
+                cells = f"<td>{picture_html(np.hstack(pictures), 96)}</td>"
+            except ImageError:  # which training will name
+                cells = ""
+            rows.append(f"<tr><th>{escape(one_line(name))}</th>{counts}{cells}</tr>")
+        return f"<table>{''.join(rows)}</table>"
 
     def labels(self, split: Split) -> list[int]:
         """Return the labels of a split in sample order: 0 or 1, the position of the class folder."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torchvision.datasets import ImageFolder
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from catdog_pl.data.images import ResizeRule, load_pixels
 from catdog_pl.data.layout import unreadable
@@ -103,7 +103,7 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
         """Decode and resize every photograph into memory, on all processors; again does nothing.
 
         Args:
-            progress: show a progress bar when standard error is a terminal, else a line a minute.
+            progress: show a progress bar on a terminal and in a notebook, elsewhere a line a minute.
         """
         if self.pixels is not None:
             return
@@ -113,7 +113,7 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
             pixels[index] = self._load(index)
 
         title = f"decoding {one_line(self.root)}"
-        hide = None if progress else True  # None: tqdm finds out whether standard error is a terminal
+        hide = None if progress else True  # None: a bar on a terminal and in a notebook
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
             loaded = pool.map(load, range(len(self)))

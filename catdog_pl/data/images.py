@@ -17,6 +17,7 @@ import ctypes
 import os
 import struct
 import warnings
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -149,6 +150,16 @@ def resize(image: Image.Image, size: int, rule: ResizeRule) -> npt.NDArray[np.ui
             before, after = (pixels.take(i.clip(0, length - 1), axis).astype(np.float32) for i in (low, high))
             pixels = before + (after - before) * share
     return np.asarray(np.rint(pixels), np.uint8)
+
+
+def picture_html(picture: Image.Image | npt.NDArray[np.uint8], height: int) -> str:
+    """Return the element of a page that holds a picture, as a JPEG of at most so many pixels' height."""
+    picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    picture = picture.convert("RGB")
+    picture.thumbnail((10 * height, height))
+    file = BytesIO()
+    picture.save(file, "JPEG", quality=85)
+    return f'<img height="{height}" src="data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}">'
 
 
 def resize_rule(name: str) -> ResizeRule:
