@@ -89,11 +89,13 @@ def main(argv: Sequence[str]) -> int:
 
 def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens; `UsageError` where the address is wrong or taken."""
+    if not 0 <= port < 2**16:
+        raise UsageError(f"--port {port}: it must lie in 0..65535; 0 takes a free one")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=2048)
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = str(getattr(error, "strerror", None) or error).partition(" (while")[0]  # not said twice
         raise UsageError(
             f"--host {host} --port {port}: nothing can listen there ({reason}); give another --port, or 0"
         ) from error
@@ -133,7 +135,7 @@ def create_server(options: argparse.Namespace) -> "uvicorn.Server":
         ws="none",
         headers=list(HEADERS.items()),
         server_header=False,
-        log_level="warning",
+        log_level="info" if options.access_log else "warning",
         access_log=options.access_log,
         timeout_graceful_shutdown=GRACE,
     )

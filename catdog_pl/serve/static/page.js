@@ -46,7 +46,7 @@ async function look(given) {
   const name = isFile ? given.name || "pasted picture" : given;
   const address = isFile ? URL.createObjectURL(given) : given;
   image.addEventListener("error", () => { image.hidden = true; });
-  image.src = address;
+  if (isFile) image.src = address;
   find("h2", card).textContent = "…";
   find(".name", card).textContent = name;
   find(".scale", card).hidden = true;
@@ -58,13 +58,15 @@ async function look(given) {
       throw new Error(`${name}: ${given.size.toLocaleString()} bytes are more than ${model.max_bytes.toLocaleString()}, the limit`);
     }
     const { predictions: [answer] } = await (await ask("v1/predict", given)).json();
+    image.src = address;  // a URL's picture is loaded once the server has called it one
     show(card, answer);
     offerExplanation(card, given, answer, address);
   } catch (error) {
+    say("");
     card.classList.add("wrong");
+    card.setAttribute("role", "alert");
     find("h2", card).textContent = "No answer";
     find(".certainty", card).textContent = error.message;
-    say(`No answer: ${error.message}`);
   }
 }
 
@@ -123,6 +125,7 @@ async function lookAtAll(files) {
   for (const file of [...files].slice(-KEPT)) await look(file);
 }
 
+find("#phone").hidden = !navigator.maxTouchPoints;
 for (const input of [find("#choose"), find("#photograph")]) {
   input.addEventListener("change", async () => {
     const files = [...input.files];
