@@ -4,7 +4,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from html import escape
 from multiprocessing.pool import AsyncResult, ThreadPool
 from pathlib import Path
@@ -277,11 +276,19 @@ def create_predictor(
     return Predictor(engine, batch_size)
 
 
-def explaining(predictor: Predictor, network: "Classifier") -> Predictor:
-    """Return a predictor that explains by Grad-CAM, one picture after the other, as each is in memory."""
+def explaining(predictor: Predictor, network: "Classifier", max_side: int | None = None) -> Predictor:
+    """Return a predictor that explains by Grad-CAM, one picture after the other, as each is in memory.
+
+    The explained pictures have no side longer than ``max_side`` pixels.
+    """
     from catdog_pl.prediction.explain import explanation
 
-    return replace(predictor, batch_size=1, workers=1, explain=partial(explanation, network))
+    def explain(pixels: npt.NDArray[np.uint8], picture: "Image.Image", is_second: bool) -> "Image.Image":
+        if max_side:
+            picture.thumbnail((max_side, max_side))
+        return explanation(network, pixels, picture, is_second)
+
+    return replace(predictor, batch_size=1, workers=1, explain=explain)
 
 
 def load(checkpoint: str | Path, accelerator: str) -> "Classifier":
