@@ -20,6 +20,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "new": Command("catdog_pl.commands.new:main", "a project of your own, with a train.py to change"),
     "prepare": Command("catdog_pl.commands.prepare:main", "photographs -> checked and split folders"),
     "fit": Command("catdog_pl.commands.fit:fit", "train a model (basic, vgg16 or transfer)"),
     "validate": Command("catdog_pl.commands.fit:validate", "loss and accuracy on the validation photographs"),

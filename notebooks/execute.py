@@ -1,6 +1,6 @@
 """Run the notebooks on the built-in sample, and keep their outputs in the .ipynb files.
 
-pip install -e ".[notebook]"
+pip install -e ".[test]"
 python notebooks/execute.py
 
 The Markdown half of a pair is edited; the other half, with the outputs, is written from it here.
@@ -41,8 +41,8 @@ def execute(path: Path, folder: Path) -> NotebookNode:
 def main() -> None:
     """Write the notebooks that are named, or all."""
     paths = [Path(name) for name in sys.argv[1:]] or sorted(FOLDER.glob("*.md"))
-    with tempfile.TemporaryDirectory() as folder:
-        for path in paths:
+    for path in paths:
+        with tempfile.TemporaryDirectory() as folder:
             jupytext.write(execute(path, Path(folder)), path.with_suffix(".ipynb"))
 
 
