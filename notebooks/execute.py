@@ -26,7 +26,7 @@ def execute(path: Path, folder: Path) -> NotebookNode:
     Raises:
         CellExecutionError: a cell failed.
     """
-    notebook = jupytext.read(path)
+    notebook: NotebookNode = jupytext.read(path)
     place = {"metadata": {"path": str(folder)}}
     NotebookClient(
         notebook, timeout=1200, resources=place, record_timing=False, coalesce_streams=True

@@ -29,8 +29,8 @@ STAGES: dict[str, tuple[Split, ...]] = {
 """The folders that each stage of the Trainer reads."""
 
 
-SHOWN = 7
-"""Photographs of each class that a notebook shows."""
+SHOWN, SIDE = 7, 96
+"""Photographs of each class that a notebook shows, at most, and their height and width in pixels."""
 
 
 class CatDogDataModule(LightningDataModule):
@@ -195,23 +195,20 @@ class CatDogDataModule(LightningDataModule):
         return [Path(path) for path, _ in self.folders[split].samples]
 
     def _repr_html_(self) -> str | None:
-        """Return what a notebook shows: photographs of each class, and how many there are in each split."""
+        """Return what a notebook shows: how many photographs of each class there are, and some of them."""
+        splits = [split for split in get_args(Split) if (self.root / split).is_dir()]
         try:
-            folders = [CachedImageFolder(self.root / split, 96) for split in get_args(Split)]
-        except DatasetError:  # not prepared yet
+            folders = [CachedImageFolder(self.root / split, SIDE) for split in splits]
+            rows = [f"<tr><th></th><th>{'</th><th>'.join(splits)}</th></tr>"] if folders else []
+            for label, name in enumerate(folders[0].classes if folders else ()):
+                counts = "".join(f"<td>{folder.targets.count(label)}</td>" for folder in folders)
+                paths = [Path(path) for path, target in folders[0].samples if target == label]
+                pictures = [load_pixels(path, SIDE, "nearest") for path in paths[:: -(-len(paths) // SHOWN)]]
+                shown = picture_html(np.hstack(pictures), SIDE)
+                rows.append(f"<tr><th>{escape(one_line(name))}</th>{counts}<td>{shown}</td></tr>")
+        except (DatasetError, ImageError):  # which a training names
             return None
-        rows = ["<tr><th></th><th>train</th><th>validation</th><th>test</th><th></th></tr>"]
-        for label, name in enumerate(folders[0].classes):
-            counts = "".join(f"<td>{folder.targets.count(label)}</td>" for folder in folders)
-            paths = [Path(path) for path, target in folders[0].samples if target == label]
-            shown = paths[:: -(-len(paths) // SHOWN)]
-            try:
-                pictures = [load_pixels(path, 96, "nearest") for path in shown]
-                cells = f"<td>{picture_html(np.hstack(pictures), 96)}</td>"
-            except ImageError:  # which training will name
-                cells = ""
-            rows.append(f"<tr><th>{escape(one_line(name))}</th>{counts}{cells}</tr>")
-        return f"<table>{''.join(rows)}</table>"
+        return f"<table>{''.join(rows)}</table>" if rows else None
 
     def labels(self, split: Split) -> list[int]:
         """Return the labels of a split in sample order: 0 or 1, the position of the class folder."""
