@@ -20,7 +20,6 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "new": Command("catdog_pl.commands.new:main", "a project of your own, with a train.py to change"),
     "prepare": Command("catdog_pl.commands.prepare:main", "photographs -> checked and split folders"),
     "fit": Command("catdog_pl.commands.fit:fit", "train a model (basic, vgg16 or transfer)"),
     "validate": Command("catdog_pl.commands.fit:validate", "loss and accuracy on the validation photographs"),
@@ -31,6 +30,7 @@ COMMANDS = {
     "export": Command("catdog_pl.commands.export:main", "a file that runs without this package: ONNX, pt2"),
     "keras": Command("catdog_pl.commands.keras:main", "exchange models with Keras files, both ways"),
     "summary": Command("catdog_pl.commands.summary:main", "a model's layer table with its parameter counts"),
+    "new": Command("catdog_pl.commands.new:main", "a project of your own, with a train.py to change"),
 }
 
 
