@@ -29,11 +29,11 @@ MAY_IMPORT = {
     "keras": {"errors", "io"},
     "models": {"errors", "process", "devices", "io", "keras"},
     "runs": {"errors", "process", "io"},
-    "callbacks": {"errors", "process", "io", "runs"},
+    "callbacks": {"errors", "process", "io", "models", "runs"},
     "failures": {"errors", "short_forms", "models", "runs"},
     "prediction": {"errors", "process", "devices", "io", "data", "models", "runs"},
     "report": {"errors", "process", "io", "data", "data.prepare", "models", "runs", "prediction"},
-    "export": {"errors", "io", "keras", "models"},
+    "export": {"errors", "io", "data", "keras", "models"},
     "cli": {
         "errors",
         "process",

@@ -7,11 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from catdog_pl.models.classifier import Classifier
+from catdog_pl.models.classifier import THRESHOLD, Classifier
 from catdog_pl.models.transfer import TransferClassifier
-
-THRESHOLD = 0.5
-"""Probability above which the answer is the second class."""
 
 BATCH = 32
 """Photographs that are checked at once."""

@@ -44,6 +44,9 @@ NOTE = "catdog_pl"
 FORMAT = 1
 """The version of that note; raised when older code could misread it."""
 
+THRESHOLD = 0.5
+"""Probability above which the answer is the second class."""
+
 AVERAGED = "current_model_state"
 """The key under which Lightning's `WeightAveraging` saves the trained weights beside their averages."""
 
