@@ -87,4 +87,5 @@ def photographs(model: "Classifier", root: Path) -> Pictures:
         return Pictures(noise, f"pictures of noise (no photographs in {root})")
     rows = np.linspace(0, len(folder) - 1, min(CHECKED, len(folder))).astype(int).tolist()
     pixels = np.ascontiguousarray(folder.__getitems__(rows)[0].permute(0, 2, 3, 1).numpy())
-    return Pictures(pixels, "test photographs", np.array(folder.targets)[rows])
+    labels = np.array(folder.targets)[rows] if tuple(folder.classes) == spec.class_names else None
+    return Pictures(pixels, "test photographs", labels)

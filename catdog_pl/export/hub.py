@@ -18,7 +18,8 @@ from catdog_pl.export.portable import probabilities
 from catdog_pl.io.files import HUB_WEIGHTS, atomic_write
 from catdog_pl.models import hub
 from catdog_pl.models.checkpoint import load_with_contents
-from catdog_pl.models.classifier import THRESHOLD, Classifier
+from catdog_pl.models.classifier import Classifier
+from catdog_pl.models.spec import THRESHOLD
 
 CARD = "README.md"
 
@@ -48,7 +49,7 @@ def export_hub(
     weights = save(state, {"format": "pt"})
     config = hub.config(checkpoint, hashlib.sha256(weights).hexdigest())
     counts = counted(model, photographs) if photographs else None
-    texts = {CARD: card(config, target.name, counts), hub.CONFIG: hub.as_json(config)}
+    texts = {hub.CONFIG: hub.as_json(config), CARD: card(config, target.name, counts)}
     files = {HUB_WEIGHTS: weights} | {name: text.encode() for name, text in texts.items()}
     try:
         with ExitStack() as stack:  # each is complete before the first takes its place
@@ -61,11 +62,9 @@ def export_hub(
     _, found = load_with_contents(target)
     if any(not torch.equal(found["state_dict"][key].cpu(), value) for key, value in state.items()):
         raise CatDogError(f"{target} does not give back what was written; do not use it, and report this")
-    yield "read back: the same weights, to the bit"
-    if counts is None:
-        yield f"{CARD} has no measured accuracy; give the test photographs by --root FOLDER"
-    else:
-        yield f"{CARD}: {accuracy(counts)}"
+    unmeasured = "no measured accuracy; give the test photographs by --root FOLDER"
+    told = accuracy(counts) if counts else unmeasured
+    return iter(["read back: the same weights, to the bit", f"{CARD}: {told}"])
 
 
 def counted(model: Classifier, photographs: Photographs) -> Counts | None:
@@ -144,7 +143,7 @@ print(next(predict("picture.jpg", model)))
 ## Preprocessing
 
 `predict` ignores EXIF orientation, puts transparent pictures on white, and resizes to {size} x {size}
-pixels by `{data["predict_resize"]}`, whatever their shape; what was measured above was resized by
+pixels by `{data["predict_resize"]}`, whatever their shape; test photographs are resized by
 `{data["resize"]}`. The network takes RGB pixels from 0 to 255, shape (N, 3, {size}, {size}), scales them
 itself, and gives logits. Above a probability of {THRESHOLD} the answer is {second}.
 

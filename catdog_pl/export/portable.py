@@ -7,7 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from catdog_pl.models.classifier import THRESHOLD, Classifier
+from catdog_pl.models.classifier import Classifier
+from catdog_pl.models.spec import THRESHOLD
 from catdog_pl.models.transfer import TransferClassifier
 
 BATCH = 32

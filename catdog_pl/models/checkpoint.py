@@ -24,8 +24,9 @@ from catdog_pl.devices import Hardware
 from catdog_pl.errors import CatDogError, CheckpointError, UsageError, first_line
 from catdog_pl.io.files import atomic_write, file_fault, in_hub_folder
 from catdog_pl.models import hub
-from catdog_pl.models.classifier import AVERAGED, FORMAT, NOTE, Classifier, DataSpec
+from catdog_pl.models.classifier import AVERAGED, FORMAT, NOTE, Classifier
 from catdog_pl.models.registry import model_class
+from catdog_pl.models.spec import MAX_SIZE, DataSpec
 from catdog_pl.process import program
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -141,7 +142,10 @@ def data_spec(checkpoint: dict[str, Any]) -> DataSpec:
     _check_values(DataSpec, fields, "data")
     if len(fields.get("class_names", ())) != 2:
         raise CheckpointError("it does not name two classes; use another copy")
-    return DataSpec(**{**fields, "class_names": tuple(fields["class_names"])})
+    spec = DataSpec(**{**fields, "class_names": tuple(fields["class_names"])})
+    if not 0 < spec.image_size <= MAX_SIZE:
+        raise CheckpointError(f"its image_size is {spec.image_size}; valid are 1 to {MAX_SIZE}")
+    return spec
 
 
 def trained_on(checkpoint: dict[str, Any]) -> Hardware:
@@ -229,13 +233,18 @@ def _check_archive(path: Path) -> None:
         raise CheckpointError(f"{fault}; run fit first, or give the path of a file such as best.ckpt")
     command = f"{program()} keras import {shlex.quote(str(path))}"
     keras_fault = f"it is a Keras file; make a checkpoint of it by: {command}"
+    if path.suffix.lower() == ".onnx":  # whose content has no mark
+        raise CheckpointError("it is an ONNX file, which predict alone takes; give what it was exported from")
     try:
         with path.open("rb") as file:
             if file.read(len(HDF5_MAGIC)) == HDF5_MAGIC:
                 raise CheckpointError(keras_fault)
         with ZipFile(path) as archive:
-            if "config.json" in archive.namelist():
+            names = archive.namelist()
+            if "config.json" in names:
                 raise CheckpointError(keras_fault)
+            if any(name.endswith("/archive_format") for name in names):
+                raise CheckpointError("it is a program of torch.export; give what it was exported from")
             if any(entry.compress_type != ZIP_STORED for entry in archive.infolist()):
                 raise CheckpointError("it is compressed, which fit never does; give a file written by fit")
             damaged = archive.testzip()

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from catdog_pl.errors import CheckpointError, first_line
 from catdog_pl.io.files import atomic_write, file_fault
-from catdog_pl.models.classifier import NOTE, THRESHOLD, Classifier
+from catdog_pl.models.classifier import NOTE, Classifier
+from catdog_pl.models.spec import THRESHOLD
 
 CONFIG = "config.json"
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:  # importing torch takes seconds, which errors of usage must n
     from PIL import Image
 
     from catdog_pl.io.inputs import Input
-    from catdog_pl.models.classifier import Classifier, DataSpec
+    from catdog_pl.models.classifier import Classifier
+    from catdog_pl.models.spec import DataSpec
 
 PATIENCE = 0.5
 """Seconds after which the answers at hand are given, although the batch is not full yet."""
@@ -214,7 +215,8 @@ def predict(
             (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, a torch tensor (1, H, W), (3, H, W) or
             (4, H, W) of uint8. A picture that cannot be read is a prediction with an error.
         model: a network, which is put into evaluation mode and stays where it is; or a checkpoint: its path,
-            or ``best`` or ``last`` of the newest run.
+            or ``best`` or ``last`` of the newest run; or the path of an ``.onnx`` file of ``export``, which
+            is answered on the processor, without ``tta``, ``calibrated`` and ``explain``.
         accelerator: where a checkpoint is loaded: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps``.
         batch_size: pictures given to the model at once, at most.
         tta: answer by the mean of the logits of each picture and its mirror image, in twice the time.
@@ -229,7 +231,18 @@ def predict(
         UsageError: there is no temperature; or, raised when its turn comes, an input is of another type or
             the model cannot be explained.
     """
-    several = cast("Iterable[Input]", [inputs] if is_one(inputs) else inputs)
+    sources = expand(
+        cast("Iterable[Input]", [inputs] if is_one(inputs) else inputs), WebOptions(public_only, seconds)
+    )
+    if isinstance(model, str | Path) and Path(model).suffix.lower() == ".onnx":
+        path = find_checkpoint(str(model))
+        chosen = {"--tta": tta, "--calibrated": calibrated, "--explain": explain}
+        chosen[f"--accelerator {accelerator}"] = accelerator not in ("auto", "cpu")
+        if given := [option for option, is_chosen in chosen.items() if is_chosen]:
+            raise UsageError(f"{', '.join(given)}: {path} is an ONNX file; this needs a checkpoint")
+        from catdog_pl.prediction.onnx import load_engine
+
+        return Predictor(load_engine(path), batch_size)(sources)
     network = (load(model, accelerator) if isinstance(model, str | Path) else model).eval()
     logits = network.tta_logits if tta else network
     if calibrated and network.temperature is None:
@@ -244,7 +257,7 @@ def predict(
         from catdog_pl.prediction.explain import explanation
 
         predictor = Predictor(engine, batch_size=1, workers=1, explain=partial(explanation, network))
-    return predictor(expand(several, WebOptions(public_only, seconds)))
+    return predictor(sources)
 
 
 def load(checkpoint: str | Path, accelerator: str) -> "Classifier":
