@@ -60,7 +60,12 @@ def load_engine(path: Path) -> OnnxEngine:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         # By its path: ONNX Runtime then reads no other file than one in the same folder.
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            str(path),
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,  # to the same provider, with a message on standard output
+        )
         return OnnxEngine(session, read_spec(session))
     except Exception as error:
         advice = "give one that export has written"

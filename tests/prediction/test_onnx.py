@@ -34,7 +34,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     model = Basic(image_size=32, filters=(4, 4), dense_units=8)
     with torch.no_grad():
-        model.head[-1].weight.mul_(20)  # answers that differ
+        for parameter in model.head.parameters():
+            parameter.mul_(3)  # answers that differ
     save_checkpoint(model, folder / "model.ckpt")
     list(export(folder / "model.ckpt", "onnx", folder / "model.onnx"))
     return folder
@@ -216,6 +217,7 @@ REFUSED: dict[str, Callable[[Path], object]] = {
     "a pipe": os.mkfifo,
     "a device": lambda path: path.symlink_to("/dev/zero"),
     "a gigabyte of nothing": lambda path: path.open("wb").truncate(2**30),
+    "metadata that are no text": bytes_of(lambda raw: raw.replace(b"cat,dog", b"\xffat,dog")),
     "no metadata": write(about={}),
     "three classes": write(about=ABOUT | {"class_names": "a,b,c"}),
     "one class": write(about=ABOUT | {"class_names": "a"}),
