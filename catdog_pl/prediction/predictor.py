@@ -255,8 +255,8 @@ def open_predictor(
         UsageError: there is no temperature, or an ONNX file is to do what it cannot.
     """
     if isinstance(model, str | Path):
-        path = find_checkpoint(str(model))  # before torch is imported: a wrong path is answered at once
-        if path.suffix.lower() == ".onnx":
+        if Path(model).suffix.lower() == ".onnx":
+            path = find_checkpoint(str(model))
             chosen = {"--tta": tta, "--calibrated": calibrated}
             chosen[f"--accelerator {accelerator}"] = accelerator not in ("auto", "cpu")
             if given := [option for option, is_chosen in chosen.items() if is_chosen]:
@@ -264,7 +264,7 @@ def open_predictor(
             from catdog_pl.prediction.onnx import load_engine
 
             return Predictor(load_engine(path), batch_size)
-        model = load(path, accelerator)
+        model = load(model, accelerator)
     if calibrated and model.temperature is None:
         raise UsageError(
             "There is no temperature to calibrate by in this model; have its checkpoint store one: "
@@ -296,9 +296,10 @@ def explaining(predictor: Predictor, max_side: int | None = None) -> Predictor:
     return replace(predictor, batch_size=1, workers=1, explain=explain)
 
 
-def load(checkpoint: Path, accelerator: str) -> "Classifier":
+def load(checkpoint: str | Path, accelerator: str) -> "Classifier":
     """Return a checkpoint's model on the device to predict with."""
+    path = find_checkpoint(str(checkpoint))  # before torch is imported: a wrong path is answered at once
     with gc_paused():
         from catdog_pl.models.checkpoint import load_checkpoint
     device = find_device(accelerator)
-    return load_checkpoint(checkpoint).to(device)
+    return load_checkpoint(path).to(device)
