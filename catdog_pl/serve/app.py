@@ -22,8 +22,8 @@ from starlette.exceptions import HTTPException
 from catdog_pl import __version__
 from catdog_pl.errors import CatDogError, UsageError
 from catdog_pl.io.source import WebOptions
-from catdog_pl.models.classifier import Classifier
-from catdog_pl.prediction.predictor import ModelInput, Prediction, create_predictor, explaining
+from catdog_pl.models.spec import THRESHOLD
+from catdog_pl.prediction.predictor import ModelInput, Prediction, Predictor, explaining
 from catdog_pl.serve.batching import Batcher
 from catdog_pl.serve.intake import Pictures, read_pictures
 from catdog_pl.serve.limits import BodyLimits
@@ -49,7 +49,6 @@ class Settings:
     """What a server allows.
 
     Attributes:
-        batch_size: pictures given to the model at once, at most.
         capacity: pictures in work at a time, all requests together; more are refused (503).
         max_bytes: of the body of one request.
         seconds: for a body to arrive, for a download, and for the answer after them.
@@ -58,7 +57,6 @@ class Settings:
         origins: whose pages may call the API from a browser.
     """
 
-    batch_size: int = 32
     capacity: int = 256
     max_bytes: int = 32 * 2**20
     seconds: float = 30.0
@@ -70,21 +68,20 @@ class Settings:
 class Service:
     """What the routes share: one model, its batches, and what is counted."""
 
-    def __init__(self, model: Classifier, checkpoint: str, settings: Settings, calibrated: bool) -> None:
-        predictor = create_predictor(model, settings.batch_size, calibrated=calibrated)
+    def __init__(self, predictor: Predictor, name: str, settings: Settings) -> None:
+        network, spec = getattr(predictor.engine, "network", None), predictor.engine.spec
         self.settings = settings
         self.metrics = Metrics(lambda: self.batcher.load)
         self.batcher = Batcher(predictor, settings.capacity, self.metrics.batch_size.observe)
-        self.explainer = explaining(predictor, model, EXPLAINED_SIDE)
+        self.predictor = predictor
         self.explains = asyncio.Lock()  # whole pictures are in memory then
         self.loaded = LoadedModel(
-            model=model.hparams.get("backbone", model.name),
-            checkpoint=checkpoint,
-            class_names=model.data_spec.class_names,
-            threshold=0.5,
-            image_size=model.data_spec.image_size,
-            parameters=sum(weight.numel() for weight in model.parameters()),
-            calibrated=calibrated,
+            file=name,
+            model=network.hparams.get("backbone", network.name) if network else None,
+            class_names=spec.class_names,
+            threshold=THRESHOLD,
+            image_size=spec.image_size,
+            explains=network is not None,
             urls=settings.web is not None,
             max_bytes=settings.max_bytes,
             max_pictures=MAX_PICTURES,
@@ -100,15 +97,16 @@ class Service:
 
     async def explain(self, given: Pictures) -> bytes:
         """Return the only picture under its explanation, as a JPEG."""
-        async with self.explains:
-            picture = await self.batcher.read(given.sources[0], self.explainer, given.are_remote)
-            try:
-                return await self.batcher.compute(lambda: self._explanation(picture))
-            except UsageError as error:
-                raise ProblemError(501, str(error)) from error
+        try:
+            explainer = explaining(self.predictor, EXPLAINED_SIDE)
+            async with self.explains:
+                picture = await self.batcher.read(given.sources[0], explainer, given.are_remote)
+                return await self.batcher.compute(lambda: self._explanation(explainer, picture))
+        except UsageError as error:
+            raise ProblemError(501, str(error)) from error
 
-    def _explanation(self, picture: ModelInput | Prediction) -> bytes:
-        (prediction,) = self.explainer.answer([picture])
+    def _explanation(self, explainer: Predictor, picture: ModelInput | Prediction) -> bytes:
+        (prediction,) = explainer.answer([picture])
         self.metrics.count_picture(prediction)
         if prediction.explanation is None:
             raise refusal(prediction)
@@ -234,19 +232,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.service.batcher.stop()
 
 
-def create_app(
-    model: Classifier, checkpoint: str, settings: Settings | None = None, calibrated: bool = False
-) -> FastAPI:
-    """Return the application that answers with a model.
+def create_app(predictor: Predictor, name: str, settings: Settings | None = None) -> FastAPI:
+    """Return the application that answers with a predictor.
 
     Args:
-        model: on the device that it shall compute on.
-        checkpoint: its name, given to whoever asks what is loaded.
+        predictor: decodes and computes, in batches of its size.
+        name: of its file, given to whoever asks what is loaded.
         settings: limits and rights.
-        calibrated: whether logits are divided by the model's temperature.
-
-    Raises:
-        UsageError: there is no temperature to calibrate by.
     """
     settings = settings or Settings()
     app = FastAPI(
@@ -257,7 +249,7 @@ def create_app(
         docs_url=None,  # theirs load scripts from elsewhere
         redoc_url=None,
     )
-    app.state.service = Service(model, checkpoint, settings, calibrated)
+    app.state.service = Service(predictor, name, settings)
     app.include_router(public)
     app.include_router(guarded)
     app.mount("/static/swagger", StaticFiles(directory=SWAGGER))
