@@ -92,7 +92,7 @@ def imported_rooms(source: str) -> set[str]:
 
 def modules() -> list[tuple[str, Path]]:
     """The name of each module below the package, and its file; ``__init__`` counts as its folder."""
-    files = sorted(PACKAGE.rglob("*.py"))
+    files = sorted(file for file in PACKAGE.rglob("*.py") if file.parent.name != "templates")
     named = [(".".join(file.relative_to(PACKAGE).with_suffix("").parts), file) for file in files]
     return [(name.removesuffix(".__init__"), file) for name, file in named if name != "__init__"]
 

@@ -8,7 +8,7 @@ from catdog_pl.arguments import ArgumentParser, local_path
 from catdog_pl.errors import CatDogError, one_line
 from catdog_pl.io.files import atomic_write
 
-TEMPLATES = Path(__file__).parent / "project"
+TEMPLATES = Path(__file__).parent / "templates"
 FILES = ("README.md", "config.yaml", "train.py", "data/README.md")
 
 
