@@ -18,6 +18,9 @@ from catdog_pl.models.registry import class_path
 from catdog_pl.runs import BEST, LAST, RunFolder
 from catdog_pl.short_forms import SHORT_FORMS
 
+FLAGS = ("plot", "tta")
+"""Options that are typed without a value."""
+
 
 @dataclass(frozen=True)
 class Run(RunFolder):
@@ -120,8 +123,10 @@ def fit(model: Classifier, data: CatDogDataModule, **options: Any) -> Run:
 
 def words(settings: dict[str, Any]) -> list[str]:
     """Return options and their values as they would be typed."""
-    texts = {
-        name: str(value) if isinstance(value, str | Path) else json.dumps(value)
-        for name, value in settings.items()
-    }
-    return [f"--{name}={text}" for name, text in texts.items()]
+    typed = []
+    for name, value in settings.items():
+        if name in FLAGS:
+            typed += [f"--{name}"] if value else []
+        else:
+            typed.append(f"--{name}={value if isinstance(value, str | Path) else json.dumps(value)}")
+    return typed

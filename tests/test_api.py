@@ -9,6 +9,7 @@ import torch
 from lightning import seed_everything
 
 from catdog_pl import Basic, CatDogDataModule, Run, fit, load_checkpoint, prepare
+from catdog_pl.api import words
 from catdog_pl.errors import CatDogError, UsageError
 from tests.conftest import Run as RunCommand
 
@@ -45,13 +46,27 @@ def test_fit_trains_the_model_as_the_command_does_to_the_bit(photos: Path, run: 
 def test_a_run_tests_its_best_epoch_and_goes_on(photos: Path, capsys: Capture) -> None:
     data = CatDogDataModule(photos, batch_size=4)
     done = fit(small(), data, max_epochs=1, accelerator="cpu")
-    table = done.test(accelerator="cpu")
+    table = done.test(accelerator="cpu", tta=True)
     assert "Accuracy: " in capsys.readouterr().out
     assert list(table.columns) == ["file", "probability", "predicted", "true", "logit"]
     assert len(table) == 6
     again = fit(small(), data, max_epochs=3, accelerator="cpu", ckpt_path=done.last)
     assert again == done
     assert again.history["epoch"].tolist() == [1, 2, 3]
+
+
+def test_options_are_typed_as_the_command_has_them() -> None:
+    values = {
+        "root": Path("my data"),
+        "precision": "16-mixed",
+        "zoom": 0.1,
+        "a": None,
+        "b": True,
+        "c": [1, 2],
+    }
+    assert words(values | {"plot": True, "tta": False}) == [
+        "--root=my data", "--precision=16-mixed", "--zoom=0.1", "--a=null", "--b=true", "--c=[1, 2]", "--plot"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
