@@ -156,7 +156,7 @@ def _start() -> None:
 
 
 def _predict_parts(options: argparse.Namespace, form: str) -> int:
-    """Answer into a folder, this process's parts of it; return 1 where some could not be read, else 0."""
+    """Answer into a folder; return 1 where one process did it and some could not be read, else 0."""
     if options.explain or form not in PART_FORMATS:
         wrong = "--explain" if options.explain else f"--format {form}"
         raise UsageError(f"{wrong} does not go with a folder as --output; use {', '.join(PART_FORMATS)}")
@@ -191,7 +191,8 @@ def _predict_parts(options: argparse.Namespace, form: str) -> int:
         errors += part.errors
         done = "there already" if part.is_old else "written"
         print(f"{part.path}: {part.answers:,} answers, {part.errors:,} errors, {done}", flush=True)
-    return int(errors > 0)
+    # torchrun ends all processes when one of them fails, and an answer with a reason is no failure.
+    return int(errors > 0 and share.processes == 1)
 
 
 def _check_explain(target: Path, is_one: bool, overwrite: bool) -> None:

@@ -110,10 +110,11 @@ def test_several_processes_share_the_parts(
     assert run("predict --output alone/ --format jsonl", *words) == 1
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
-    assert run("predict --output out/ --format jsonl", *words) == 1
+    # 0 although a picture is bad: torchrun would end the other process.
+    assert run("predict --output out/ --format jsonl", *words) == 0
     assert list(contents(own_folder / "out")) == ["part-00001.jsonl", "part-00003.jsonl"]
     monkeypatch.setenv("RANK", "0")
-    assert run("predict --output out/ --format jsonl", *words) == 1
+    assert run("predict --output out/ --format jsonl", *words) == 0
     assert contents(own_folder / "out") == contents(own_folder / "alone")
     capsys.readouterr()
     assert run("predict --output out/ --format jsonl --overwrite", *words) == 2
