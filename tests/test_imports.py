@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "failures": {"errors", "short_forms", "models", "runs"},
     "prediction": {"errors", "process", "devices", "io", "data", "models", "runs"},
     "report": {"errors", "process", "io", "data", "data.prepare", "models", "runs", "prediction"},
+    "serve": {"errors", "io", "models", "prediction"},
     "export": {"errors", "io", "data", "keras", "models"},
     "cli": {
         "errors",

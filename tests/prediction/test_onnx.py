@@ -89,7 +89,6 @@ def test_neither_torch_nor_lightning_is_imported(exported: Path, photos: Path) -
     [
         ("--tta", "--tta"),
         ("--calibrated", "--calibrated"),
-        ("--explain a.png", "--explain"),
         ("--accelerator gpu", "--accelerator gpu"),
         ("--tta --accelerator cuda", "--tta, --accelerator cuda"),
     ],
@@ -100,6 +99,9 @@ def test_what_needs_the_network_is_refused(
     assert run(f"predict x.jpg {words} --ckpt_path", exported / "model.onnx") == 2
     path = exported / "model.onnx"
     assert capsys.readouterr().err == f"[ERROR]    {named}: {path} is an ONNX file; this needs a checkpoint\n"
+    assert run("predict x.jpg --explain a.png --ckpt_path", path) == 2
+    message = "An ONNX file gives answers only; to explain them (Grad-CAM), give a checkpoint"
+    assert capsys.readouterr().err == f"[ERROR]    {message}\n"
 
 
 def test_without_onnx_runtime_one_line_says_what_to_install(
