@@ -56,6 +56,19 @@ def find_device(word: str) -> "torch.device":
     return gpu
 
 
+def use_own_device(word: str) -> None:
+    """Take the GPU that ``torchrun`` has numbered for this process, where an accelerator means one.
+
+    Raises:
+        UsageError: there is no such accelerator, or this machine does not have it.
+    """
+    import torch
+
+    if find_device(word).type != "cpu":
+        own = int(os.environ.get("LOCAL_RANK", 0)) % torch.accelerator.device_count()
+        torch.accelerator.set_device_index(own)
+
+
 @cache
 def bfloat16_is_fast(device: "torch.device") -> bool:
     """Return whether the device has bfloat16 units.
