@@ -31,7 +31,8 @@ def execute(path: Path, folder: Path) -> NotebookNode:
     NotebookClient(
         notebook, timeout=1200, resources=place, record_timing=False, coalesce_streams=True
     ).execute()
-    for cell in notebook.cells:
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"  # not by chance, so that a second run changes nothing
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
     notebook.metadata.pop("widgets", None)

@@ -159,7 +159,9 @@ def picture_html(picture: Image.Image | npt.NDArray[np.uint8], height: int) -> s
     picture.thumbnail((10 * height, height))
     file = BytesIO()
     picture.save(file, "JPEG", quality=85)
-    return f'<img height="{height}" src="data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}">'
+    content = b64encode(file.getvalue()).decode()
+    # Pages have rules of their own for pictures, which would shrink or stretch these.
+    return f'<img style="height: {height}px; max-width: none" src="data:image/jpeg;base64,{content}">'
 
 
 def resize_rule(name: str) -> ResizeRule:

@@ -300,7 +300,7 @@ def test_a_notebook_shows_photographs_of_each_class_and_how_many_there_are(data:
     assert html is not None
     head, first, second = html.removeprefix("<table>").removesuffix("</table>").split("</tr>")[:3]
     assert head == "<tr><th></th><th>train</th><th>validation</th>"
-    assert first.startswith('<tr><th>&lt;b&gt;</th><td>8</td><td>4</td><td><img height="96" src="data:')
+    assert first.startswith('<tr><th>&lt;b&gt;</th><td>8</td><td>4</td><td><img style="height: 96px;')
     assert second.startswith("<tr><th>cat</th><td>8</td><td>4</td><td><img ")
 
 
