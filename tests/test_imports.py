@@ -161,6 +161,7 @@ LIGHT = [
     "fit stray",
     "predict --help",
     "summary --help",
+    "new --help",
     "frobnicate",
     "predict",
 ]
