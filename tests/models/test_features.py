@@ -163,10 +163,9 @@ def test_a_set_above_the_limit_is_kept_in_memory_or_not_at_all(
     assert (in_memory.computed, nowhere.computed) == ([0, 1, 2], [0, 1, 1, 2])
     assert in_memory.cache.memory_bytes == BYTES
     assert [path.stem for path in files()] == ["other"]  # nothing is deleted for what has no room anyway
-    assert capsys.readouterr().err == (
-        f"[WARNING]  features are not kept in {features.files().folder} "
-        f"(0.0 GiB more would be above the limit of {(BYTES - 1) / 2**30:g} GiB); later runs compute them again\n"
-    )
+    reason = f"0.0 GiB more would be above the limit of {(BYTES - 1) / 2**30:g} GiB"
+    expected = f"{features.files().folder} ({reason}); later runs compute them again"
+    assert capsys.readouterr().err == f"[WARNING]  features are not kept in {expected}\n"
 
 
 def full_disk(*_: object) -> None:
@@ -183,11 +182,8 @@ def test_a_full_disk_leaves_the_memory(
         ask(1, 2)
         assert ask.computed == [0, 1, 2]
     assert files() == []
-    expected = "(No space left on device); later runs compute them again"
-    assert (
-        capsys.readouterr().err
-        == f"[WARNING]  features are not kept in {features.files().folder} {expected}\n"
-    )
+    expected = f"{features.files().folder} (No space left on device); later runs compute them again"
+    assert capsys.readouterr().err == f"[WARNING]  features are not kept in {expected}\n"
 
 
 def test_a_folder_that_cannot_be_made_leaves_the_memory(capsys: pytest.CaptureFixture[str]) -> None:
