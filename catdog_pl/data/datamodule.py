@@ -295,7 +295,7 @@ def validate_range(
         raise UsageError(f"{name} is {value:g}; it must be {' and '.join(bounds)}")
 
 
-def row_files(cache_dir: str, limit: int) -> RowFiles | None:
+def row_files(cache_dir: str, limit: int = LIMIT) -> RowFiles | None:
     """Return where decoded photographs are kept; None where that is memory."""
     if cache_dir == "none":
         return None
