@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentError, Namespace
+from lightning.fabric.plugins.environments.kubeflow import KubeflowEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar
@@ -30,7 +31,7 @@ from catdog_pl.callbacks.loggers import SaveConfig, make_save_dir_optional, writ
 from catdog_pl.callbacks.progress import EpochBar, EpochProgress
 from catdog_pl.callbacks.training import EarlyStopping, EpochSeed, divergence
 from catdog_pl.data.datamodule import CatDogDataModule
-from catdog_pl.devices import ACCELERATORS, bfloat16_is_fast, check_accelerator, find_device
+from catdog_pl.devices import ACCELERATORS, bfloat16_is_fast, check_accelerator, find_device, launched
 from catdog_pl.errors import CatDogError, Interrupted, UsageError
 from catdog_pl.failures import failure, refusal, wrong_option
 from catdog_pl.models.checkpoint import compare, data_spec, read_checkpoint, restore_arguments
@@ -247,12 +248,17 @@ class CatDogCLI(LightningCLI):
         enable_bar = config.enable_progress_bar
         if enable_bar is None:
             enable_bar = has_bar or sys.stdout.isatty()
+        if launch := launched():
+            if config.devices == "auto" and config.num_nodes == 1:
+                kwargs |= {"devices": launch.per_node, "num_nodes": launch.nodes}
+            if launch.launcher == "PyTorchJob":
+                plugins.append(KubeflowEnvironment())
         progress = EpochProgress()
         if self.stage == "fit":
             callbacks.append(progress)
         if enable_bar and not has_bar:
             callbacks.append(EpochBar(progress))
-        return super().instantiate_trainer(
+        trainer = super().instantiate_trainer(
             default_root_dir=str(self.run_folder.path),
             callbacks=callbacks,
             plugins=plugins,
@@ -260,6 +266,13 @@ class CatDogCLI(LightningCLI):
             precision=self.precision,
             **kwargs,
         )
+        given = (trainer.num_nodes, trainer.num_devices)
+        if launch and given != (launch.nodes, launch.per_node):
+            raise UsageError(
+                f"{launch.launcher} has started {launch.nodes} x {launch.per_node} processes (nodes x processes "
+                f"on each), but --trainer.num_nodes and --devices ask for {given[0]} x {given[1]}; leave both out"
+            )
+        return trainer
 
     def run(self) -> Any:
         """Run the stage and return what the Trainer's method returns; errors are those of ours."""

@@ -156,6 +156,13 @@ class CatDogDataModule(LightningDataModule):
                     f"{folder.root} holds the classes {', '.join(folder.classes)}, {folders[0].root} holds "
                     f"{', '.join(folders[0].classes)}; give both the same class folders"
                 )
+        devices = self.trainer.world_size if self.trainer else 1
+        for folder in folders:
+            if len(folder) < devices:  # some would have nothing to do, and wait for ever or fail
+                raise DatasetError(
+                    f"{folder.root} holds {len(folder)} photographs, fewer than the {devices} devices; use "
+                    "fewer devices, or give more photographs"
+                )
         is_rank_zero = self.trainer is None or self.trainer.is_global_zero
         if is_rank_zero:
             for folder in folders:
