@@ -227,7 +227,10 @@ class CatDogCLI(LightningCLI):
             super().instantiate_classes()
         except BaseException as error:
             self.run_folder.remove_if_empty()
-            if isinstance(error, ImportError | TypeError | ValueError | MisconfigurationException):
+            # Lightning's RuntimeError of SLURM asks for another option of srun.
+            is_slurm = isinstance(error, RuntimeError) and "SLURM" in str(error)
+            kinds = (ImportError, TypeError, ValueError, MisconfigurationException)
+            if isinstance(error, (*kinds, RuntimeError) if is_slurm else kinds):
                 raise refusal(error) from error
             raise
         finally:
@@ -266,11 +269,11 @@ class CatDogCLI(LightningCLI):
             precision=self.precision,
             **kwargs,
         )
-        given = (trainer.num_nodes, trainer.num_devices)
-        if launch and given != (launch.nodes, launch.per_node):
+        nodes, devices = trainer.num_nodes, trainer.num_devices
+        if launch and (nodes, devices) != (launch.nodes, launch.per_node):
             raise UsageError(
-                f"{launch.launcher} has started {launch.nodes} x {launch.per_node} processes (nodes x processes "
-                f"on each), but --trainer.num_nodes and --devices ask for {given[0]} x {given[1]}; leave both out"
+                f"{launch.launcher} has started {launch.nodes} x {launch.per_node} processes (nodes x those "
+                f"on each), but --trainer.num_nodes and --devices ask for {nodes} x {devices}; leave both out"
             )
         return trainer
 

@@ -133,14 +133,20 @@ def test_what_a_launcher_has_started(launcher: str, monkeypatch: pytest.MonkeyPa
         (
             {"MASTER_ADDR": "127.0.0.1", "WORLD_SIZE": "2", "RANK": "0"},
             "--devices 1 --trainer.num_nodes 3",
-            "PyTorchJob has started 2 x 1 processes (nodes x processes on each), but --trainer.num_nodes and "
+            "PyTorchJob has started 2 x 1 processes (nodes x those on each), but --trainer.num_nodes and "
             "--devices ask for 3 x 1; leave both out",
         ),
         (  # Lightning would train on each of them alone
             {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "0"},
             "--devices 1",
-            "torchrun has started 1 x 2 processes (nodes x processes on each), but --trainer.num_nodes and "
+            "torchrun has started 1 x 2 processes (nodes x those on each), but --trainer.num_nodes and "
             "--devices ask for 1 x 1; leave both out",
+        ),
+        (
+            {"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "cats"},
+            "",
+            "You set `--ntasks=2` in your SLURM bash script, but this variable is not supported. HINT: Use "
+            "`--ntasks-per-node=2` instead.",
         ),
     ],
 )
