@@ -75,7 +75,7 @@ class CatDogCLI(LightningCLI):
             self.remembered = {key: value for key, value in self.remembered.items() if kept.match(key)}
         if self.checkpoint is None:  # as a default, it would hand its own defaults on to another class
             words = [f"--model={class_path('basic')}", *words]
-        self.history, self.epoch_seed = History(), EpochSeed()
+        self.history, self.epoch_seed, self.last = History(), EpochSeed(), LastCheckpoint()
         super().__init__(
             Classifier,
             CatDogDataModule,
@@ -110,7 +110,7 @@ class CatDogCLI(LightningCLI):
     def _callbacks(self) -> list[Callback]:
         """Return the callbacks that are always there; Lightning appends them to the configured ones."""
         if self.stage == "fit":
-            return [self.history, self.epoch_seed, LastCheckpoint()]
+            return [self.history, self.epoch_seed, self.last]
         if self.stage == "validate":
             return []
         # Only a test waits for pandas.
@@ -319,7 +319,7 @@ class CatDogCLI(LightningCLI):
         )
 
     def _how_to_resume(self) -> str:
-        last = self.run_folder.path / LAST
+        last = (self.last.folder or self.run_folder.path) / LAST
         if self.stage != "fit" or not last.is_file():
             return ""
         command = f"{program()} fit --ckpt_path {shlex.quote(str(last))}"
