@@ -1,4 +1,4 @@
-"""Draw the README's picture, the basic model's answers on the drawn sample, and take one of its report.
+"""Draw the README's picture, the basic model's answers on the drawn sample; take its report and its page.
 
     pip install playwright && apt-get install chromium
     python docs/make_pictures.py            # prepares the sample, trains for a minute, draws
@@ -16,10 +16,11 @@ import tempfile
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, Playwright, sync_playwright
 
 REPOSITORY = Path(__file__).parents[1]
 IMAGES = REPOSITORY / "docs" / "images"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 COLUMNS = 6
 SIDE = 150
 CAPTION = 28
@@ -40,9 +41,11 @@ def main() -> None:
         sheet = draw(folder, [row[:COLUMNS] for row in rows])
         catdog(folder, "report")
         page = take_page(*folder.glob("checkpoints/*/*/report.html"))
+        served = take_served(folder)
     IMAGES.mkdir(exist_ok=True)
     save(sheet, IMAGES / "predictions.png")
     save(page, IMAGES / "report.png")
+    save(served, IMAGES / "serve.png")
 
 
 def save(picture: Image.Image, target: Path) -> None:
@@ -56,7 +59,7 @@ def take_page(page: Path) -> Image.Image:
     """Return how a page begins, and what its second gallery shows, in Debian's Chromium."""
     shown = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        browser = chromium(playwright)
         tab = browser.new_page(viewport={"width": 960, "height": 528})
         tab.goto(page.resolve().as_uri())
         for place in ("h1", "h2:text('Least certain answers')"):
@@ -69,12 +72,39 @@ def take_page(page: Path) -> Image.Image:
     return whole
 
 
+def take_served(folder: Path) -> Image.Image:
+    """Return the page of ``serve`` with a cat and an explained dog of the test folder."""
+    command = [sys.executable, "-m", "catdog_pl", "serve", "--port", "0"]
+    pictures = [min((folder / "data" / "test" / name).iterdir()) for name in ("cat", "dog")]
+    with (
+        sync_playwright() as playwright,
+        subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as server,
+    ):
+        assert server.stdout
+        browser = chromium(playwright)
+        tab = browser.new_page(viewport={"width": 760, "height": 400})
+        tab.goto(server.stdout.readline().split()[2])
+        tab.set_input_files("#choose", pictures)
+        tab.locator(".explain:not([hidden])").nth(1).wait_for()
+        tab.locator(".explain").first.click()
+        tab.locator("[aria-pressed=true]").wait_for()
+        tab.mouse.click(0, 0)
+        shown = Image.open(io.BytesIO(tab.screenshot(full_page=True))).convert("RGB")
+        browser.close()
+        server.terminate()
+    return shown
+
+
+def chromium(playwright: Playwright) -> Browser:
+    """Return Debian's Chromium."""
+    return playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+
+
 def catdog(folder: Path, *words: str) -> str:
     """Run a command of the package in ``folder``; return what it prints."""
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, "-m", "catdog_pl", *words]
     return subprocess.run(
-        command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True
+        command, cwd=folder, env=ENVIRONMENT, check=True, stdout=subprocess.PIPE, text=True
     ).stdout
 
 

@@ -1,0 +1,115 @@
+"""What guards the server: bounds on bodies and connections, and the headers that guard the page."""
+
+import asyncio
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from catdog_pl.serve.problems import ProblemError
+
+HEADERS = {
+    # The page shows the picture behind a URL that its user gives, and the pictures that they choose.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' blob: data: https: http:; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "geolocation=(), microphone=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cache-Control": "no-store",
+}
+"""Of every answer."""
+
+
+class BodyLimits:
+    """Bounds the body of each request in bytes and time, and the bytes of all bodies together.
+
+    Counted is what arrives, whatever the request declares. A body counts until its request is answered.
+
+    Args:
+        app: what takes the requests.
+        max_bytes: of one body.
+        max_total: of all bodies.
+        seconds: from the first byte of a body to its last.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, max_total: int, seconds: float) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+        self.max_total = max_total
+        self.seconds = seconds
+        self.held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; its body raises a `ProblemError` where it is read beyond a limit."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        declared = Headers(scope=scope).get("Content-Length", "")
+        too_large = ProblemError(413, f"the body is larger than {self.max_bytes:,} bytes, the limit")
+        end = asyncio.get_running_loop().time() + self.seconds
+        mine = 0
+
+        async def limited() -> Message:
+            nonlocal mine
+            if declared.isdecimal() and int(declared) > self.max_bytes:
+                raise too_large
+            try:
+                async with asyncio.timeout_at(end):
+                    message = await receive()
+            except TimeoutError:
+                raise ProblemError(408, f"the body took longer than {self.seconds:g} seconds") from None
+            size = len(message.get("body", b""))
+            mine += size
+            self.held += size
+            if mine > self.max_bytes:
+                raise too_large
+            if self.held > self.max_total:
+                raise ProblemError(503, "the server holds too many pictures; try again", retry_after=1)
+            return message
+
+        try:
+            await self.app(scope, limited, send)
+        finally:
+            self.held -= mine
+
+
+class ImpatientProtocol(H11Protocol):
+    """uvicorn's HTTP, which also closes a connection on which no request is complete in time.
+
+    uvicorn itself waits for ever for the first request, and for the rest of one that has begun.
+    """
+
+    patience = 10.0
+    """Seconds for the line and the headers of a request, and for what is left of a body that was refused."""
+
+    _closing: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait."""
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Stop waiting while a request is answered."""
+        super().data_received(data)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        super().connection_lost(exc)
+        self._stop_waiting()
+
+    def _wait(self) -> None:
+        cycle: Any = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            self._stop_waiting()
+        elif self._closing is None:
+            self._closing = self.loop.call_later(self.patience, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._closing is not None:
+            self._closing.cancel()
+            self._closing = None
