@@ -18,6 +18,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from catdog_pl import __version__
 from catdog_pl.errors import CatDogError, UsageError
@@ -256,18 +257,22 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,  # theirs load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # to the host that the request names, which may be anybody's
     )
     app.state.service = Service(model, checkpoint, settings, calibrated)
     app.include_router(public)
     app.include_router(guarded)
     app.mount("/static/swagger", StaticFiles(directory=SWAGGER))
     app.mount("/static", StaticFiles(directory=STATIC))
-    for kind in (HTTPException, CatDogError, Exception):
+    for kind in (HTTPException, CatDogError, ClientDisconnect, Exception):
         app.add_exception_handler(kind, document)
     app.add_middleware(BodyLimits, settings.max_bytes, BODIES * settings.max_bytes, settings.seconds)
     app.add_middleware(CountedRequests, app.state.service.metrics)
     if settings.origins:
         app.add_middleware(
-            CORSMiddleware, allow_origins=settings.origins, allow_headers=["Authorization", "Content-Type"]
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type"],
         )
     return app
