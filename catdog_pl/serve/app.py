@@ -77,7 +77,8 @@ class Service:
         self.metrics = Metrics(lambda: self.batcher.load)
         self.batcher = Batcher(predictor, settings.capacity, self.metrics.batch_size.observe)
         self.explainer = explaining(predictor, model, EXPLAINED_SIDE)
-        self.explains = asyncio.Lock()  # whole pictures are in memory then
+        # Whole pictures are in memory then: one that was sent, and one from a host that may be slow.
+        self.explains = {are_remote: asyncio.Lock() for are_remote in (False, True)}
         self.loaded = LoadedModel(
             model=model.hparams.get("backbone", model.name),
             checkpoint=checkpoint,
@@ -101,12 +102,13 @@ class Service:
 
     async def explain(self, given: Pictures) -> bytes:
         """Return the only picture under its explanation, as a JPEG."""
-        async with self.explains:
-            picture = await self.batcher.read(given.sources[0], self.explainer, given.are_remote)
-            try:
-                return await self.batcher.compute(lambda: self._explanation(picture))
-            except UsageError as error:
-                raise ProblemError(501, str(error)) from error
+        with self.batcher.room(1):
+            async with self.explains[given.are_remote]:
+                picture = await self.batcher.read(given.sources[0], self.explainer, given.are_remote)
+                try:
+                    return await self.batcher.compute(lambda: self._explanation(picture))
+                except UsageError as error:
+                    raise ProblemError(501, str(error)) from error
 
     def _explanation(self, picture: ModelInput | Prediction) -> bytes:
         (prediction,) = self.explainer.answer([picture])

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -55,6 +56,16 @@ class Batcher:
         if self.load + count > self.capacity:
             raise ProblemError(503, "too many pictures are waiting; try again in a second", retry_after=1)
 
+    @contextmanager
+    def room(self, count: int) -> Iterator[None]:
+        """Count so many pictures as in work while the block runs; raise as `check_room` does."""
+        self.check_room(count)
+        self.load += count
+        try:
+            yield
+        finally:
+            self.load -= count
+
     async def answer(self, sources: Sequence[ImageSource], are_remote: bool = False) -> list[Prediction]:
         """Return one prediction for each picture, in order.
 
@@ -62,15 +73,12 @@ class Batcher:
             ProblemError: 503, there is no room for so many.
             CatDogError: the device has no memory for a batch.
         """
-        self.check_room(len(sources))
-        self.load += len(sources)
         try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._answer_one(source, are_remote)) for source in sources]
+            with self.room(len(sources)):
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(self._answer_one(source, are_remote)) for source in sources]
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        finally:
-            self.load -= len(sources)
         return [task.result() for task in tasks]
 
     async def compute(self, function: Callable[[], T]) -> T:
