@@ -30,7 +30,7 @@ from catdog_pl.serve.intake import Pictures, read_pictures
 from catdog_pl.serve.limits import BodyLimits
 from catdog_pl.serve.metrics import CountedRequests, Metrics
 from catdog_pl.serve.problems import ProblemError, document, refusal
-from catdog_pl.serve.schemas import MAX_PICTURES, PICTURE_BODY, Answers, LoadedModel, problems
+from catdog_pl.serve.schemas import MAX_PICTURES, Answers, LoadedModel, picture_body, problems
 
 STATIC = Path(str(files("catdog_pl"))) / "serve" / "static"
 SWAGGER = Path(str(files(fastapi_offline))) / "static"
@@ -82,7 +82,7 @@ class Service:
         self.loaded = LoadedModel(
             model=model.hparams.get("backbone", model.name),
             checkpoint=checkpoint,
-            class_names=model.data_spec.class_names,
+            class_names=list(model.data_spec.class_names),
             threshold=0.5,
             image_size=model.data_spec.image_size,
             parameters=sum(weight.numel() for weight in model.parameters()),
@@ -133,9 +133,9 @@ def authorize(
     shared: Shared,
     given: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
 ) -> None:
-    """Raise a `ProblemError` (401) where a token is asked for and the request bears another or none."""
-    token = shared.settings.token
-    if token and not (given and hmac.compare_digest(given.credentials.encode(), token.encode())):
+    """Raise a `ProblemError` (401) where the request does not bear the server's token."""
+    token = shared.settings.token or ""
+    if not given or not hmac.compare_digest(given.credentials.encode(), token.encode()):
         error = ProblemError(
             401, "this needs the header Authorization: Bearer TOKEN, with the server's token"
         )
@@ -152,11 +152,13 @@ async def pictures(request: Request, shared: Shared) -> Pictures:
 Given = Annotated[Pictures, Depends(pictures)]
 
 public = APIRouter()
-guarded = APIRouter(dependencies=[Depends(authorize)], responses=problems(401))
+guarded = APIRouter()
 ASKED = problems(400, 403, 408, 413, 415, 422, 500, 503)
 
 
-@guarded.post("/v1/predict", response_model=Answers, openapi_extra=PICTURE_BODY, responses=ASKED)
+@guarded.post(
+    "/v1/predict", response_model=Answers, openapi_extra=picture_body(MAX_PICTURES), responses=ASKED
+)
 async def predict(given: Given, shared: Shared) -> dict[str, list[Prediction]]:
     """Cat or dog, for one picture or several; only a lone picture's error is the error of the request."""
     async with deadline(shared.settings):
@@ -169,7 +171,7 @@ async def predict(given: Given, shared: Shared) -> dict[str, list[Prediction]]:
 @guarded.post(
     "/v1/explain",
     response_class=Response,
-    openapi_extra=PICTURE_BODY,
+    openapi_extra=picture_body(1),
     responses={200: {"content": {"image/jpeg": {}}, "description": "the picture under its heat"}}
     | ASKED
     | problems(501),
@@ -263,7 +265,10 @@ def create_app(
     )
     app.state.service = Service(model, checkpoint, settings, calibrated)
     app.include_router(public)
-    app.include_router(guarded)
+    if settings.token:
+        app.include_router(guarded, dependencies=[Depends(authorize)], responses=problems(401))
+    else:
+        app.include_router(guarded)
     app.mount("/static/swagger", StaticFiles(directory=SWAGGER))
     app.mount("/static", StaticFiles(directory=STATIC))
     for kind in (HTTPException, CatDogError, ClientDisconnect, Exception):

@@ -22,6 +22,9 @@ LIMIT = 2**20
 GOOD = encoded(photo(), "PNG")
 """A picture."""
 
+TOKEN = "s3same-open"
+"""That another server asks for."""
+
 Piece = bytes | float
 """Sent as it is, or seconds to wait."""
 

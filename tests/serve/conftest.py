@@ -16,7 +16,7 @@ from catdog_pl.io.source import WebOptions
 from catdog_pl.models.basic import Basic
 from catdog_pl.serve.app import Service, Settings, create_app
 from catdog_pl.serve.limits import HEADERS, ImpatientProtocol
-from tests.serve.clients import GOOD, LIMIT, SECONDS, Rude
+from tests.serve.clients import GOOD, LIMIT, SECONDS, TOKEN, Rude
 
 
 class Live:
@@ -83,6 +83,13 @@ def served(network: Basic) -> Iterator[Rude]:
     """For the hostile tests."""
     web = WebOptions(public_only=True, seconds=SECONDS)
     with rude(network, Settings(max_bytes=LIMIT, seconds=SECONDS, web=web)) as found:
+        yield found
+
+
+@pytest.fixture(scope="package")
+def closed(network: Basic) -> Iterator[Rude]:
+    """Asks for a token, and fetches no URLs."""
+    with rude(network, Settings(token=TOKEN, web=None)) as found:
         yield found
 
 

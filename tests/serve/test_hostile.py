@@ -25,7 +25,7 @@ from catdog_pl.serve.problems import STATUS
 from tests.conftest import Run
 from tests.data import test_images
 from tests.data.test_images import encoded, icon, in_mode, photo, png_chunk
-from tests.serve.clients import GOOD, Answer, Rude, head, pictures_form, wait_for
+from tests.serve.clients import GOOD, TOKEN, Answer, Rude, head, pictures_form, wait_for
 from tests.serve.conftest import rude, tracebacks
 
 pytestmark = pytest.mark.usefixtures("unharmed")
@@ -212,16 +212,6 @@ def test_a_model_that_fails(
 
 
 # Rights
-
-TOKEN = "s3same-open"
-
-
-@pytest.fixture(scope="module")
-def closed(network: Basic) -> Iterator[Rude]:
-    """Asks for a token, and fetches no URLs."""
-    with rude(network, Settings(token=TOKEN, web=None)) as found:
-        yield found
-
 
 WRONG_TOKENS = [
     "", "Bearer", "Bearer ", f"Bearer {TOKEN[:-1]}", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN,
