@@ -38,8 +38,8 @@ with atheris.instrument_imports(include=["catdog_pl"]):
     from catdog_pl.keras import hdf5
     from catdog_pl.models import Basic
     from catdog_pl.models.checkpoint import load_checkpoint, save_checkpoint
-    from catdog_pl.models.classifier import DataSpec
     from catdog_pl.models.keras_import import import_file
+    from catdog_pl.models.spec import DataSpec
 
 
 class Target(NamedTuple):

@@ -15,7 +15,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from catdog_pl.errors import CatDogError, UsageError, first_line
-from catdog_pl.io.files import is_url
+from catdog_pl.io.files import in_hub_folder, is_url
 
 ROOT = Path("checkpoints")
 BEST = "best.ckpt"
@@ -124,7 +124,8 @@ def find_checkpoint(which: str = "best", model: str | None = None, root: Path = 
     """Return the file behind ``best``, ``last`` or a path.
 
     Args:
-        which: ``best`` or ``last`` of the run whose file was written last, or the path of a local checkpoint.
+        which: ``best`` or ``last`` of the run whose file was written last, or the path of a local checkpoint,
+            which may be a folder in the Hub's layout: its weights are the file.
         model: take only the runs of this model.
         root: the folder that holds the runs of all models.
 
@@ -136,7 +137,7 @@ def find_checkpoint(which: str = "best", model: str | None = None, root: Path = 
             raise CatDogError(f"Checkpoint {which}: only local files are read; download it first")
         if not os.path.exists(which):  # what is there is judged by its reader
             raise CatDogError(f"Checkpoint {which}: there is no such file; give a path, best or last")
-        return Path(which)
+        return in_hub_folder(Path(which))
     found = list(root.glob(f"{model or '*'}/*/{ALIASES[which]}"))
     if not found:
         kind = f"trained {model}" if model else "trained"

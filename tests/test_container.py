@@ -11,6 +11,7 @@ import yaml
 
 from catdog_pl.commands.serve import GRACE, TOKEN, parser
 from catdog_pl.models.basic import Basic
+from catdog_pl.prediction.predictor import open_predictor
 from catdog_pl.serve.app import create_app
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +41,7 @@ def test_the_port_is_the_same_everywhere(port: int) -> None:
     assert last("EXPOSE") == str(port)
     assert SERVICE["ports"] == [f"127.0.0.1:{port}:{port}"]
     (address,) = re.findall(r"http://127\.0\.0\.1:(\d+)(/\w+)", last("HEALTHCHECK"))
-    paths = create_app(Basic(image_size=32), "best.ckpt").openapi()["paths"]
+    paths = create_app(open_predictor(Basic(image_size=32)), "best.ckpt").openapi()["paths"]
     assert address[0] == str(port)
     assert "security" not in paths[address[1]]["get"]
 

@@ -12,7 +12,7 @@ import torch
 from catdog_pl.export.keras import export_keras
 from catdog_pl.models import Basic
 from catdog_pl.models.checkpoint import save_checkpoint
-from catdog_pl.models.classifier import DataSpec
+from catdog_pl.models.spec import DataSpec
 from tests.conftest import Run
 
 Capture = pytest.CaptureFixture[str]

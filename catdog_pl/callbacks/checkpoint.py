@@ -15,6 +15,7 @@ from torch import Tensor
 
 from catdog_pl.callbacks.training import EpochMetrics, Mode, divergence, resolve_mode
 from catdog_pl.io.files import atomic_write
+from catdog_pl.models.checkpoint import SAFETENSORS, read_checkpoint
 from catdog_pl.runs import BEST, LAST
 
 
@@ -156,7 +157,7 @@ def moved_path(path: str, old: str, new: str) -> str:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint whole or not at all.
+    """Writes a checkpoint whole or not at all, and reads the Hub's layout, too.
 
     Lightning's own writer loses the existing checkpoint when it is killed while TMPDIR lies on another
     file system, and says nothing when the folder cannot be written.
@@ -169,3 +170,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         advice = "the last complete one is kept; make room and resume with --ckpt_path last"
         with atomic_write(Path(path), advice) as part, part.open("wb") as file:
             torch.save(checkpoint, file)
+
+    def load_checkpoint(
+        self,
+        path: str | os.PathLike[str],
+        map_location: Any | None = None,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        """Return a file's contents, for weights in the Hub's layout as ``read_checkpoint`` does."""
+        if Path(path).suffix == SAFETENSORS:
+            return read_checkpoint(Path(path))
+        return super().load_checkpoint(Path(path), map_location, weights_only)

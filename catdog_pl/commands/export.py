@@ -6,21 +6,18 @@ from typing import TYPE_CHECKING
 
 from catdog_pl.arguments import ArgumentParser, local_path
 from catdog_pl.errors import DatasetError, UsageError
-from catdog_pl.export import EXPORTERS
+from catdog_pl.export import EXPORTERS, Pictures
 from catdog_pl.process import gc_paused, leave_out_matplotlib
 from catdog_pl.runs import RunFolder, find_checkpoint
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from catdog_pl.models.classifier import Classifier
 
 CHECKED = 1_000
 """Photographs that the written file is asked about, at most."""
 
-ENDINGS = {".onnx": "onnx", ".pt2": "pt2", ".keras": "keras", ".h5": "keras"}
-"""Of files that tell their format."""
+ENDINGS = {".onnx": "onnx", ".pt2": "pt2", ".keras": "keras", ".h5": "keras", "": "safetensors"}
+"""Of names that tell their format; one without an ending is a folder."""
 
 
 def parser() -> ArgumentParser:
@@ -28,19 +25,25 @@ def parser() -> ArgumentParser:
     parser = ArgumentParser(
         "export",
         description="Write a checkpoint as a file that runs without this package, and check its answers on "
-        "the test photographs.",
+        "the test photographs; or as a folder for the Hugging Face Hub.",
     )
     add = parser.add_argument
-    add("checkpoint", metavar="CHECKPOINT", help="best or last of the newest run, or a file")
-    add("--output", type=local_path, required=True, metavar="FILE", help="such as model.onnx or model.pt2")
-    add("--format", choices=EXPORTERS, help="default: what FILE's ending says")
+    add("checkpoint", metavar="CHECKPOINT", help="best or last of the newest run, or a path")
+    add(
+        "--output",
+        type=local_path,
+        required=True,
+        metavar="PATH",
+        help="model.onnx, model.pt2, a folder, ...",
+    )
+    add("--format", choices=EXPORTERS, help="default: what PATH's ending says; safetensors without")
     add(
         "--root",
         type=local_path,
         metavar="FOLDER",
         help="with the test photographs (default: that of the run)",
     )
-    add("--overwrite", action="store_true", help="replace FILE where it exists")
+    add("--overwrite", action="store_true", help="replace PATH where it exists")
     return parser
 
 
@@ -49,9 +52,10 @@ def main(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     form = options.format or ENDINGS.get(options.output.suffix.lower())
     if form is None:
-        endings = ", ".join(ENDINGS)
+        endings = ", ".join(filter(None, ENDINGS))
         raise UsageError(
-            f"--output {options.output}: its ending tells no format; use {endings}, or give --format"
+            f"--output {options.output}: its ending tells no format; use {endings}, none for a "
+            "folder, or give --format"
         )
     source = find_checkpoint(options.checkpoint)
     leave_out_matplotlib()
@@ -66,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def photographs(model: "Classifier", root: Path) -> tuple["npt.NDArray[np.uint8]", str]:
+def photographs(model: "Classifier", root: Path) -> Pictures:
     """Return the test photographs in a folder as a model takes them, or noise where there are none."""
     import numpy as np
 
@@ -79,8 +83,9 @@ def photographs(model: "Classifier", root: Path) -> tuple["npt.NDArray[np.uint8]
         folder = CachedImageFolder(split_folder(root, "test"), spec.image_size, resize_rule(spec.resize))
     except DatasetError:
         size = (32, spec.image_size, spec.image_size, 3)
-        return np.random.default_rng(0).integers(
-            0, 256, size, np.uint8
-        ), f"pictures of noise (no photographs in {root})"
+        noise = np.random.default_rng(0).integers(0, 256, size, np.uint8)
+        return Pictures(noise, f"pictures of noise (no photographs in {root})")
     rows = np.linspace(0, len(folder) - 1, min(CHECKED, len(folder))).astype(int).tolist()
-    return np.ascontiguousarray(folder.__getitems__(rows)[0].permute(0, 2, 3, 1).numpy()), "test photographs"
+    pixels = np.ascontiguousarray(folder.__getitems__(rows)[0].permute(0, 2, 3, 1).numpy())
+    labels = np.array(folder.targets)[rows] if tuple(folder.classes) == spec.class_names else None
+    return Pictures(pixels, "test photographs", labels)

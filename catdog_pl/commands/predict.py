@@ -34,7 +34,9 @@ EXIF orientation is ignored, of an animation the first frame counts, transparent
 class PredictOptions:
     """The options of ``predict``."""
 
-    ckpt_path: str = option("best", "best or last of the newest run, or a file", metavar="PATH")
+    ckpt_path: str = option(
+        "best", "best or last of the newest run, a file or folder, or model.onnx", metavar="PATH"
+    )
     format: str | None = option(
         None, "of the answers (default: what FILE's ending says, else text)", choices=formats.FORMAT_NAMES
     )

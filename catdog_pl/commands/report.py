@@ -9,7 +9,7 @@ from catdog_pl.devices import ACCELERATORS, find_device
 from catdog_pl.errors import CatDogError, UsageError
 from catdog_pl.io.files import atomic_write, refuse_existing
 from catdog_pl.process import gc_paused, keep_memory
-from catdog_pl.runs import ALIASES, BEST, find_checkpoint
+from catdog_pl.runs import BEST, find_checkpoint
 
 AUGMENTATION = "augmentation.jpg"
 
@@ -85,12 +85,12 @@ def checkpoint_of(run: str) -> Path:
     Raises:
         CatDogError: there is none.
     """
-    folder = Path(run)
-    if run in ALIASES or not folder.is_dir():
-        return find_checkpoint(run)
-    if not (folder / BEST).is_file():
-        raise CatDogError(f"{folder} holds no {BEST}; give the folder of a run, or a checkpoint")
-    return folder / BEST
+    found = find_checkpoint(run)
+    if not found.is_dir():
+        return found
+    if not (found / BEST).is_file():
+        raise CatDogError(f"{found} holds no {BEST}; give the folder of a run, or a checkpoint")
+    return found / BEST
 
 
 def show_augmentation(words: Sequence[str]) -> int:

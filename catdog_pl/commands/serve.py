@@ -33,7 +33,9 @@ to the API must bear it: Authorization: Bearer SECRET. No picture, name, URL or 
 class ServeOptions:
     """The options of ``serve``."""
 
-    ckpt_path: str = option("best", "best or last of the newest run, or a file", metavar="PATH")
+    ckpt_path: str = option(
+        "best", "best or last of the newest run, a file or folder, or model.onnx", metavar="PATH"
+    )
     host: str = option("127.0.0.1", "the address to listen at; 0.0.0.0 is every one of this machine")
     port: int = option(8000, "0 takes a free one", metavar="N")
     accelerator: str = option("auto", "auto is a GPU where there is one", choices=ACCELERATORS)
@@ -115,7 +117,7 @@ def create_server(options: argparse.Namespace) -> "uvicorn.Server":
             f"serve needs {error.name}, which is not installed: pip install 'catdog_pl[serve]'"
         ) from error
     from catdog_pl.data.images import silence_pillow
-    from catdog_pl.prediction.predictor import load
+    from catdog_pl.prediction.predictor import open_predictor
     from catdog_pl.runs import find_checkpoint
 
     token = os.environ.get(TOKEN) or None
@@ -126,7 +128,6 @@ def create_server(options: argparse.Namespace) -> "uvicorn.Server":
     silence_pillow()
     path = find_checkpoint(options.ckpt_path)
     settings = Settings(
-        options.batch_size,
         options.queue,
         options.max_mb * 2**20,
         options.timeout,
@@ -134,7 +135,13 @@ def create_server(options: argparse.Namespace) -> "uvicorn.Server":
         token,
         tuple(options.cors_origin),
     )
-    app = create_app(load(path, options.accelerator), path.name, settings, options.calibrated)
+    predictor = open_predictor(
+        path,
+        accelerator=options.accelerator,
+        batch_size=options.batch_size,
+        calibrated=options.calibrated,
+    )
+    app = create_app(predictor, path.name, settings)
     config = uvicorn.Config(
         app,
         http=ImpatientProtocol,

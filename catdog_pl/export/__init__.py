@@ -19,8 +19,17 @@ if TYPE_CHECKING:
 class Exporter(Protocol):
     """A function that writes a model to a file."""
 
-    def __call__(self, model: "Classifier", checkpoint: dict[str, Any], target: Path) -> Iterator[str]:
-        """Write the model, replacing a file that is there; return what a user should know, as lines."""
+    def __call__(
+        self,
+        model: "Classifier",
+        checkpoint: dict[str, Any],
+        target: Path,
+        photographs: "Photographs | None" = None,
+    ) -> Iterator[str]:
+        """Write the model, replacing a file that is there; return what a user should know, as lines.
+
+        Of the photographs, the accuracy is told by a format with a place for it.
+        """
 
 
 class Format(NamedTuple):
@@ -46,10 +55,19 @@ EXPORTERS = {
         ("onnx", "onnxscript", "onnxruntime"),
     ),
     "pt2": Format("catdog_pl.export.pt2:export_pt2", "catdog_pl.export.pt2:answer"),
+    "safetensors": Format("catdog_pl.export.hub:export_hub", packages=("safetensors",)),
 }
 
-Photographs = Callable[["Classifier"], tuple["npt.NDArray[np.uint8]", str]]
-"""Gives pixels (N, S, S, 3) for a model to be checked with, and what they are, in words."""
+
+class Pictures(NamedTuple):
+    """Pixels (N, S, S, 3) for a model to be checked with, what they are, and their labels (N,) if known."""
+
+    pixels: "npt.NDArray[np.uint8]"
+    what: str
+    labels: "npt.NDArray[np.int64] | None" = None
+
+
+Photographs = Callable[["Classifier"], Pictures]
 
 
 def export(
@@ -64,7 +82,7 @@ def export(
     Args:
         checkpoint: the file.
         format: a key of the table.
-        target: the file to write.
+        target: the file to write, or the folder.
         overwrite: replace it where it is there.
         photographs: what the written file is asked about; its answers must be the model's.
 
@@ -82,7 +100,7 @@ def export(
         refuse_existing(target)
     exporter: Exporter = resolve_name(chosen.write)
     model, contents = load_with_contents(checkpoint)
-    notes = exporter(model, contents, target)
+    notes = exporter(model, contents, target, photographs)
     yield f"{'Exported':<11} {model.name} from {checkpoint}"
     yield from (f"{'Note':<11} {note}" for note in notes)
     yield f"{'Written':<11} {target}"
@@ -103,7 +121,7 @@ def check(
     """
     from catdog_pl.export.portable import probabilities
 
-    pixels, what = photographs(model)
+    pixels, what, _ = photographs(model)
     ours, theirs = probabilities(model, pixels), answer(target, pixels)
     difference = float(abs(ours - theirs).max())
     # Nearer to 0.5 than two computations agree, the class is chance.

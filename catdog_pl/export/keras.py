@@ -17,13 +17,16 @@ from catdog_pl.models.classifier import Classifier
 from catdog_pl.models.keras_layers import imagenet_rescaling, keras_chain, layer, weighted_layers
 
 
-def export_keras(model: Classifier, checkpoint: dict[str, Any], target: Path) -> Iterator[str]:
+def export_keras(
+    model: Classifier, checkpoint: dict[str, Any], target: Path, photographs: object = None
+) -> Iterator[str]:
     """Write a Keras file; its ending decides the kind.
 
     Args:
         model: on any device.
         checkpoint: as ``read_checkpoint`` returns it, with its RMSprop; empty for a fresh one.
         target: ``.keras`` or ``.h5`` for a whole model, ``.weights.h5`` for weights alone; replaced if there.
+        photographs: are not needed.
 
     Raises:
         UsageError: the ending is none of these.

@@ -16,7 +16,9 @@ INPUT, OUTPUT = "pixels", "probability"
 """Names in the file: RGB (N, S, S, 3), uint8, and P(second class) (N,), float32."""
 
 
-def export_onnx(model: Classifier, checkpoint: dict[str, Any], target: Path) -> Iterator[str]:
+def export_onnx(
+    model: Classifier, checkpoint: dict[str, Any], target: Path, photographs: object = None
+) -> Iterator[str]:
     """Write an ONNX file whose metadata name the classes, the threshold, the image size and resize filter.
 
     Raises:

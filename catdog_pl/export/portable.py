@@ -8,10 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from catdog_pl.models.classifier import Classifier
+from catdog_pl.models.spec import THRESHOLD
 from catdog_pl.models.transfer import TransferClassifier
-
-THRESHOLD = 0.5
-"""Probability above which the answer is the second class."""
 
 BATCH = 32
 """Photographs that are checked at once."""

@@ -17,7 +17,9 @@ METADATA = "metadata.txt"
 """The file inside that names the classes, the threshold, the image size and the resize filter, by line."""
 
 
-def export_pt2(model: Classifier, checkpoint: dict[str, Any], target: Path) -> Iterator[str]:
+def export_pt2(
+    model: Classifier, checkpoint: dict[str, Any], target: Path, photographs: object = None
+) -> Iterator[str]:
     """Write a .pt2 file for ``torch.export.load(path).module()``.
 
     Raises:

@@ -17,6 +17,9 @@ IMAGE_EXTENSIONS = (
 SYSTEM_FOLDERS = frozenset({"__MACOSX", "$RECYCLE.BIN", "System Volume Information", "@eaDir"})
 """Folders that archives, Windows and network drives add; the images in them are previews or deleted."""
 
+HUB_WEIGHTS = "model.safetensors"
+"""The file of a folder in the layout of the Hugging Face Hub that stands for the whole folder."""
+
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://|data:", re.IGNORECASE)  # one letter is a drive of Windows
 
 
@@ -42,6 +45,12 @@ def atomic_write(target: Path, advice: str = "make room, or choose another place
     finally:
         with suppress(OSError):  # the folder may not exist
             part.unlink(missing_ok=True)
+
+
+def in_hub_folder(path: Path) -> Path:
+    """Return the weights of a folder in the Hub's layout; any other path as it is."""
+    weights = path / HUB_WEIGHTS
+    return weights if os.path.isfile(weights) else path
 
 
 def file_fault(path: Path) -> str | None:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from catdog_pl.models.basic import Basic
     from catdog_pl.models.checkpoint import load_checkpoint
-    from catdog_pl.models.classifier import Classifier, DataSpec
+    from catdog_pl.models.classifier import Classifier
     from catdog_pl.models.pretrained import Transfer
     from catdog_pl.models.sequential import Sequential
+    from catdog_pl.models.spec import DataSpec
     from catdog_pl.models.vgg16 import VGG16
 
 __all__ = ["VGG16", "Basic", "Classifier", "DataSpec", "Sequential", "Transfer", "load_checkpoint"]
@@ -16,7 +17,7 @@ __all__ = ["VGG16", "Basic", "Classifier", "DataSpec", "Sequential", "Transfer",
 _HOMES = {
     "Basic": "basic",
     "Classifier": "classifier",
-    "DataSpec": "classifier",
+    "DataSpec": "spec",
     "Sequential": "sequential",
     "Transfer": "pretrained",
     "VGG16": "vgg16",

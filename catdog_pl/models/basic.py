@@ -9,8 +9,9 @@ from torch import nn
 from catdog_pl.errors import UsageError
 from catdog_pl.keras.nn import KerasFlatten, glorot_uniform_
 from catdog_pl.models.backbones import Normalization
-from catdog_pl.models.classifier import WORKSHOP_SIZE, Classifier, ClassWeight, Preprocessing
+from catdog_pl.models.classifier import Classifier, ClassWeight, Preprocessing
 from catdog_pl.models.convolution import ConvBlocks
+from catdog_pl.models.spec import WORKSHOP_SIZE
 
 IMAGENET = Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), bgr=False)
 """Mean and deviation of ImageNet's pixels, with which torchvision's networks are trained."""

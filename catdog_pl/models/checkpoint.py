@@ -22,12 +22,15 @@ from torch.optim import Optimizer
 
 from catdog_pl.devices import Hardware
 from catdog_pl.errors import CatDogError, CheckpointError, UsageError, first_line
-from catdog_pl.io.files import atomic_write, file_fault
-from catdog_pl.models.classifier import AVERAGED, FORMAT, NOTE, Classifier, DataSpec
+from catdog_pl.io.files import atomic_write, file_fault, in_hub_folder
+from catdog_pl.models import hub
+from catdog_pl.models.classifier import AVERAGED, FORMAT, NOTE, Classifier
 from catdog_pl.models.registry import model_class
+from catdog_pl.models.spec import MAX_SIZE, DataSpec
 from catdog_pl.process import program
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+SAFETENSORS = ".safetensors"
 LIGHTNING_VERSION = re.compile(r"[2-9]\.\d+\.\d+((a|b|rc|\.dev|\.post)\d+)*(\+\w+)?")
 
 WEIGHT_DTYPES = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
@@ -38,6 +41,9 @@ PER_WEIGHT = {"mean_square", "square_avg", "exp_avg", "exp_avg_sq", "momentum_bu
 
 def load_checkpoint(path: str | Path) -> Classifier:
     """Return a checkpoint's model with its weights and ``data_spec``, on the CPU, in evaluation mode.
+
+    Args:
+        path: a file that ``fit`` has written, or a folder in the Hub's layout that ``export`` has.
 
     Raises:
         CheckpointError: the file is missing, damaged, foreign or hostile.
@@ -105,10 +111,13 @@ def store_temperature(path: str | Path, temperature: float) -> None:
         CheckpointError: the temperature is not above 0, or the file is not a checkpoint.
         CatDogError: the file cannot be written; it is untouched.
     """
+    path = in_hub_folder(Path(path))
     checkpoint = read_checkpoint(path)
     checkpoint[NOTE]["temperature"] = float(temperature)
     _check_temperature(float(temperature))
-    with atomic_write(Path(path)) as part:
+    if path.suffix == SAFETENSORS:
+        return hub.store_temperature(path, float(temperature))
+    with atomic_write(path) as part:
         torch.save(checkpoint, part)
 
 
@@ -133,7 +142,10 @@ def data_spec(checkpoint: dict[str, Any]) -> DataSpec:
     _check_values(DataSpec, fields, "data")
     if len(fields.get("class_names", ())) != 2:
         raise CheckpointError("it does not name two classes; use another copy")
-    return DataSpec(**{**fields, "class_names": tuple(fields["class_names"])})
+    spec = DataSpec(**{**fields, "class_names": tuple(fields["class_names"])})
+    if not 0 < spec.image_size <= MAX_SIZE:
+        raise CheckpointError(f"its image_size is {spec.image_size}; valid are 1 to {MAX_SIZE}")
+    return spec
 
 
 def trained_on(checkpoint: dict[str, Any]) -> Hardware:
@@ -178,14 +190,18 @@ def _as_yaml(value: Any) -> Any:
 
 def _read(path: Path) -> tuple[dict[str, Any], Classifier]:
     """Return the checked contents, and the checkpoint's model on the meta device, without its weights."""
+    path = in_hub_folder(path)
+    is_mapped = path.suffix == SAFETENSORS and file_fault(path) is None
     try:
-        checkpoint = _unpickle(path)
+        checkpoint = hub.read(path) if is_mapped else _unpickle(path)
         _check_note(checkpoint)
         model = _skeleton(checkpoint)
         _check_weights(checkpoint.get("state_dict"), model)
         if AVERAGED in checkpoint:
             _check_weights(checkpoint[AVERAGED], model)
         _check_training(checkpoint, [p for group in model.parameter_groups() for p in group["params"]])
+        if is_mapped:  # last, because it needs memory for the weights
+            checkpoint["state_dict"] = hub.copied(checkpoint, model, path)
     except CatDogError as error:
         raise CheckpointError(f"Checkpoint {path}: {error}") from error
     return checkpoint, model
@@ -217,13 +233,18 @@ def _check_archive(path: Path) -> None:
         raise CheckpointError(f"{fault}; run fit first, or give the path of a file such as best.ckpt")
     command = f"{program()} keras import {shlex.quote(str(path))}"
     keras_fault = f"it is a Keras file; make a checkpoint of it by: {command}"
+    if path.suffix.lower() == ".onnx":  # whose content has no mark
+        raise CheckpointError("it is an ONNX file, which predict alone takes; give what it was exported from")
     try:
         with path.open("rb") as file:
             if file.read(len(HDF5_MAGIC)) == HDF5_MAGIC:
                 raise CheckpointError(keras_fault)
         with ZipFile(path) as archive:
-            if "config.json" in archive.namelist():
+            names = archive.namelist()
+            if "config.json" in names:
                 raise CheckpointError(keras_fault)
+            if any(name.endswith("/archive_format") for name in names):
+                raise CheckpointError("it is a program of torch.export; give what it was exported from")
             if any(entry.compress_type != ZIP_STORED for entry in archive.infolist()):
                 raise CheckpointError("it is compressed, which fit never does; give a file written by fit")
             damaged = archive.testzip()

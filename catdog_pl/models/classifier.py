@@ -2,7 +2,7 @@
 
 from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
 from typing import Any, ClassVar, Literal, Self
@@ -23,6 +23,7 @@ from catdog_pl.errors import CatDogError, UsageError
 from catdog_pl.keras.nn import KerasRMSprop
 from catdog_pl.models.backbones import Normalization
 from catdog_pl.models.schedulers import check_scheduler, schedule
+from catdog_pl.models.spec import DataSpec
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Pixels (N, 3, S, S) uint8 or float in 0..255, labels (N,) 0..1, sample indices (N,).
@@ -34,9 +35,6 @@ ClassWeight = Literal["balanced"]
 
 Preprocessing = Literal["workshop", "imagenet"]
 """RGB times 1/255 as in the workshop, or normalised by the mean and deviation of ImageNet."""
-
-WORKSHOP_SIZE = 150
-"""Side of the workshop's images, in pixels."""
 
 NOTE = "catdog_pl"
 """The key under which a checkpoint notes what it is."""
@@ -54,23 +52,6 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {"keras_rmsprop": KerasRMSprop} | {
     if isinstance(cls, type) and issubclass(cls, Optimizer) and cls is not Optimizer and name != "LBFGS"
 }
 """The valid values of ``optimizer``: Keras' rule, and PyTorch's own by class name."""
-
-
-@dataclass(frozen=True)
-class DataSpec:
-    """What a model was trained on; prediction needs it, so checkpoints carry it.
-
-    Attributes:
-        class_names: the class folders in label order; the model gives the probability of the second.
-        image_size: side of the square input, in pixels.
-        resize: Pillow's filter for training and test images.
-        predict_resize: Pillow's filter for single pictures; the workshop's differs from ``resize``.
-    """
-
-    class_names: tuple[str, str] = ("cat", "dog")
-    image_size: int = WORKSHOP_SIZE
-    resize: str = "nearest"
-    predict_resize: str = "lanczos"
 
 
 class Classifier(LightningModule, ABC):

@@ -16,10 +16,11 @@ from catdog_pl.keras.hdf5 import read_array
 from catdog_pl.keras.nn import KerasRMSprop
 from catdog_pl.keras.optimizer import read_mean_squares, rmsprop_arguments
 from catdog_pl.keras.weights import from_keras, keras_shapes
-from catdog_pl.models.classifier import Classifier, DataSpec
+from catdog_pl.models.classifier import Classifier
 from catdog_pl.models.keras_layers import weighted_layers
 from catdog_pl.models.keras_recognise import Preprocessing, Recognised, choose_size, recognise
 from catdog_pl.models.registry import model_class
+from catdog_pl.models.spec import DataSpec
 
 OLD_WORDS: dict[str, Preprocessing] = {"workshop": "rescale", "imagenet": "caffe"}
 """What was once the name of a preprocessing, and still is where VGG16 is trained."""

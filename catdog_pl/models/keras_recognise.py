@@ -27,9 +27,9 @@ from catdog_pl.keras.layers import (
 )
 from catdog_pl.keras.weights import StoredLayer, layer_names, match, stored_layers
 from catdog_pl.models.backbones.vgg16 import BLOCKS, TORCHVISION_NAMES, normalization
-from catdog_pl.models.classifier import WORKSHOP_SIZE
 from catdog_pl.models.keras_layers import imagenet_rescaling, keras_chain
 from catdog_pl.models.sequential import is_valid
+from catdog_pl.models.spec import WORKSHOP_SIZE
 
 Preprocessing = Literal["rescale", "raw", "symmetric", "caffe"]
 

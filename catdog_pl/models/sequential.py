@@ -11,7 +11,8 @@ from catdog_pl.errors import UsageError
 from catdog_pl.keras.config import MEAN_BGR, KerasLayer
 from catdog_pl.keras.layers import Spec, build_chain, read_layer
 from catdog_pl.keras.nn import KerasRescaling, glorot_uniform_
-from catdog_pl.models.classifier import WORKSHOP_SIZE, Classifier, ClassWeight
+from catdog_pl.models.classifier import Classifier, ClassWeight
+from catdog_pl.models.spec import WORKSHOP_SIZE
 
 Pixels = Literal["rescale", "raw", "symmetric", "caffe"]
 PIXELS: tuple[Pixels, ...] = get_args(Pixels)

@@ -10,7 +10,8 @@ from catdog_pl.errors import UsageError
 from catdog_pl.keras.nn import KerasFlatten, glorot_uniform_
 from catdog_pl.models.backbones import Backbone, Normalization
 from catdog_pl.models.backbones.vgg16 import VGG16Backbone
-from catdog_pl.models.classifier import WORKSHOP_SIZE, ClassWeight, Preprocessing
+from catdog_pl.models.classifier import ClassWeight, Preprocessing
+from catdog_pl.models.spec import WORKSHOP_SIZE
 from catdog_pl.models.transfer import Bfloat16, TransferClassifier, Unfreeze
 
 

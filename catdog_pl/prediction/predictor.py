@@ -25,7 +25,8 @@ if TYPE_CHECKING:  # importing torch takes seconds, which errors of usage must n
     from PIL import Image
 
     from catdog_pl.io.inputs import Input
-    from catdog_pl.models.classifier import Classifier, DataSpec
+    from catdog_pl.models.classifier import Classifier
+    from catdog_pl.models.spec import DataSpec
 
 PATIENCE = 0.5
 """Seconds after which the answers at hand are given, although the batch is not full yet."""
@@ -92,6 +93,7 @@ class TorchEngine:
     spec: "DataSpec"
     device: "str | torch.device" = "cpu"
     temperature: float | None = None
+    network: "Classifier | None" = None  # that the logits are of, for explanations
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return the sigmoid of the model's logits, in float32; a temperature never moves it across 0.5."""
@@ -213,7 +215,8 @@ def predict(
             (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, a torch tensor (1, H, W), (3, H, W) or
             (4, H, W) of uint8. A picture that cannot be read is a prediction with an error.
         model: a network, which is put into evaluation mode and stays where it is; or a checkpoint: its path,
-            or ``best`` or ``last`` of the newest run.
+            or ``best`` or ``last`` of the newest run; or the path of an ``.onnx`` file of ``export``, which
+            is answered on the processor, without ``tta``, ``calibrated`` and ``explain``.
         accelerator: where a checkpoint is loaded: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps``.
         batch_size: pictures given to the model at once, at most.
         tta: answer by the mean of the logits of each picture and its mirror image, in twice the time.
@@ -228,38 +231,61 @@ def predict(
         UsageError: there is no temperature; or, raised when its turn comes, an input is of another type or
             the model cannot be explained.
     """
-    several = cast("Iterable[Input]", [inputs] if is_one(inputs) else inputs)
-    network = load(model, accelerator) if isinstance(model, str | Path) else model
-    predictor = create_predictor(network, batch_size, tta=tta, calibrated=calibrated)
+    predictor = open_predictor(
+        model, accelerator=accelerator, batch_size=batch_size, tta=tta, calibrated=calibrated
+    )
     if explain:
-        predictor = explaining(predictor, network)
+        predictor = explaining(predictor)
+    several = cast("Iterable[Input]", [inputs] if is_one(inputs) else inputs)
     return predictor(expand(several, WebOptions(public_only, seconds)))
 
 
-def create_predictor(
-    network: "Classifier", batch_size: int = BATCH_SIZE, *, tta: bool = False, calibrated: bool = False
+def open_predictor(
+    model: "Classifier | str | Path" = "best",
+    *,
+    accelerator: str = "auto",
+    batch_size: int = BATCH_SIZE,
+    tta: bool = False,
+    calibrated: bool = False,
 ) -> Predictor:
-    """Return the predictor of a network, which is put into evaluation mode and stays where it is.
+    """Return what answers with a network, a checkpoint or an ONNX file; the arguments are those of `predict`.
 
     Raises:
-        UsageError: there is no temperature to calibrate by.
+        CatDogError: the file or the accelerator cannot be used.
+        UsageError: there is no temperature, or an ONNX file is to do what it cannot.
     """
-    logits = network.eval().tta_logits if tta else network.eval()
-    if calibrated and network.temperature is None:
+    if isinstance(model, str | Path):
+        if Path(model).suffix.lower() == ".onnx":
+            path = find_checkpoint(str(model))
+            chosen = {"--tta": tta, "--calibrated": calibrated}
+            chosen[f"--accelerator {accelerator}"] = accelerator not in ("auto", "cpu")
+            if given := [option for option, is_chosen in chosen.items() if is_chosen]:
+                raise UsageError(f"{', '.join(given)}: {path} is an ONNX file; this needs a checkpoint")
+            from catdog_pl.prediction.onnx import load_engine
+
+            return Predictor(load_engine(path), batch_size)
+        model = load(model, accelerator)
+    if calibrated and model.temperature is None:
         raise UsageError(
             "There is no temperature to calibrate by in this model; have its checkpoint store one: "
             f"{program()} report --save_temperature"
         )
-    temperature = network.temperature if calibrated else None
-    engine = TorchEngine(logits, network.data_spec, next(network.parameters()).device, temperature)
-    return Predictor(engine, batch_size)
+    logits = model.eval().tta_logits if tta else model.eval()
+    device, temperature = next(model.parameters()).device, model.temperature if calibrated else None
+    return Predictor(TorchEngine(logits, model.data_spec, device, temperature, model), batch_size)
 
 
-def explaining(predictor: Predictor, network: "Classifier", max_side: int | None = None) -> Predictor:
+def explaining(predictor: Predictor, max_side: int | None = None) -> Predictor:
     """Return a predictor that explains by Grad-CAM, one picture after the other, as each is in memory.
 
     The explained pictures have no side longer than ``max_side`` pixels.
+
+    Raises:
+        UsageError: its engine has no network, as that of an ONNX file.
     """
+    network = getattr(predictor.engine, "network", None)
+    if network is None:
+        raise UsageError("An ONNX file gives answers only; to explain them (Grad-CAM), give a checkpoint")
     from catdog_pl.prediction.explain import explanation
 
     def explain(pixels: npt.NDArray[np.uint8], picture: "Image.Image", is_second: bool) -> "Image.Image":

@@ -23,8 +23,8 @@ from starlette.requests import ClientDisconnect
 from catdog_pl import __version__
 from catdog_pl.errors import CatDogError, UsageError
 from catdog_pl.io.source import WebOptions
-from catdog_pl.models.classifier import Classifier
-from catdog_pl.prediction.predictor import ModelInput, Prediction, create_predictor, explaining
+from catdog_pl.models.spec import THRESHOLD
+from catdog_pl.prediction.predictor import ModelInput, Prediction, Predictor, explaining
 from catdog_pl.serve.batching import Batcher
 from catdog_pl.serve.intake import Pictures, read_pictures
 from catdog_pl.serve.limits import BodyLimits
@@ -50,7 +50,6 @@ class Settings:
     """What a server allows.
 
     Attributes:
-        batch_size: pictures given to the model at once, at most.
         capacity: pictures in work at a time, all requests together; more are refused (503).
         max_bytes: of the body of one request.
         seconds: for a body to arrive, for a download, and for the answer after them.
@@ -59,7 +58,6 @@ class Settings:
         origins: whose pages may call the API from a browser.
     """
 
-    batch_size: int = 32
     capacity: int = 256
     max_bytes: int = 32 * 2**20
     seconds: float = 30.0
@@ -71,22 +69,21 @@ class Settings:
 class Service:
     """What the routes share: one model, its batches, and what is counted."""
 
-    def __init__(self, model: Classifier, checkpoint: str, settings: Settings, calibrated: bool) -> None:
-        predictor = create_predictor(model, settings.batch_size, calibrated=calibrated)
+    def __init__(self, predictor: Predictor, name: str, settings: Settings) -> None:
+        network, spec = getattr(predictor.engine, "network", None), predictor.engine.spec
         self.settings = settings
         self.metrics = Metrics(lambda: self.batcher.load)
         self.batcher = Batcher(predictor, settings.capacity, self.metrics.batch_size.observe)
-        self.explainer = explaining(predictor, model, EXPLAINED_SIDE)
+        self.predictor = predictor
         # Whole pictures are in memory then: one that was sent, and one from a host that may be slow.
         self.explains = {are_remote: asyncio.Lock() for are_remote in (False, True)}
         self.loaded = LoadedModel(
-            model=model.hparams.get("backbone", model.name),
-            checkpoint=checkpoint,
-            class_names=list(model.data_spec.class_names),
-            threshold=0.5,
-            image_size=model.data_spec.image_size,
-            parameters=sum(weight.numel() for weight in model.parameters()),
-            calibrated=calibrated,
+            file=name,
+            model=network.hparams.get("backbone", network.name) if network else None,
+            class_names=list(spec.class_names),
+            threshold=THRESHOLD,
+            image_size=spec.image_size,
+            explains=network is not None,
             urls=settings.web is not None,
             max_bytes=settings.max_bytes,
             max_pictures=MAX_PICTURES,
@@ -102,16 +99,17 @@ class Service:
 
     async def explain(self, given: Pictures) -> bytes:
         """Return the only picture under its explanation, as a JPEG."""
-        with self.batcher.room(1):
-            async with self.explains[given.are_remote]:
-                picture = await self.batcher.read(given.sources[0], self.explainer, given.are_remote)
-                try:
-                    return await self.batcher.compute(lambda: self._explanation(picture))
-                except UsageError as error:
-                    raise ProblemError(501, str(error)) from error
+        try:
+            explainer = explaining(self.predictor, EXPLAINED_SIDE)
+            with self.batcher.room(1):
+                async with self.explains[given.are_remote]:
+                    picture = await self.batcher.read(given.sources[0], explainer, given.are_remote)
+                    return await self.batcher.compute(lambda: self._explanation(explainer, picture))
+        except UsageError as error:
+            raise ProblemError(501, str(error)) from error
 
-    def _explanation(self, picture: ModelInput | Prediction) -> bytes:
-        (prediction,) = self.explainer.answer([picture])
+    def _explanation(self, explainer: Predictor, picture: ModelInput | Prediction) -> bytes:
+        (prediction,) = explainer.answer([picture])
         self.metrics.count_picture(prediction)
         if prediction.explanation is None:
             raise refusal(prediction)
@@ -239,19 +237,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.service.batcher.stop()
 
 
-def create_app(
-    model: Classifier, checkpoint: str, settings: Settings | None = None, calibrated: bool = False
-) -> FastAPI:
-    """Return the application that answers with a model.
+def create_app(predictor: Predictor, name: str, settings: Settings | None = None) -> FastAPI:
+    """Return the application that answers with a predictor.
 
     Args:
-        model: on the device that it shall compute on.
-        checkpoint: its name, given to whoever asks what is loaded.
+        predictor: decodes and computes, in batches of its size.
+        name: of its file, given to whoever asks what is loaded.
         settings: limits and rights.
-        calibrated: whether logits are divided by the model's temperature.
-
-    Raises:
-        UsageError: there is no temperature to calibrate by.
     """
     settings = settings or Settings()
     app = FastAPI(
@@ -263,7 +255,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,  # to the host that the request names, which may be anybody's
     )
-    app.state.service = Service(model, checkpoint, settings, calibrated)
+    app.state.service = Service(predictor, name, settings)
     app.include_router(public)
     if settings.token:
         app.include_router(guarded, dependencies=[Depends(authorize)], responses=problems(401))

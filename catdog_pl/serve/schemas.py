@@ -49,13 +49,12 @@ class Problem(BaseModel):
 class LoadedModel(BaseModel):
     """What answers, and what it takes."""
 
-    model: str
-    checkpoint: str
+    file: str
+    model: str | None = Field(description="the network; null where the file does not tell, as ONNX")
     class_names: list[str] = Field(description="the first and the second class", min_length=2, max_length=2)
     threshold: float = Field(description="a probability above it is the second class")
     image_size: int = Field(description="pixels of a side to which pictures are resized")
-    parameters: int
-    calibrated: bool = Field(description="whether logits are divided by the model's temperature")
+    explains: bool = Field(description="whether /v1/explain answers")
     urls: bool = Field(description="whether pictures may be given by URL")
     max_bytes: int = Field(description="of the body of a request")
     max_pictures: int = Field(description="of a request")

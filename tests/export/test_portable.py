@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from catdog_pl.errors import CatDogError
-from catdog_pl.export import EXPORTERS, check, export
+from catdog_pl.export import EXPORTERS, Pictures, check, export
 from catdog_pl.export.portable import probabilities
 from catdog_pl.models import VGG16, Basic, Classifier, Sequential, Transfer
 from catdog_pl.models.checkpoint import save_checkpoint
@@ -49,9 +49,9 @@ def checkpoint(request: pytest.FixtureRequest) -> Path:
     return Path("model.ckpt")
 
 
-def noise(model: Classifier) -> tuple[np.ndarray, str]:
+def noise(model: Classifier) -> Pictures:
     size = model.data_spec.image_size
-    return np.random.default_rng(0).integers(0, 256, (35, size, size, 3), np.uint8), "pictures"
+    return Pictures(np.random.default_rng(0).integers(0, 256, (35, size, size, 3), np.uint8), "pictures")
 
 
 @pytest.mark.slow
@@ -134,7 +134,7 @@ def test_without_photographs_noise_is_asked_and_said(saved: Path, run: Run, caps
         ("best --output a.onnx", "No trained model found in checkpoints"),
         (
             "model.ckpt --output a.bin",
-            "--output a.bin: its ending tells no format; use .onnx, .pt2, .keras, .h5, or",
+            "--output a.bin: its ending tells no format; use .onnx, .pt2, .keras, .h5, none for a folder,",
         ),
         (
             "model.ckpt --output there.onnx",

@@ -32,7 +32,8 @@ from catdog_pl.io.inputs import expand
 from catdog_pl.io.source import WebOptions
 from catdog_pl.models.basic import Basic
 from catdog_pl.models.checkpoint import load_checkpoint, save_checkpoint, store_temperature
-from catdog_pl.models.classifier import Classifier, DataSpec
+from catdog_pl.models.classifier import Classifier
+from catdog_pl.models.spec import DataSpec
 from catdog_pl.prediction import formats, predictor
 from catdog_pl.prediction.predictor import ModelInput, Prediction, Predictor, TorchEngine, predict
 

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image
 from catdog_pl.commands.serve import listen
 from catdog_pl.io.source import WebOptions
 from catdog_pl.models.basic import Basic
+from catdog_pl.prediction.predictor import open_predictor
 from catdog_pl.serve.app import Service, Settings, create_app
 from catdog_pl.serve.limits import HEADERS, ImpatientProtocol
 from tests.serve.clients import GOOD, LIMIT, SECONDS, TOKEN, Rude
@@ -33,9 +35,9 @@ Serve = Callable[..., AbstractContextManager[Live]]
 
 
 @contextmanager
-def run_server(model: Basic, settings: Settings, **config: object) -> Iterator[Live]:
+def run_server(model: Basic | Path, settings: Settings, **config: object) -> Iterator[Live]:
     """Serve a model while the block runs."""
-    app = create_app(model, "best.ckpt", settings)
+    app = create_app(open_predictor(model), "best.ckpt", settings)
     words = {"http": ImpatientProtocol, "ws": "none", "headers": list(HEADERS.items())} | config
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", **words))  # type: ignore[arg-type]
     with listen("127.0.0.1", 0) as listener:

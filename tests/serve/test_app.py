@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
+from pathlib import Path
 from threading import Thread
 
 import numpy as np
@@ -12,11 +13,12 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 import catdog_pl
-from catdog_pl.errors import UsageError
+from catdog_pl.__main__ import main
 from catdog_pl.io.source import WebOptions
 from catdog_pl.models.basic import Basic
+from catdog_pl.models.checkpoint import save_checkpoint
 from catdog_pl.prediction.predictor import predict
-from catdog_pl.serve.app import EXPLAINED_SIDE, Settings, create_app
+from catdog_pl.serve.app import EXPLAINED_SIDE, Settings
 from tests.serve.conftest import Live, run_server
 
 
@@ -80,15 +82,14 @@ def test_an_explanation_is_the_picture_in_other_colours_and_small(live: Live) ->
     )
 
 
-def test_what_is_loaded_is_told(live: Live, network: Basic) -> None:
+def test_what_is_loaded_is_told(live: Live) -> None:
     assert requests.get(f"{live.url}/v1/model").json() == {
+        "file": "best.ckpt",
         "model": "basic",
-        "checkpoint": "best.ckpt",
         "class_names": ["cat", "dog"],
         "threshold": 0.5,
         "image_size": 32,
-        "parameters": sum(weight.numel() for weight in network.parameters()),
-        "calibrated": False,
+        "explains": True,
         "urls": True,
         "max_bytes": 32 * 2**20,
         "max_pictures": 32,
@@ -155,9 +156,18 @@ def test_every_answer_bears_the_headers_that_guard_the_page(path: str, live: Liv
     assert headers["Cache-Control"] == "no-store"
 
 
-def test_without_a_temperature_nothing_can_be_calibrated(network: Basic) -> None:
-    with pytest.raises(UsageError, match="There is no temperature to calibrate by"):
-        create_app(network, "best.ckpt", calibrated=True)
+def test_an_onnx_file_answers_and_does_not_explain(
+    network: Basic, photo: bytes, expected: float, tmp_path: Path
+) -> None:
+    save_checkpoint(network, tmp_path / "best.ckpt")
+    assert main(["export", str(tmp_path / "best.ckpt"), "--output", str(tmp_path / "model.onnx")]) == 0
+    with run_server(tmp_path / "model.onnx", Settings()) as server:
+        answer = requests.post(f"{server.url}/v1/predict", files={"file": photo}).json()
+        refused = requests.post(f"{server.url}/v1/explain", files={"file": photo})
+        loaded = requests.get(f"{server.url}/v1/model").json()
+    assert answer["predictions"][0]["probability"] == pytest.approx(expected, abs=1e-5)
+    assert (refused.status_code, loaded["model"], loaded["explains"]) == (501, None, False)
+    assert refused.json()["detail"].startswith("An ONNX file gives answers only")
 
 
 def bearing(token: str) -> dict[str, str]:

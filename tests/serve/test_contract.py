@@ -10,6 +10,7 @@ from schemathesis import Case
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from catdog_pl.models.basic import Basic
+from catdog_pl.prediction.predictor import open_predictor
 from catdog_pl.serve.app import Settings, create_app
 from tests.serve.clients import GOOD, TOKEN, Rude
 
@@ -20,7 +21,9 @@ schemathesis.serializer.alias("image/*", "application/octet-stream")
 
 
 def document(limits: Settings) -> OpenApiSchema:
-    return schemathesis.openapi.from_dict(create_app(Basic(image_size=32), "best.ckpt", limits).openapi())
+    return schemathesis.openapi.from_dict(
+        create_app(open_predictor(Basic(image_size=32)), "best.ckpt", limits).openapi()
+    )
 
 
 @document(Settings()).parametrize()
@@ -36,5 +39,5 @@ def test_the_api_keeps_its_contract_with_a_token(case: Case[Any], closed: Rude) 
 
 
 def test_every_address_is_in_the_document() -> None:
-    paths = create_app(Basic(image_size=32), "best.ckpt").openapi()["paths"]
+    paths = create_app(open_predictor(Basic(image_size=32)), "best.ckpt").openapi()["paths"]
     assert sorted(paths) == ["/healthz", "/metrics", "/readyz", "/v1/explain", "/v1/model", "/v1/predict"]

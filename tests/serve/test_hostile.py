@@ -121,7 +121,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 
 def test_a_full_queue(gate: threading.Event, network: Basic) -> None:
-    with rude(network, Settings(batch_size=1, capacity=3)) as full, ThreadPoolExecutor(8) as pool:
+    with rude(network, Settings(capacity=3)) as full, ThreadPoolExecutor(8) as pool:
         held = [pool.submit(full.ask, body=GOOD) for _ in range(3)]
         wait_for(lambda: full.live.service.batcher.load == 3)
         for path, body in (("/v1/predict", GOOD), ("/v1/explain", GOOD), ("/readyz", None)):
@@ -138,7 +138,7 @@ def test_a_full_queue(gate: threading.Event, network: Basic) -> None:
 
 
 def test_explanations_wait_in_the_same_queue(gate: threading.Event, network: Basic) -> None:
-    with rude(network, Settings(batch_size=1, capacity=3)) as full, ThreadPoolExecutor(8) as pool:
+    with rude(network, Settings(capacity=3)) as full, ThreadPoolExecutor(8) as pool:
         held = [pool.submit(full.ask, "/v1/explain", GOOD) for _ in range(3)]
         wait_for(lambda: full.live.service.batcher.load == 3)
         assert full.ask("/v1/explain", GOOD).status == full.ask(body=GOOD).status == 503

@@ -89,7 +89,7 @@ function offerExplanation(card, given, { label }, address) {
   const button = find(".explain", card);
   const image = find("img", card);
   let explained = null;
-  button.hidden = false;
+  button.hidden = !model.explains;
   button.addEventListener("click", async () => {
     const isOn = button.getAttribute("aria-pressed") === "true";
     button.disabled = true;
@@ -168,6 +168,6 @@ document.addEventListener("drop", (event) => {
   const [first, second] = model.class_names;
   document.title = `${first[0].toUpperCase()}${first.slice(1)} or ${second}?`;
   find("h1").textContent = document.title;
-  find("#model").textContent = `Model: ${model.model}, ${model.parameters.toLocaleString("en")} parameters.`;
+  find("#model").textContent = `Model: ${model.model ?? model.file}.`;
   find("#by-url").hidden = !model.urls;
 })().catch((error) => say(error.message));
