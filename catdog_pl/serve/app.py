@@ -101,7 +101,7 @@ class Service:
         """Return the only picture under its explanation, as a JPEG."""
         try:
             explainer = explaining(self.predictor, EXPLAINED_SIDE)
-            with self.batcher.room(1):
+            with self.batcher.room(1, given.are_remote):
                 async with self.explains[given.are_remote]:
                     picture = await self.batcher.read(given.sources[0], explainer, given.are_remote)
                     return await self.batcher.compute(lambda: self._explanation(explainer, picture))

@@ -12,7 +12,10 @@ from urllib.parse import unquote
 
 import pytest
 
+from catdog_pl.models.basic import Basic
+from catdog_pl.serve.app import Settings
 from tests.serve.clients import GOOD, Rude, wait_for
+from tests.serve.conftest import rude
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 
@@ -168,6 +171,18 @@ def test_a_slow_host_holds_up_nobody_else(served: Rude, trap: Trap, names: dict[
         assert [served.ask(path, GOOD).status for path in PATHS] == [200, 200]
         assert not any(answer.done() for answer in slow)
         assert [answer.result().status for answer in slow] == [200, 200]
+
+
+def test_slow_hosts_leave_room_for_what_is_sent(
+    network: Basic, trap: Trap, names: dict[str, list[str]]
+) -> None:
+    with rude(network, Settings(capacity=4)) as full, ThreadPoolExecutor(4) as pool:
+        slow = [pool.submit(full.ask_url, "http://public.example/slow", path) for path in PATHS]
+        wait_for(lambda: len(trap.paths) == 2)
+        assert full.ask_url("http://public.example/").problem[0] == 503
+        assert full.ask(body=GOOD).status == full.ask("/readyz").status == 200
+        assert [answer.result().status for answer in slow] == [200, 200]
+        assert full.ask_url("http://public.example/").status == 200
 
 
 @pytest.mark.parametrize("path", PATHS)
