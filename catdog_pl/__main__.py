@@ -27,7 +27,7 @@ COMMANDS = {
     "report": Command("catdog_pl.commands.report:main", "a page: curves, mistakes, certainty, Grad-CAM"),
     "predict": Command("catdog_pl.commands.predict:main", "cat or dog, for files, folders and URLs"),
     "serve": Command("catdog_pl.commands.serve:main", "a page and an HTTP API that answer pictures"),
-    "export": Command("catdog_pl.commands.export:main", "a file that runs without this package: ONNX, pt2"),
+    "export": Command("catdog_pl.commands.export:main", "for other programs: ONNX, pt2, the Hub's folder"),
     "keras": Command("catdog_pl.commands.keras:main", "exchange models with Keras files, both ways"),
     "summary": Command("catdog_pl.commands.summary:main", "a model's layer table with its parameter counts"),
 }

@@ -14,12 +14,15 @@ Whatever a file holds, the answer is an image or one ``ImageError``. Reading fil
 """
 
 import ctypes
+import hashlib
 import os
 import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
+from functools import cache
+from importlib import import_module, metadata
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from threading import Condition
@@ -27,7 +30,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+import PIL
+from PIL import Image, UnidentifiedImageError, features
 
 from catdog_pl.errors import CatDogError, ImageError, ImageFault
 from catdog_pl.io.source import check_length, read_file
@@ -149,6 +153,15 @@ def resize(image: Image.Image, size: int, rule: ResizeRule) -> npt.NDArray[np.ui
             before, after = (pixels.take(i.clip(0, length - 1), axis).astype(np.float32) for i in (low, high))
             pixels = before + (after - before) * share
     return np.asarray(np.rint(pixels), np.uint8)
+
+
+@cache
+def decoder() -> str:
+    """Return what an image depends on besides its file: this module, and the libraries behind Pillow."""
+    source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    libraries = [features.version(name) for name in ("jpg", "libjpeg_turbo", "webp", "avif", "libtiff")]
+    heif = find_spec("pillow_heif") and metadata.version("pillow-heif")
+    return f"{source}, Pillow {PIL.__version__}, {libraries}, {heif}"
 
 
 def resize_rule(name: str) -> ResizeRule:
