@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from catdog_pl.data.images import decode, decode_pixels, picture_html, resize, resize_rule
+from catdog_pl.data.display import picture_html
+from catdog_pl.data.images import decode, decode_pixels, resize, resize_rule
 from catdog_pl.devices import find_device
 from catdog_pl.errors import CatDogError, DownloadError, ImageError, ImageFault, UsageError, one_line
 from catdog_pl.io.inputs import expand, is_one

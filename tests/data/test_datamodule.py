@@ -286,6 +286,13 @@ def test_what_it_is_not_told_the_model_says(photos: Path) -> None:
     assert module.on_after_batch_transfer(batch, 0)[0].dtype == torch.float32
 
 
+def test_fewer_photographs_than_devices_are_refused(photos: Path) -> None:
+    module = CatDogDataModule(photos, image_size=16)
+    module.trainer = Trainer(logger=False, accelerator="cpu", devices=9)
+    with pytest.raises(DatasetError, match=r"validation holds 8 photographs, fewer than the 9 devices; "):
+        module.setup("fit")
+
+
 def test_without_a_model_it_gives_what_the_workshop_does(photos: Path) -> None:
     module = CatDogDataModule(photos)
     module.setup("fit")
