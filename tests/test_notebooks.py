@@ -55,7 +55,9 @@ def test_the_tasks_have_the_workshops_numbers_and_every_exercise_a_hidden_soluti
 def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NotebookNode]:
     """Both notebooks after they ran, in one folder, so that the sample is drawn once."""
     folder = tmp_path_factory.mktemp("class")
-    return {name: execute(FOLDER / f"{name}.md", folder) for name in reversed(NAMES)}
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("TORCH_HOME", str(folder))  # or else what it decodes goes into the user's cache
+        return {name: execute(FOLDER / f"{name}.md", folder) for name in reversed(NAMES)}
 
 
 def printed(notebook: NotebookNode, stream: str = "stdout") -> str:
