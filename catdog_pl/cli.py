@@ -37,7 +37,7 @@ from catdog_pl.failures import failure, refusal, wrong_option
 from catdog_pl.models.checkpoint import compare, data_spec, read_checkpoint, restore_arguments
 from catdog_pl.models.classifier import NOTE, Classifier
 from catdog_pl.models.registry import class_path, model_name
-from catdog_pl.process import keep_memory, program, silence
+from catdog_pl.process import is_notebook, keep_memory, program, silence
 from catdog_pl.runs import LAST, ROOT, RunFolder, find_checkpoint
 from catdog_pl.short_forms import canonical, option_value
 
@@ -242,7 +242,7 @@ class CatDogCLI(LightningCLI):
             self.history.draw = save_curves
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Build the trainer with the run's folder and whole checkpoints; on a terminal it draws a bar."""
+        """Build the trainer: the run's folder, whole checkpoints, on a terminal or in a notebook a bar."""
         config = self.config_init.trainer
         callbacks, plugins = as_list(config.callbacks), as_list(config.plugins)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
@@ -250,7 +250,7 @@ class CatDogCLI(LightningCLI):
         has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
         enable_bar = config.enable_progress_bar
         if enable_bar is None:
-            enable_bar = has_bar or sys.stdout.isatty()
+            enable_bar = has_bar or sys.stdout.isatty() or is_notebook()
         if launch := launched():
             if config.devices == "auto" and config.num_nodes == 1:
                 kwargs |= {"devices": launch.per_node, "num_nodes": launch.nodes}

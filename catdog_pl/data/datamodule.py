@@ -2,9 +2,11 @@
 
 import math
 import os
+from html import escape
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
@@ -13,10 +15,10 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from catdog_pl.data.augment import Augment, Augmentation, Mixing, RandomCrop
 from catdog_pl.data.dataset import Batch, CachedImageFolder
-from catdog_pl.data.images import ResizeRule, resize_rule
+from catdog_pl.data.images import ResizeRule, load_pixels, picture_html, resize_rule
 from catdog_pl.data.layout import Split, split_folder
 from catdog_pl.data.transforms import AffineRanges
-from catdog_pl.errors import DatasetError, UsageError
+from catdog_pl.errors import DatasetError, ImageError, UsageError, one_line
 from catdog_pl.io.files import is_url
 from catdog_pl.io.rows import LIMIT, RowFiles
 
@@ -27,6 +29,10 @@ STAGES: dict[str, tuple[Split, ...]] = {
     "predict": ("test",),
 }
 """The folders that each stage of the Trainer reads."""
+
+
+SHOWN, SIDE = 7, 96
+"""Photographs of each class that a notebook shows, at most, and their height and width in pixels."""
 
 
 class CatDogDataModule(LightningDataModule):
@@ -70,6 +76,10 @@ class CatDogDataModule(LightningDataModule):
         num_workers: processes that make batches; by default none when the photographs are cached, else
             one per processor.
 
+    Attributes:
+        options: the arguments, by name.
+        folders: the photographs of each split, once ``setup`` has found them.
+
     Raises:
         UsageError: a number lies outside its range.
     """
@@ -97,6 +107,7 @@ class CatDogDataModule(LightningDataModule):
         cache_dir: str | Path = "auto",
         num_workers: int | None = None,
     ) -> None:
+        self.options = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
         validate_range("image_size", image_size or 2, 2)
         validate_range("batch_size", batch_size, 1)
@@ -198,6 +209,22 @@ class CatDogDataModule(LightningDataModule):
     def files(self, split: Split) -> list[Path]:
         """Return the photographs of a split in sample order."""
         return [Path(path) for path, _ in self.folders[split].samples]
+
+    def _repr_html_(self) -> str | None:
+        """Return what a notebook shows: how many photographs of each class there are, and some of them."""
+        splits = [split for split in get_args(Split) if (self.root / split).is_dir()]
+        try:
+            folders = [CachedImageFolder(self.root / split, SIDE) for split in splits]
+            rows = [f"<tr><th></th><th>{'</th><th>'.join(splits)}</th></tr>"] if folders else []
+            for label, name in enumerate(folders[0].classes if folders else ()):
+                counts = "".join(f"<td>{folder.targets.count(label)}</td>" for folder in folders)
+                paths = [Path(path) for path, target in folders[0].samples if target == label]
+                pictures = [load_pixels(path, SIDE, "nearest") for path in paths[:: -(-len(paths) // SHOWN)]]
+                shown = picture_html(np.hstack(pictures), SIDE)
+                rows.append(f"<tr><th>{escape(one_line(name))}</th>{counts}<td>{shown}</td></tr>")
+        except (DatasetError, ImageError):  # which a training names
+            return None
+        return f"<table>{''.join(rows)}</table>" if rows else None
 
     def labels(self, split: Split) -> list[int]:
         """Return the labels of a split in sample order: 0 or 1, the position of the class folder."""

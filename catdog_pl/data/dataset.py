@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torchvision.datasets import ImageFolder
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from catdog_pl.data.images import ResizeRule, decoder, load_pixels
 from catdog_pl.data.layout import unreadable
@@ -111,7 +111,7 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
         """Have every photograph decoded and resized, on all processors; again does nothing.
 
         Args:
-            progress: show a progress bar when standard error is a terminal, else a line a minute.
+            progress: show a progress bar on a terminal and in a notebook, elsewhere a line a minute.
             start: the sample to begin with; processes that begin at different ones share the work.
         """
         if self.pixels is not None:
@@ -126,7 +126,7 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
                 seal(row)
 
         title = f"decoding {one_line(self.root)}"
-        hide = None if progress else True  # None: tqdm finds out whether standard error is a terminal
+        hide = None if progress else True  # None: a bar on a terminal and in a notebook
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
             loaded = pool.map(load, missing)

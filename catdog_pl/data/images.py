@@ -18,6 +18,7 @@ import hashlib
 import os
 import struct
 import warnings
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -162,6 +163,18 @@ def decoder() -> str:
     libraries = [features.version(name) for name in ("jpg", "libjpeg_turbo", "webp", "avif", "libtiff")]
     heif = find_spec("pillow_heif") and metadata.version("pillow-heif")
     return f"{source}, Pillow {PIL.__version__}, {libraries}, {heif}"
+
+
+def picture_html(picture: Image.Image | npt.NDArray[np.uint8], height: int) -> str:
+    """Return the element of a page that holds a picture, as a JPEG of at most so many pixels' height."""
+    picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    picture = picture.convert("RGB")
+    picture.thumbnail((10 * height, height))
+    file = BytesIO()
+    picture.save(file, "JPEG", quality=85)
+    content = b64encode(file.getvalue()).decode()
+    # Pages have rules of their own for pictures, which would shrink or stretch these.
+    return f'<img style="height: {height}px; max-width: none" src="data:image/jpeg;base64,{content}">'
 
 
 def resize_rule(name: str) -> ResizeRule:
