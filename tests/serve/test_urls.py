@@ -128,7 +128,8 @@ def test_no_spelling_leads_to_a_private_address(
     ["file:///etc/passwd", "file:/x", "ftp://127.0.0.1/", "gopher://127.0.0.1/_x", "unix:///x.sock",
      "http+unix://%2Fx.sock/", "jar:http://127.0.0.1!/", "//127.0.0.1/", "/etc/passwd", "-", "", "http:",
      "http:/127.0.0.1", "http:127.0.0.1", "HTTP:\\\\127.0.0.1", " http://127.0.0.1/", "javascript:alert(1)",
-     "blob:http://127.0.0.1/", "view-source:http://127.0.0.1", "dict://127.0.0.1:11211/", "php://filter"],
+     "blob:http://127.0.0.1/", "s3://bucket/x.png", "gs://x/y", "local:///etc/passwd", "memory://x",
+     "zip://x::file:///etc/passwd", "view-source:http://127.0.0.1", "dict://127.0.0.1:11211/", "php://filter"],
 )  # fmt: skip
 def test_other_schemes_are_refused(url: str, served: Rude, names: dict[str, list[str]]) -> None:
     status, detail, fault = served.ask_url(url).problem
