@@ -2,13 +2,12 @@
 
 Use it from Python like this::
 
-    from lightning import Trainer
-    from catdog_pl import Basic, CatDogDataModule, load_checkpoint, predict
+    from catdog_pl import Basic, CatDogDataModule, fit, predict, prepare
 
-    trainer = Trainer(max_epochs=8)
-    trainer.fit(Basic(), datamodule=CatDogDataModule("data"))
-    trainer.save_checkpoint("basic.ckpt")
-    for answer in predict(["cat.jpg", "https://example.org/dog.png"], load_checkpoint("basic.ckpt")):
+    prepare("sample")
+    run = fit(Basic(), CatDogDataModule("data"), max_epochs=8)
+    run.test()
+    for answer in predict(["cat.jpg", "https://example.org/dog.png"], run.best):
         print(answer.source, answer.label, answer.probability)
 
 A map of the rooms. Imports run one way, from the top of this list to the bottom, and
@@ -29,6 +28,7 @@ A map of the rooms. Imports run one way, from the top of this list to the bottom
     export/      models in other formats
     failures     errors of the parser, Lightning, torch and the disk, in one line each
     cli          fit, validate and test on LightningCLI; short_forms are its short options
+    api          prepare, fit and test as functions, for notebooks and scripts
     commands/    one thin file for each command
     __main__     the table of commands
 
@@ -39,6 +39,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from catdog_pl.api import Run, fit, prepare
     from catdog_pl.data.datamodule import CatDogDataModule
     from catdog_pl.models.basic import Basic
     from catdog_pl.models.checkpoint import load_checkpoint
@@ -48,16 +49,30 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["VGG16", "Basic", "CatDogDataModule", "Prediction", "Transfer", "load_checkpoint", "predict"]
+__all__ = [
+    "VGG16",
+    "Basic",
+    "CatDogDataModule",
+    "Prediction",
+    "Run",
+    "Transfer",
+    "fit",
+    "load_checkpoint",
+    "predict",
+    "prepare",
+]
 
 _HOMES = {
     "Basic": "models.basic",
     "CatDogDataModule": "data.datamodule",
     "Prediction": "prediction.predictor",
+    "Run": "api",
     "Transfer": "models.pretrained",
     "VGG16": "models.vgg16",
+    "fit": "api",
     "load_checkpoint": "models.checkpoint",
     "predict": "prediction.predictor",
+    "prepare": "api",
 }
 
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "export": Command("catdog_pl.commands.export:main", "for other programs: ONNX, pt2, the Hub's folder"),
     "keras": Command("catdog_pl.commands.keras:main", "exchange models with Keras files, both ways"),
     "summary": Command("catdog_pl.commands.summary:main", "a model's layer table with its parameter counts"),
+    "new": Command("catdog_pl.commands.new:main", "a project of your own, with a train.py to change"),
 }
 
 

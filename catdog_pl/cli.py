@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentError, Namespace
+from lightning.fabric.plugins.environments.kubeflow import KubeflowEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar
@@ -30,13 +31,13 @@ from catdog_pl.callbacks.loggers import SaveConfig, make_save_dir_optional, writ
 from catdog_pl.callbacks.progress import EpochBar, EpochProgress
 from catdog_pl.callbacks.training import EarlyStopping, EpochSeed, divergence
 from catdog_pl.data.datamodule import CatDogDataModule
-from catdog_pl.devices import ACCELERATORS, bfloat16_is_fast, check_accelerator, find_device
+from catdog_pl.devices import ACCELERATORS, bfloat16_is_fast, check_accelerator, find_device, launched
 from catdog_pl.errors import CatDogError, Interrupted, UsageError
 from catdog_pl.failures import failure, refusal, wrong_option
 from catdog_pl.models.checkpoint import compare, data_spec, read_checkpoint, restore_arguments
 from catdog_pl.models.classifier import NOTE, Classifier
 from catdog_pl.models.registry import class_path, model_name
-from catdog_pl.process import keep_memory, program, silence
+from catdog_pl.process import is_notebook, keep_memory, program, silence
 from catdog_pl.runs import LAST, ROOT, RunFolder, find_checkpoint
 from catdog_pl.short_forms import canonical, option_value
 
@@ -74,7 +75,7 @@ class CatDogCLI(LightningCLI):
             self.remembered = {key: value for key, value in self.remembered.items() if kept.match(key)}
         if self.checkpoint is None:  # as a default, it would hand its own defaults on to another class
             words = [f"--model={class_path('basic')}", *words]
-        self.history, self.epoch_seed = History(), EpochSeed()
+        self.history, self.epoch_seed, self.last = History(), EpochSeed(), LastCheckpoint()
         super().__init__(
             Classifier,
             CatDogDataModule,
@@ -109,7 +110,7 @@ class CatDogCLI(LightningCLI):
     def _callbacks(self) -> list[Callback]:
         """Return the callbacks that are always there; Lightning appends them to the configured ones."""
         if self.stage == "fit":
-            return [self.history, self.epoch_seed, LastCheckpoint()]
+            return [self.history, self.epoch_seed, self.last]
         if self.stage == "validate":
             return []
         # Only a test waits for pandas.
@@ -226,7 +227,10 @@ class CatDogCLI(LightningCLI):
             super().instantiate_classes()
         except BaseException as error:
             self.run_folder.remove_if_empty()
-            if isinstance(error, ImportError | TypeError | ValueError | MisconfigurationException):
+            # Lightning's RuntimeError of SLURM asks for another option of srun.
+            is_slurm = isinstance(error, RuntimeError) and "SLURM" in str(error)
+            kinds = (ImportError, TypeError, ValueError, MisconfigurationException)
+            if isinstance(error, (*kinds, RuntimeError) if is_slurm else kinds):
                 raise refusal(error) from error
             raise
         finally:
@@ -238,7 +242,7 @@ class CatDogCLI(LightningCLI):
             self.history.draw = save_curves
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Build the trainer with the run's folder and whole checkpoints; on a terminal it draws a bar."""
+        """Build the trainer: the run's folder, whole checkpoints, on a terminal or in a notebook a bar."""
         config = self.config_init.trainer
         callbacks, plugins = as_list(config.callbacks), as_list(config.plugins)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
@@ -246,13 +250,18 @@ class CatDogCLI(LightningCLI):
         has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
         enable_bar = config.enable_progress_bar
         if enable_bar is None:
-            enable_bar = has_bar or sys.stdout.isatty()
+            enable_bar = has_bar or sys.stdout.isatty() or is_notebook()
+        if launch := launched():
+            if config.devices == "auto" and config.num_nodes == 1:
+                kwargs |= {"devices": launch.per_node, "num_nodes": launch.nodes}
+            if launch.launcher == "PyTorchJob":
+                plugins.append(KubeflowEnvironment())
         progress = EpochProgress()
         if self.stage == "fit":
             callbacks.append(progress)
         if enable_bar and not has_bar:
             callbacks.append(EpochBar(progress))
-        return super().instantiate_trainer(
+        trainer = super().instantiate_trainer(
             default_root_dir=str(self.run_folder.path),
             callbacks=callbacks,
             plugins=plugins,
@@ -260,6 +269,13 @@ class CatDogCLI(LightningCLI):
             precision=self.precision,
             **kwargs,
         )
+        nodes, devices = trainer.num_nodes, trainer.num_devices
+        if launch and (nodes, devices) != (launch.nodes, launch.per_node):
+            raise UsageError(
+                f"{launch.launcher} has started {launch.nodes} x {launch.per_node} processes (nodes x those "
+                f"on each), but --trainer.num_nodes and --devices ask for {nodes} x {devices}; leave both out"
+            )
+        return trainer
 
     def run(self) -> Any:
         """Run the stage and return what the Trainer's method returns; errors are those of ours."""
@@ -303,7 +319,7 @@ class CatDogCLI(LightningCLI):
         )
 
     def _how_to_resume(self) -> str:
-        last = self.run_folder.path / LAST
+        last = (self.last.folder or self.run_folder.path) / LAST
         if self.stage != "fit" or not last.is_file():
             return ""
         command = f"{program()} fit --ckpt_path {shlex.quote(str(last))}"

@@ -5,7 +5,7 @@ import platform
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from catdog_pl.errors import UsageError
 
@@ -17,6 +17,21 @@ ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 """Instructions of a processor that decide how fast it computes, as Linux names them."""
+
+
+class Launch(NamedTuple):
+    """Processes of one training that something else has started.
+
+    Attributes:
+        launcher: torchrun, srun, or PyTorchJob, which is Kubeflow's and starts one process on each node.
+        nodes: how many machines.
+        per_node: how many processes on each.
+    """
+
+    launcher: str
+    nodes: int
+    per_node: int
+
 
 Hardware = dict[str, str | int | list[str]]
 """What a model was trained on, in plain values, as `hardware` gives it."""
@@ -54,6 +69,37 @@ def find_device(word: str) -> "torch.device":
         kind = {"cuda": "CUDA GPU", "mps": "Apple GPU"}.get(word, "GPU")
         raise UsageError(f"--accelerator {word}: PyTorch finds no {kind} on this machine; use cpu or auto")
     return gpu
+
+
+def use_own_device(word: str) -> None:
+    """Take the GPU that ``torchrun`` has numbered for this process, where an accelerator means one.
+
+    Raises:
+        UsageError: there is no such accelerator, or this machine does not have it.
+    """
+    import torch
+
+    if find_device(word).type != "cpu":
+        own = int(os.environ.get("LOCAL_RANK", 0)) % torch.accelerator.device_count()
+        torch.accelerator.set_device_index(own)
+
+
+def launched() -> Launch | None:
+    """Return what a launcher has started, by its environment variables; None where this process is alone.
+
+    Lightning reads those of torchrun and of SLURM itself, but not how many devices that makes.
+    """
+    given = os.environ
+    if "TORCHELASTIC_RUN_ID" in given:
+        total, per_node, launcher = given["WORLD_SIZE"], given["LOCAL_WORLD_SIZE"], "torchrun"
+    elif "SLURM_STEP_NUM_TASKS" in given:  # of srun; in a batch script, SLURM_NTASKS says what it may start
+        total, launcher = given["SLURM_STEP_NUM_TASKS"], "srun"
+        per_node = str(int(total) // int(given["SLURM_STEP_NUM_NODES"]))
+    elif {"MASTER_ADDR", "WORLD_SIZE", "RANK"} <= given.keys() and "LOCAL_RANK" not in given:
+        total, per_node, launcher = given["WORLD_SIZE"], "1", "PyTorchJob"
+    else:
+        return None
+    return Launch(launcher, int(total) // int(per_node), int(per_node)) if int(total) > 1 else None
 
 
 @cache

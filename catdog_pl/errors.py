@@ -80,6 +80,10 @@ class CatDogError(Exception):
     def __str__(self) -> str:
         return masked(one_line(super().__str__()))
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows instead of a traceback: the same line as on a terminal."""
+        return [f"{'[ERROR]':<10} {self}"]
+
 
 class UsageError(CatDogError):
     """The command line or the configuration asks for something that does not exist."""

@@ -49,6 +49,12 @@ def program() -> str:
     return "catdog" if Path(sys.argv[0]).stem == "catdog" else "python -m catdog_pl"
 
 
+def is_notebook() -> bool:
+    """Return whether the process is a Jupyter kernel, whose user sees pictures and bars in a page."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return shell is not None and "IPKernelApp" in shell.config
+
+
 def wait_passively() -> None:
     """Let PyTorch's idle threads sleep, so that decoding gets the processors; before torch is imported."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -17,7 +17,8 @@ from tests.test_imports import MAY_IMPORT
 
 REPOSITORY = Path(__file__).parents[1]
 DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
-PAGES = [*(REPOSITORY / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")), *DOCS]
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.md"))
+PAGES = [*(REPOSITORY / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")), *DOCS, *NOTEBOOKS]
 FENCE = re.compile(r"^```(\w*).*?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROGRAM = re.compile(r"(?:catdog|python -m catdog_pl) (.*)")
 LIGHTNING = ("fit", "validate", "test")
@@ -115,7 +116,8 @@ def test_a_page_says_what_it_is_for_shows_an_example_and_leads_on(page: Path) ->
 def test_the_site_has_every_page() -> None:
     index = (REPOSITORY / "docs" / "index.md").read_text(encoding="utf-8")
     contents = index.rpartition(":hidden:")[2].split()
-    assert {*contents, "index", "```"} == {*(page.stem for page in DOCS), "```"}
+    notebooks = {f"notebooks/{page.stem}" for page in NOTEBOOKS}
+    assert {*contents, "index", "```"} == {*(page.stem for page in DOCS), *notebooks, "```"}
 
 
 def test_pre_commit_runs_what_ci_runs() -> None:

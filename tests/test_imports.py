@@ -48,6 +48,17 @@ MAY_IMPORT = {
         "failures",
         "report",
     },
+    "api": {
+        "errors",
+        "short_forms",
+        "data",
+        "data.prepare",
+        "data.prepare.config",
+        "models",
+        "runs",
+        "report",
+        "cli",
+    },
     "commands": set[str](),  # filled in below: all rooms but itself and __main__
     "__main__": {"errors", "process"},
 }
@@ -81,7 +92,7 @@ def imported_rooms(source: str) -> set[str]:
 
 def modules() -> list[tuple[str, Path]]:
     """The name of each module below the package, and its file; ``__init__`` counts as its folder."""
-    files = sorted(PACKAGE.rglob("*.py"))
+    files = sorted(file for file in PACKAGE.rglob("*.py") if file.parent.name != "templates")
     named = [(".".join(file.relative_to(PACKAGE).with_suffix("").parts), file) for file in files]
     return [(name.removesuffix(".__init__"), file) for name, file in named if name != "__init__"]
 
@@ -150,6 +161,7 @@ LIGHT = [
     "fit stray",
     "predict --help",
     "summary --help",
+    "new --help",
     "frobnicate",
     "predict",
 ]

@@ -1,6 +1,7 @@
 """Trainings end to end, from files on disk: every contestant in turn, the whole round several times."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from benchmarks.speed.contestants import CONTESTANTS, OURS
 from benchmarks.speed.process import LEVERS, figures, run
@@ -20,7 +21,9 @@ def measure(records: Records, model: str, data: Path, folder: Path, epochs: int,
     """
     for _ in range(repeats):
         for who in CONTESTANTS[model]:
-            done = run(who.command(model, data, epochs), folder, **who.environment)
+            with TemporaryDirectory() as home:  # without what an earlier run has kept there
+                environment = who.environment | {"TORCH_HOME": home}
+                done = run(who.command(model, data, epochs), folder, **environment)
             records.add(model, who.name, "later epochs, s", *done.later_epochs)
             records.add(model, who.name, "start to end of first epoch, s", done.epochs[0])
             records.add(model, who.name, f"whole training of {epochs} epochs, s", done.seconds)

@@ -98,6 +98,8 @@ class LastCheckpoint(EpochMetrics, Checkpoint):
     ``save_last`` of `ModelCheckpoint` would write it only in epochs that were the best.
     """
 
+    folder: Path | None = None
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Learn the run's folder, which the first process made, in all of them."""
         self.folder = Path(trainer.strategy.broadcast(trainer.default_root_dir))
@@ -106,6 +108,7 @@ class LastCheckpoint(EpochMetrics, Checkpoint):
         """Save the epoch, and link the best where it has another name."""
         if trainer.fast_dev_run or divergence(self.epoch_metrics(trainer)):  # type: ignore[attr-defined]
             return
+        assert self.folder is not None, "set up"
         trainer.save_checkpoint(self.folder / LAST)
         best = best_checkpoint(trainer)
         if trainer.is_global_zero and best and best.parent.resolve() == self.folder.resolve():

@@ -49,7 +49,7 @@ class History(EpochMetrics):
         is_cuda = device.type == "cuda"
         name = torch.cuda.get_device_name(device) if is_cuda else f"{torch.get_num_threads()} threads"
         if trainer.is_global_zero:  # pl_module.print loses lines as long as no progress bar is drawn
-            devices = f"{trainer.num_devices} x {device.type}"
+            devices = f"{trainer.world_size} x {device.type}"
             print(f"Training on {devices} ({name}), precision {trainer.precision}")
             print(f"Files of this run: {trainer.default_root_dir}")
 

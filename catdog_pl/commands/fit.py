@@ -98,7 +98,8 @@ def with_shipped_config(option: str, values: list[str]) -> list[str]:
         return [option, *values]
     shipped = {path.stem: path for path in shipped_configs()}
     if values[0] in shipped:
-        if "LOCAL_RANK" not in os.environ:  # set where Lightning starts this process beside a first one
+        rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))
+        if rank == "0":  # alone, or the first of several processes
             print(f"{'[INFO]':<10} Configuration: {shipped[values[0]]}", file=sys.stderr)
         return [option, str(shipped[values[0]])]
     if Path(values[0]).exists():

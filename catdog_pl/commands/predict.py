@@ -1,21 +1,24 @@
 """``python -m catdog_pl predict``: cat or dog, for files, folders, standard input and URLs."""
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, TextIO
 
-from catdog_pl.arguments import ArgumentParser, add_options, option, positive
-from catdog_pl.devices import ACCELERATORS
+from catdog_pl.arguments import ArgumentParser, add_options, local_path, option, positive
+from catdog_pl.devices import ACCELERATORS, use_own_device
 from catdog_pl.errors import UsageError
 from catdog_pl.io.files import atomic_write, is_image_name, refuse_existing, write_error
-from catdog_pl.io.inputs import is_single
+from catdog_pl.io.inputs import expand, is_single
 from catdog_pl.io.source import WebOptions
-from catdog_pl.prediction import BATCH_SIZE, formats
+from catdog_pl.prediction import BATCH_SIZE, PART_SIZE, formats
 from catdog_pl.process import gc_paused, keep_memory, leave_out_matplotlib, wait_passively
+from catdog_pl.runs import find_checkpoint
 
 if TYPE_CHECKING:
     from catdog_pl.prediction.predictor import Prediction
@@ -23,11 +26,20 @@ if TYPE_CHECKING:
 IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 """What ``--explain`` writes, by a file's ending."""
 
+PART_FORMATS = ("csv", "jsonl", formats.PARQUET)
+"""Of the files in a folder, which must be read again when the run goes on."""
+
 EPILOG = """\
 exit codes: 0 every picture was answered, 1 some could not be read, 2 wrong usage, 130 interrupted.
 Answers are written as they come: what an interrupted run leaves is complete up to there, as CSV and JSON
 Lines whatever ended it; JSON and Parquet are closed by Ctrl-C, but not by a killed process.
 EXIF orientation is ignored, of an animation the first frame counts, transparent pixels become white."""
+
+
+def file_or_folder(word: str) -> str:
+    """Return a word as it is, because a path would lose its last slash; a URL is refused."""
+    local_path(word)
+    return word
 
 
 @dataclass(frozen=True)
@@ -40,7 +52,14 @@ class PredictOptions:
     format: str | None = option(
         None, "of the answers (default: what FILE's ending says, else text)", choices=formats.FORMAT_NAMES
     )
-    output: Path | None = option(None, "write there instead of standard output", metavar="FILE")  # noqa: RUF009
+    output: str | None = option(
+        None,
+        "write there instead of standard output; a folder (out/) gets files of --part_size answers each, and "
+        "a second run goes on where the first one ended",
+        metavar="FILE",
+        type=file_or_folder,
+    )
+    part_size: int = option(PART_SIZE, "answers of a file in a folder", metavar="N", type=positive(int))
     overwrite: bool = option(False, "replace FILE when it exists")
     explain: Path | None = option(  # noqa: RUF009
         None,
@@ -86,7 +105,11 @@ def main(argv: Sequence[str]) -> int:
     """Answer each source on standard output or in a file; return 1 where some could not be read, else 0."""
     # Pictures may stand on both sides of an option, but argparse cannot do this and "--" at once.
     options = parser().parse_args(argv) if "--" in argv else parser().parse_intermixed_args(argv)
+    is_folder = options.output and (options.output.endswith(("/", os.sep)) or os.path.isdir(options.output))
+    options.output = Path(options.output) if options.output else None
     form = options.format or (formats.format_of(options.output) if options.output else formats.TEXT)
+    if is_folder:
+        return _predict_parts(options, options.format or "csv")
     if form == formats.PARQUET:
         formats.check_parquet()
         if not options.output:
@@ -95,13 +118,9 @@ def main(argv: Sequence[str]) -> int:
         refuse_existing(options.output, UsageError)
     if options.explain:
         _check_explain(options.explain, is_single(options.sources), options.overwrite)
-    keep_memory()
-    wait_passively()
-    leave_out_matplotlib()
-    with gc_paused():
-        from catdog_pl.data.images import silence_pillow
-        from catdog_pl.prediction.predictor import predict
-    silence_pillow()
+    _start()
+    from catdog_pl.prediction.predictor import predict
+
     predictions: Iterable[Prediction] = predict(
         options.sources,
         options.ckpt_path,
@@ -123,6 +142,57 @@ def main(argv: Sequence[str]) -> int:
             return int(formats.write_parquet(predictions, file.buffer) > 0)
         layout = formats.SINGLE if is_plain else formats.OUTPUT_FORMATS[form]
         return int(formats.write(predictions, layout, file) > 0)
+
+
+def _start() -> None:
+    """Have the process compute as fast as it can, and Pillow print nothing of its own."""
+    keep_memory()
+    wait_passively()
+    leave_out_matplotlib()
+    with gc_paused():
+        from catdog_pl.data.images import silence_pillow
+        from catdog_pl.prediction import predictor  # noqa: F401  # brings numpy
+    silence_pillow()
+
+
+def _predict_parts(options: argparse.Namespace, form: str) -> int:
+    """Answer into a folder; return 1 where one process did it and some could not be read, else 0."""
+    if options.explain or form not in PART_FORMATS:
+        wrong = "--explain" if options.explain else f"--format {form}"
+        raise UsageError(f"{wrong} does not go with a folder as --output; use {', '.join(PART_FORMATS)}")
+    if form == formats.PARQUET:
+        formats.check_parquet()
+    _start()
+    from catdog_pl.prediction.parts import Share, begin, write_parts
+    from catdog_pl.prediction.predictor import open_predictor
+
+    share = Share.of_process()
+    checkpoint = find_checkpoint(options.ckpt_path)
+    about = {
+        "model": sha256(checkpoint.read_bytes()).hexdigest(),
+        "part_size": options.part_size,
+        "format": form,
+        "tta": options.tta,
+        "calibrated": options.calibrated,
+    }
+    begin(options.output, about, options.overwrite, share)
+    if share.processes > 1:
+        use_own_device(options.accelerator)
+    predictor = open_predictor(
+        checkpoint,
+        accelerator=options.accelerator,
+        batch_size=options.batch_size,
+        tta=options.tta,
+        calibrated=options.calibrated,
+    )
+    sources = expand(options.sources, WebOptions(options.public_only, options.timeout))
+    errors = 0
+    for part in write_parts(sources, predictor, options.output, form, options.part_size, share):
+        errors += part.errors
+        done = "there already" if part.is_old else "written"
+        print(f"{part.path}: {part.answers:,} answers, {part.errors:,} errors, {done}", flush=True)
+    # torchrun ends all processes when one of them fails, and an answer with a reason is no failure.
+    return int(errors > 0 and share.processes == 1)
 
 
 def _check_explain(target: Path, is_one: bool, overwrite: bool) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 import socket
 from collections.abc import Sequence
@@ -119,6 +120,11 @@ def create_server(options: argparse.Namespace) -> "uvicorn.Server":
     from catdog_pl.prediction.predictor import open_predictor
     from catdog_pl.runs import find_checkpoint
 
+    token = os.environ.get(TOKEN) or None
+    if token and not re.fullmatch("[!-~]+", token):  # what all clients send alike
+        raise UsageError(
+            f"{TOKEN} has a blank or a letter beyond ASCII; valid is what `openssl rand -hex 16` gives"
+        )
     silence_pillow()
     path = find_checkpoint(options.ckpt_path)
     settings = Settings(
@@ -126,7 +132,7 @@ def create_server(options: argparse.Namespace) -> "uvicorn.Server":
         options.max_mb * 2**20,
         options.timeout,
         None if options.no_urls else WebOptions(public_only=True, seconds=options.timeout),
-        os.environ.get(TOKEN) or None,
+        token,
         tuple(options.cors_origin),
     )
     predictor = open_predictor(

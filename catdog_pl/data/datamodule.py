@@ -2,21 +2,25 @@
 
 import math
 import os
+from html import escape
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
-from torch import Tensor
+from torch import Tensor, hub
 from torch.utils.data import DataLoader, DistributedSampler
 
 from catdog_pl.data.augment import Augment, Augmentation, Mixing, RandomCrop
 from catdog_pl.data.dataset import Batch, CachedImageFolder
-from catdog_pl.data.images import ResizeRule, resize_rule
+from catdog_pl.data.images import ResizeRule, load_pixels, picture_html, resize_rule
 from catdog_pl.data.layout import Split, split_folder
 from catdog_pl.data.transforms import AffineRanges
-from catdog_pl.errors import DatasetError, UsageError
+from catdog_pl.errors import DatasetError, ImageError, UsageError, one_line
+from catdog_pl.io.files import is_url
+from catdog_pl.io.rows import LIMIT, RowFiles
 
 STAGES: dict[str, tuple[Split, ...]] = {
     "fit": ("train", "validation"),
@@ -25,6 +29,10 @@ STAGES: dict[str, tuple[Split, ...]] = {
     "predict": ("test",),
 }
 """The folders that each stage of the Trainer reads."""
+
+
+SHOWN, SIDE = 7, 96
+"""Photographs of each class that a notebook shows, at most, and their height and width in pixels."""
 
 
 class CatDogDataModule(LightningDataModule):
@@ -60,10 +68,17 @@ class CatDogDataModule(LightningDataModule):
             again. 0 samples a new one in every epoch, as Keras does. A model that caches the features of its
             views sets the attribute before the first step.
         seed: of the shuffling and the augmentation; both depend on it, the epoch and the sample alone.
-        cache_gib: memory that decoded photographs may take, in GiB. A larger data set is decoded anew
-            in every epoch.
+        cache_gib: what decoded photographs may take, in GiB. A larger data set is decoded anew in every
+            epoch.
+        cache_dir: folder in which decoded photographs are kept for other processes and later runs, at most
+            8 GiB or ``cache_gib``: auto is in the folder of torch.hub, and none keeps them in memory, for
+            this process alone.
         num_workers: processes that make batches; by default none when the photographs are cached, else
             one per processor.
+
+    Attributes:
+        options: the arguments, by name.
+        folders: the photographs of each split, once ``setup`` has found them.
 
     Raises:
         UsageError: a number lies outside its range.
@@ -89,8 +104,10 @@ class CatDogDataModule(LightningDataModule):
         views: int = 0,
         seed: int = 2018,
         cache_gib: float = 4.0,
+        cache_dir: str | Path = "auto",
         num_workers: int | None = None,
     ) -> None:
+        self.options = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
         validate_range("image_size", image_size or 2, 2)
         validate_range("batch_size", batch_size, 1)
@@ -121,6 +138,7 @@ class CatDogDataModule(LightningDataModule):
         self.views = views
         self.seed = seed
         self.cache_bytes = int(cache_gib * 2**30)
+        self.row_files = row_files(str(cache_dir), max(LIMIT, self.cache_bytes))
         self.num_workers = num_workers
         self.folders: dict[Split, CachedImageFolder] = {}
         self._sampled: tuple[Augmentation, int, Tensor] | None = None
@@ -140,7 +158,8 @@ class CatDogDataModule(LightningDataModule):
         for split in STAGES[stage]:
             found = self.folders.get(split)
             if found is None or (found.size, found.resize) != (size, resize):  # it served another model
-                self.folders[split] = CachedImageFolder(split_folder(self.root, split), size, resize)
+                root = split_folder(self.root, split)
+                self.folders[split] = CachedImageFolder(root, size, resize, self.row_files)
         folders = [self.folders[split] for split in STAGES[stage]]
         for folder in folders[1:]:
             if folder.classes != folders[0].classes:  # a label would mean two things
@@ -148,14 +167,22 @@ class CatDogDataModule(LightningDataModule):
                     f"{folder.root} holds the classes {', '.join(folder.classes)}, {folders[0].root} holds "
                     f"{', '.join(folders[0].classes)}; give both the same class folders"
                 )
+        devices = self.trainer.world_size if self.trainer else 1
+        for folder in folders:
+            if len(folder) < devices:  # some would have nothing to do, and wait for ever or fail
+                raise DatasetError(
+                    f"{folder.root} holds {len(folder)} photographs, fewer than the {devices} devices; use "
+                    "fewer devices, or give more photographs"
+                )
         is_rank_zero = self.trainer is None or self.trainer.is_global_zero
         if is_rank_zero:
             for folder in folders:
                 print(f"Found {len(folder)} images belonging to {len(folder.classes)} classes.")
             print(f"Class Indices : {folders[0].class_to_idx}")
+        share = self.trainer.local_rank / self.trainer.num_devices if self.trainer else 0.0
         if sum(folder.nbytes for folder in folders) <= self.cache_bytes:
             for folder in folders:
-                folder.decode(progress=is_rank_zero)
+                folder.decode(is_rank_zero, start=int(len(folder) * share))
             if not self.num_workers:  # processes beside this one cannot read what lies on its GPU
                 self._place(folders)
 
@@ -182,6 +209,22 @@ class CatDogDataModule(LightningDataModule):
     def files(self, split: Split) -> list[Path]:
         """Return the photographs of a split in sample order."""
         return [Path(path) for path, _ in self.folders[split].samples]
+
+    def _repr_html_(self) -> str | None:
+        """Return what a notebook shows: how many photographs of each class there are, and some of them."""
+        splits = [split for split in get_args(Split) if (self.root / split).is_dir()]
+        try:
+            folders = [CachedImageFolder(self.root / split, SIDE) for split in splits]
+            rows = [f"<tr><th></th><th>{'</th><th>'.join(splits)}</th></tr>"] if folders else []
+            for label, name in enumerate(folders[0].classes if folders else ()):
+                counts = "".join(f"<td>{folder.targets.count(label)}</td>" for folder in folders)
+                paths = [Path(path) for path, target in folders[0].samples if target == label]
+                pictures = [load_pixels(path, SIDE, "nearest") for path in paths[:: -(-len(paths) // SHOWN)]]
+                shown = picture_html(np.hstack(pictures), SIDE)
+                rows.append(f"<tr><th>{escape(one_line(name))}</th>{counts}<td>{shown}</td></tr>")
+        except (DatasetError, ImageError):  # which a training names
+            return None
+        return f"<table>{''.join(rows)}</table>" if rows else None
 
     def labels(self, split: Split) -> list[int]:
         """Return the labels of a split in sample order: 0 or 1, the position of the class folder."""
@@ -284,6 +327,16 @@ def validate_range(
     bounds += [f"at most {most:g}"] if most < math.inf else []
     if not low <= value < below or value > most:
         raise UsageError(f"{name} is {value:g}; it must be {' and '.join(bounds)}")
+
+
+def row_files(cache_dir: str, limit: int = LIMIT) -> RowFiles | None:
+    """Return where decoded photographs are kept; None where that is memory."""
+    if cache_dir == "none":
+        return None
+    if is_url(cache_dir):
+        raise UsageError(f"cache_dir {cache_dir} is a URL; give a folder of this machine, auto or none")
+    folder = Path(hub.get_dir() if cache_dir == "auto" else cache_dir)
+    return RowFiles("decoded photographs", folder / "catdog_pl" / "photographs", limit)
 
 
 def has_room(device: torch.device, nbytes: int) -> bool:

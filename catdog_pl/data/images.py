@@ -14,12 +14,16 @@ Whatever a file holds, the answer is an image or one ``ImageError``. Reading fil
 """
 
 import ctypes
+import hashlib
 import os
 import struct
 import warnings
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
+from functools import cache
+from importlib import import_module, metadata
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from threading import Condition
@@ -27,7 +31,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+import PIL
+from PIL import Image, UnidentifiedImageError, features
 
 from catdog_pl.errors import CatDogError, ImageError, ImageFault
 from catdog_pl.io.source import check_length, read_file
@@ -149,6 +154,27 @@ def resize(image: Image.Image, size: int, rule: ResizeRule) -> npt.NDArray[np.ui
             before, after = (pixels.take(i.clip(0, length - 1), axis).astype(np.float32) for i in (low, high))
             pixels = before + (after - before) * share
     return np.asarray(np.rint(pixels), np.uint8)
+
+
+@cache
+def decoder() -> str:
+    """Return what an image depends on besides its file: this module, and the libraries behind Pillow."""
+    source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    libraries = [features.version(name) for name in ("jpg", "libjpeg_turbo", "webp", "avif", "libtiff")]
+    heif = find_spec("pillow_heif") and metadata.version("pillow-heif")
+    return f"{source}, Pillow {PIL.__version__}, {libraries}, {heif}"
+
+
+def picture_html(picture: Image.Image | npt.NDArray[np.uint8], height: int) -> str:
+    """Return the element of a page that holds a picture, as a JPEG of at most so many pixels' height."""
+    picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    picture = picture.convert("RGB")
+    picture.thumbnail((10 * height, height))
+    file = BytesIO()
+    picture.save(file, "JPEG", quality=85)
+    content = b64encode(file.getvalue()).decode()
+    # Pages have rules of their own for pictures, which would shrink or stretch these.
+    return f'<img style="height: {height}px; max-width: none" src="data:image/jpeg;base64,{content}">'
 
 
 def resize_rule(name: str) -> ResizeRule:

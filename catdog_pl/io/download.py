@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import requests
 from filelock import FileLock
-from tqdm import tqdm
+from tqdm.auto import tqdm
 from urllib3.exceptions import HTTPError, IncompleteRead
 
 from catdog_pl.errors import DownloadError, one_line
@@ -194,7 +194,7 @@ class _Download:
 
     def _receive(self, response: requests.Response, total: int) -> None:
         free_bytes = self.free_bytes
-        # disable=None: the bar is for terminals only
+        # disable=None: the bar is for terminals and notebooks only
         bar = tqdm(
             None, "downloading", total or None, initial=self.size, unit="B", unit_scale=True, disable=None
         )

@@ -13,6 +13,7 @@ from catdog_pl.errors import ImageFault
 from catdog_pl.io.files import SYSTEM_FOLDERS, is_url, walk
 from catdog_pl.io.memory import memory_source
 from catdog_pl.io.source import MAX_BYTES, ImageSource, WebOptions, file_source, refused_source
+from catdog_pl.io.store import is_store, store_sources
 from catdog_pl.io.zip import zip_sources
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def _kind(name: str) -> str:
     """Return what a name is meant as."""
     if name == STDIN:
         return "stdin"
+    if is_store(name):
+        return "store"
     if is_url(name):
         return "url"
     if os.path.isdir(name):
@@ -78,6 +81,8 @@ def _named_sources(name: str, web: WebOptions) -> Iterator[ImageSource]:
             from catdog_pl.io.http import fetch, mask  # requests takes 0.1 s to import; files need none of it
 
             yield ImageSource(mask(name), partial(fetch, name, web))
+        case "store":
+            yield from store_sources(name)
         case "folder":
             yield from _folder_sources(name)
         case "zip":

@@ -19,8 +19,8 @@ def glorot_uniform_(module: nn.Module) -> None:
     """Initialise every convolution and dense layer inside ``module`` as Keras does, in place.
 
     Kernels are uniform in +-sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010, the default
-    ``kernel_initializer`` of Conv2D and Dense), biases are zero. PyTorch's own default is between
-    0.7 and 2.4 times this limit on the workshop's layers and draws the biases too.
+    ``kernel_initializer`` of Conv2D and Dense), biases are zero. On the workshop's layers this is
+    0.7 to 2.4 times the limit of PyTorch's own default, which draws the biases too.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):

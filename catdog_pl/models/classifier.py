@@ -214,7 +214,9 @@ class Classifier(LightningModule, ABC):
         logits = logits.detach()
         accuracy = binary_accuracy(logits.sigmoid(), labels > 0.5, threshold=0.5, validate_args=False)
         metrics = {f"{stage}_loss": loss.detach(), f"{stage}_acc": accuracy}
-        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=True)
+        # Lightning halves the number of samples for two devices, to a whole number: it must be even.
+        count = len(labels) * (self.trainer.world_size if self._trainer else 1)
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
         return loss, logits, metrics
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:

@@ -69,13 +69,34 @@ def csv_row(prediction: "Prediction") -> str:
     return row.getvalue()
 
 
+def written_name(name: str, form: str) -> str:
+    """Return a source's name as a file of this format holds it."""
+    return one_line(_text(name)) if form == "csv" else _text(name)
+
+
+def read_back(path: Path, form: str) -> list[tuple[str, bool]]:
+    """Return the names in a file of answers, and whether each is an error; for csv, jsonl and parquet.
+
+    Raises:
+        Exception: those of ``csv``, ``json`` and ``pyarrow``, for a file that is none.
+    """
+    if form == PARQUET:
+        columns = check_parquet()[1].read_table(path, columns=["source", "error"]).to_pydict()
+        return [(name, error is not None) for name, error in zip(*columns.values(), strict=True)]
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file) if form == "csv" else map(json.loads, file)
+        return [(row["source"], bool(row["error"])) for row in rows]
+
+
+def _text(value: str) -> str:
+    """Return a name whose bytes that are not text, which Python keeps as surrogates, are escaped."""
+    return value.encode("utf-8", "backslashreplace").decode()
+
+
 def _record(prediction: "Prediction") -> dict[str, str | float | None]:
-    """Return the columns; bytes in names that are not text, which Python keeps as surrogates, are escaped."""
+    """Return the columns."""
     values = {name: getattr(prediction, name) for name in COLUMNS}
-    return {
-        name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
-        for name, value in values.items()
-    }
+    return {name: _text(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
 SINGLE = OutputFormat(answer)

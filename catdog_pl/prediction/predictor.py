@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from multiprocessing.pool import AsyncResult, ThreadPool
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
@@ -11,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from catdog_pl.data.images import decode, decode_pixels, resize, resize_rule
+from catdog_pl.data.images import decode, decode_pixels, picture_html, resize, resize_rule
 from catdog_pl.devices import find_device
-from catdog_pl.errors import CatDogError, DownloadError, ImageError, ImageFault, UsageError
+from catdog_pl.errors import CatDogError, DownloadError, ImageError, ImageFault, UsageError, one_line
 from catdog_pl.io.inputs import expand, is_one
 from catdog_pl.io.source import ImageSource, WebOptions
 from catdog_pl.prediction import BATCH_SIZE
-from catdog_pl.process import gc_paused, program
+from catdog_pl.process import gc_paused, is_notebook, program
 from catdog_pl.runs import find_checkpoint
 
 if TYPE_CHECKING:  # importing torch takes seconds, which errors of usage must not
@@ -27,6 +28,9 @@ if TYPE_CHECKING:  # importing torch takes seconds, which errors of usage must n
     from catdog_pl.io.inputs import Input
     from catdog_pl.models.classifier import Classifier
     from catdog_pl.models.spec import DataSpec
+
+THUMBNAIL = 150
+"""Height in pixels of the picture that a notebook shows beside an answer."""
 
 PATIENCE = 0.5
 """Seconds after which the answers at hand are given, although the batch is not full yet."""
@@ -49,6 +53,7 @@ class Prediction:
         error: why there is no answer, in one line.
         fault: the same as one of a few words; None where there is an answer, or where the model is at fault.
         explanation: where that was asked for, the picture under the places where the network saw the label.
+        thumbnail: an element of a page with the picture as the model took it; in a notebook alone.
     """
 
     source: str
@@ -57,6 +62,20 @@ class Prediction:
     error: str | None = None
     fault: ImageFault | None = None
     explanation: "Image.Image | None" = field(default=None, compare=False, repr=False)
+    thumbnail: str | None = field(default=None, compare=False, repr=False)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the picture, the class and its probability."""
+        source = escape(one_line(self.source))
+        if self.probability is None or self.label is None:
+            return f"<p>{source}: {escape(str(self.error))}</p>"
+        picture = self.thumbnail or ""
+        if self.explanation is not None:
+            picture = picture_html(self.explanation, THUMBNAIL)
+        share = max(self.probability, 1 - self.probability)
+        answer = f"<b>{escape(one_line(self.label))}</b> {share:.1%}"
+        caption = f"<figcaption>{answer}<br>{source}</figcaption>"
+        return f'<figure style="display: inline-block">{picture}{caption}</figure>'
 
 
 class ModelInput(NamedTuple):
@@ -130,6 +149,7 @@ class Predictor:
     batch_size: int = BATCH_SIZE
     workers: int = WORKERS
     explain: "Callable[[npt.NDArray[np.uint8], Image.Image, bool], Image.Image] | None" = None
+    thumbnails: bool = field(default_factory=is_notebook)
 
     def __call__(self, sources: Iterable[ImageSource]) -> Iterator[Prediction]:
         """Yield one prediction for each source, in order, as they come."""
@@ -171,7 +191,8 @@ class Predictor:
         is_second = bool(probability > 0.5)
         label = self.engine.spec.class_names[is_second]
         explained = self.explain(pixels, picture, is_second) if self.explain and picture else None
-        return Prediction(name, float(str(probability)), label, explanation=explained)
+        thumbnail = picture_html(pixels, THUMBNAIL) if self.thumbnails else None
+        return Prediction(name, float(str(probability)), label, explanation=explained, thumbnail=thumbnail)
 
     def _read_ahead(self, sources: Iterable[ImageSource]) -> Iterator[ModelInput | Prediction | None]:
         """Yield the pictures in order; None while the next one lets the answers before it wait."""

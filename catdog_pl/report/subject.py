@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from catdog_pl.data.datamodule import CatDogDataModule
+from catdog_pl.data.datamodule import CatDogDataModule, row_files
 from catdog_pl.data.dataset import CachedImageFolder
 from catdog_pl.data.images import resize_rule
 from catdog_pl.data.layout import Split, split_folder
@@ -77,7 +77,12 @@ class Subject:
             DatasetError: the folder is missing or does not hold two classes.
         """
         spec = self.model.data_spec
-        return CachedImageFolder(split_folder(self.root, split), spec.image_size, resize_rule(spec.resize))
+        return CachedImageFolder(
+            split_folder(self.root, split),
+            spec.image_size,
+            resize_rule(spec.resize),
+            row_files(str(self.data_options.get("cache_dir", "auto"))),
+        )
 
     def datamodule(self) -> CatDogDataModule:
         """Return how its run read the photographs.

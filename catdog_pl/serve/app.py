@@ -18,6 +18,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from catdog_pl import __version__
 from catdog_pl.errors import CatDogError, UsageError
@@ -29,7 +30,7 @@ from catdog_pl.serve.intake import Pictures, read_pictures
 from catdog_pl.serve.limits import BodyLimits
 from catdog_pl.serve.metrics import CountedRequests, Metrics
 from catdog_pl.serve.problems import ProblemError, document, refusal
-from catdog_pl.serve.schemas import MAX_PICTURES, PICTURE_BODY, Answers, LoadedModel, problems
+from catdog_pl.serve.schemas import MAX_PICTURES, Answers, LoadedModel, picture_body, problems
 
 STATIC = Path(str(files("catdog_pl"))) / "serve" / "static"
 SWAGGER = Path(str(files(fastapi_offline))) / "static"
@@ -74,11 +75,12 @@ class Service:
         self.metrics = Metrics(lambda: self.batcher.load)
         self.batcher = Batcher(predictor, settings.capacity, self.metrics.batch_size.observe)
         self.predictor = predictor
-        self.explains = asyncio.Lock()  # whole pictures are in memory then
+        # Whole pictures are in memory then: one that was sent, and one from a host that may be slow.
+        self.explains = {are_remote: asyncio.Lock() for are_remote in (False, True)}
         self.loaded = LoadedModel(
             file=name,
             model=network.hparams.get("backbone", network.name) if network else None,
-            class_names=spec.class_names,
+            class_names=list(spec.class_names),
             threshold=THRESHOLD,
             image_size=spec.image_size,
             explains=network is not None,
@@ -99,9 +101,10 @@ class Service:
         """Return the only picture under its explanation, as a JPEG."""
         try:
             explainer = explaining(self.predictor, EXPLAINED_SIDE)
-            async with self.explains:
-                picture = await self.batcher.read(given.sources[0], explainer, given.are_remote)
-                return await self.batcher.compute(lambda: self._explanation(explainer, picture))
+            with self.batcher.room(1, given.are_remote):
+                async with self.explains[given.are_remote]:
+                    picture = await self.batcher.read(given.sources[0], explainer, given.are_remote)
+                    return await self.batcher.compute(lambda: self._explanation(explainer, picture))
         except UsageError as error:
             raise ProblemError(501, str(error)) from error
 
@@ -128,9 +131,9 @@ def authorize(
     shared: Shared,
     given: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
 ) -> None:
-    """Raise a `ProblemError` (401) where a token is asked for and the request bears another or none."""
-    token = shared.settings.token
-    if token and not (given and hmac.compare_digest(given.credentials.encode(), token.encode())):
+    """Raise a `ProblemError` (401) where the request does not bear the server's token."""
+    token = shared.settings.token or ""
+    if not given or not hmac.compare_digest(given.credentials.encode(), token.encode()):
         error = ProblemError(
             401, "this needs the header Authorization: Bearer TOKEN, with the server's token"
         )
@@ -147,11 +150,13 @@ async def pictures(request: Request, shared: Shared) -> Pictures:
 Given = Annotated[Pictures, Depends(pictures)]
 
 public = APIRouter()
-guarded = APIRouter(dependencies=[Depends(authorize)], responses=problems(401))
+guarded = APIRouter()
 ASKED = problems(400, 403, 408, 413, 415, 422, 500, 503)
 
 
-@guarded.post("/v1/predict", response_model=Answers, openapi_extra=PICTURE_BODY, responses=ASKED)
+@guarded.post(
+    "/v1/predict", response_model=Answers, openapi_extra=picture_body(MAX_PICTURES), responses=ASKED
+)
 async def predict(given: Given, shared: Shared) -> dict[str, list[Prediction]]:
     """Cat or dog, for one picture or several; only a lone picture's error is the error of the request."""
     async with deadline(shared.settings):
@@ -164,7 +169,7 @@ async def predict(given: Given, shared: Shared) -> dict[str, list[Prediction]]:
 @guarded.post(
     "/v1/explain",
     response_class=Response,
-    openapi_extra=PICTURE_BODY,
+    openapi_extra=picture_body(1),
     responses={200: {"content": {"image/jpeg": {}}, "description": "the picture under its heat"}}
     | ASKED
     | problems(501),
@@ -248,18 +253,25 @@ def create_app(predictor: Predictor, name: str, settings: Settings | None = None
         lifespan=lifespan,
         docs_url=None,  # theirs load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # to the host that the request names, which may be anybody's
     )
     app.state.service = Service(predictor, name, settings)
     app.include_router(public)
-    app.include_router(guarded)
+    if settings.token:
+        app.include_router(guarded, dependencies=[Depends(authorize)], responses=problems(401))
+    else:
+        app.include_router(guarded)
     app.mount("/static/swagger", StaticFiles(directory=SWAGGER))
     app.mount("/static", StaticFiles(directory=STATIC))
-    for kind in (HTTPException, CatDogError, Exception):
+    for kind in (HTTPException, CatDogError, ClientDisconnect, Exception):
         app.add_exception_handler(kind, document)
     app.add_middleware(BodyLimits, settings.max_bytes, BODIES * settings.max_bytes, settings.seconds)
     app.add_middleware(CountedRequests, app.state.service.metrics)
     if settings.origins:
         app.add_middleware(
-            CORSMiddleware, allow_origins=settings.origins, allow_headers=["Authorization", "Content-Type"]
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type"],
         )
     return app

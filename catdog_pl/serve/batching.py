@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -33,6 +34,7 @@ class Batcher:
         self.predictor = predictor
         self.capacity = capacity
         self.load = 0
+        self._remote_load = 0
         self._observe = observe
         self._decoders = ThreadPoolExecutor(predictor.workers, "decode")
         self._downloads = ThreadPoolExecutor(DOWNLOADS, "download")
@@ -50,10 +52,26 @@ class Batcher:
         for pool in (self._decoders, self._downloads, self._model):
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def check_room(self, count: int = 1) -> None:
-        """Raise a `ProblemError` (503) where there is no room for so many pictures more."""
-        if self.load + count > self.capacity:
+    def check_room(self, count: int = 1, are_remote: bool = False) -> None:
+        """Raise a `ProblemError` (503) where there is no room for so many pictures more.
+
+        Those of URLs have half of it, so that hosts that answer slowly leave room for what is sent.
+        """
+        is_full = self.load + count > self.capacity
+        if is_full or (are_remote and self._remote_load + count > (self.capacity + 1) // 2):
             raise ProblemError(503, "too many pictures are waiting; try again in a second", retry_after=1)
+
+    @contextmanager
+    def room(self, count: int, are_remote: bool) -> Iterator[None]:
+        """Count so many pictures as in work while the block runs; raise as `check_room` does."""
+        self.check_room(count, are_remote)
+        self.load += count
+        self._remote_load += are_remote * count
+        try:
+            yield
+        finally:
+            self.load -= count
+            self._remote_load -= are_remote * count
 
     async def answer(self, sources: Sequence[ImageSource], are_remote: bool = False) -> list[Prediction]:
         """Return one prediction for each picture, in order.
@@ -62,15 +80,12 @@ class Batcher:
             ProblemError: 503, there is no room for so many.
             CatDogError: the device has no memory for a batch.
         """
-        self.check_room(len(sources))
-        self.load += len(sources)
         try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._answer_one(source, are_remote)) for source in sources]
+            with self.room(len(sources), are_remote):
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(self._answer_one(source, are_remote)) for source in sources]
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        finally:
-            self.load -= len(sources)
         return [task.result() for task in tasks]
 
     async def compute(self, function: Callable[[], T]) -> T:

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import h11
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -50,17 +51,22 @@ class BodyLimits:
         declared = Headers(scope=scope).get("Content-Length", "")
         too_large = ProblemError(413, f"the body is larger than {self.max_bytes:,} bytes, the limit")
         end = asyncio.get_running_loop().time() + self.seconds
-        mine = 0
+        mine, is_over = 0, False
 
         async def limited() -> Message:
-            nonlocal mine
+            nonlocal mine, is_over
+            if is_over:  # what follows is that the client goes away, perhaps long after
+                return await receive()
             if declared.isdecimal() and int(declared) > self.max_bytes:
                 raise too_large
             try:
                 async with asyncio.timeout_at(end):
                     message = await receive()
             except TimeoutError:
+                if is_over:
+                    return await receive()
                 raise ProblemError(408, f"the body took longer than {self.seconds:g} seconds") from None
+            is_over = is_over or not message.get("more_body", False)
             size = len(message.get("body", b""))
             mine += size
             self.held += size
@@ -70,26 +76,37 @@ class BodyLimits:
                 raise ProblemError(503, "the server holds too many pictures; try again", retry_after=1)
             return message
 
+        async def watched(message: Message) -> None:
+            nonlocal is_over
+            is_over = True  # files are sent while the client is watched for going away
+            await send(message)
+
         try:
-            await self.app(scope, limited, send)
+            await self.app(scope, limited, watched)
         finally:
             self.held -= mine
 
 
 class ImpatientProtocol(H11Protocol):
-    """uvicorn's HTTP, which also closes a connection on which no request is complete in time.
+    """uvicorn's HTTP, which also closes a connection whose client does not send or read in time.
 
-    uvicorn itself waits for ever for the first request, and for the rest of one that has begun.
+    uvicorn itself waits for ever for the first request, for the rest of one that has begun, and for a client
+    that does not read its answer.
     """
 
     patience = 10.0
     """Seconds for the line and the headers of a request, and for what is left of a body that was refused."""
 
+    read_patience = 60.0
+    """Seconds for a client to read what was written: 64 KiB of a file, or the whole of another answer."""
+
     _closing: asyncio.TimerHandle | None = None
+    _aborting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(0)  # each unread byte counts: closing waits for all of them
         self._wait()
 
     def data_received(self, data: bytes) -> None:
@@ -101,6 +118,25 @@ class ImpatientProtocol(H11Protocol):
         """Stop waiting."""
         super().connection_lost(exc)
         self._stop_waiting()
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """Begin to wait for the client to read."""
+        super().pause_writing()
+        self._aborting = self.loop.call_later(self.read_patience, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Stop waiting for it."""
+        super().resume_writing()
+        if self._aborting is not None:
+            self._aborting.cancel()
+            self._aborting = None
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP; where an answer has begun already, only close."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        self.transport.close()
 
     def _wait(self) -> None:
         cycle: Any = self.cycle

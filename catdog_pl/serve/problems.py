@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from catdog_pl.errors import CatDogError, ImageFault, masked, one_line
 
@@ -52,6 +53,8 @@ def document(_: "Request", error: Exception) -> JSONResponse:
     """Return the answer to a request that raised an error; unforeseen ones stay in the server's log."""
     if isinstance(error, CatDogError):
         error = ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+    elif isinstance(error, ClientDisconnect):  # nobody reads this; it is counted, and not logged
+        error = ProblemError(HTTPStatus.BAD_REQUEST, "the client closed the connection before its body's end")
     elif not isinstance(error, HTTPException):
         error = ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed; its log says where")
     status = error.status_code

@@ -11,7 +11,7 @@ MAX_PICTURES = 32
 """Of one request."""
 
 
-Url = Annotated[str, Field(max_length=2**14)]
+Url = Annotated[str, Field(max_length=2**14, json_schema_extra={"format": "uri"})]
 
 
 class Urls(BaseModel, extra="forbid"):
@@ -51,7 +51,7 @@ class LoadedModel(BaseModel):
 
     file: str
     model: str | None = Field(description="the network; null where the file does not tell, as ONNX")
-    class_names: tuple[str, str]
+    class_names: list[str] = Field(description="the first and the second class", min_length=2, max_length=2)
     threshold: float = Field(description="a probability above it is the second class")
     image_size: int = Field(description="pixels of a side to which pictures are resized")
     explains: bool = Field(description="whether /v1/explain answers")
@@ -72,21 +72,17 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 BINARY = {"type": "string", "format": "binary"}
 
-PICTURE_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {"file": {"type": "array", "items": BINARY, "maxItems": MAX_PICTURES}},
-                    "required": ["file"],
-                }
-            },
-            "image/*": {"schema": BINARY},
-            "application/octet-stream": {"schema": BINARY},
-            "application/json": {"schema": Urls.model_json_schema()},
-        },
+
+def picture_body(count: int) -> dict[str, Any]:
+    """Return what OpenAPI says of a body of up to so many pictures, which `intake` reads itself."""
+    files = {"type": "array", "items": BINARY, "minItems": 1, "maxItems": count}
+    urls = Urls.model_json_schema()
+    urls["properties"]["url"]["anyOf"][1]["maxItems"] = count
+    kinds = {
+        "multipart/form-data": {"type": "object", "properties": {"file": files}, "required": ["file"]},
+        "image/*": BINARY,
+        "application/octet-stream": BINARY,
+        "application/json": urls,
     }
-}
-"""What OpenAPI says of a body, which `intake` reads itself, within its limits."""
+    content = {kind: {"schema": schema} for kind, schema in kinds.items()}
+    return {"requestBody": {"required": True, "content": content}}

@@ -1,5 +1,7 @@
 import os
 import shutil
+from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -284,7 +286,41 @@ def test_what_it_is_not_told_the_model_says(photos: Path) -> None:
     assert module.on_after_batch_transfer(batch, 0)[0].dtype == torch.float32
 
 
+def test_fewer_photographs_than_devices_are_refused(photos: Path) -> None:
+    module = CatDogDataModule(photos, image_size=16)
+    module.trainer = Trainer(logger=False, accelerator="cpu", devices=9)
+    with pytest.raises(DatasetError, match=r"validation holds 8 photographs, fewer than the 9 devices; "):
+        module.setup("fit")
+
+
 def test_without_a_model_it_gives_what_the_workshop_does(photos: Path) -> None:
     module = CatDogDataModule(photos)
     module.setup("fit")
     assert (module.data_spec["image_size"], module.data_spec["resize"]) == (150, "nearest")
+
+
+def test_a_notebook_shows_photographs_of_each_class_and_how_many_there_are(data: Path) -> None:
+    for split in ("train", "validation"):
+        (data / split / "dog").rename(data / split / "<b>")
+    shutil.rmtree(data / "test")
+    html = CatDogDataModule(data)._repr_html_()
+    assert html is not None
+    head, first, second = html.removeprefix("<table>").removesuffix("</table>").split("</tr>")[:3]
+    assert head == "<tr><th></th><th>train</th><th>validation</th>"
+    assert first.startswith('<tr><th>&lt;b&gt;</th><td>8</td><td>4</td><td><img style="height: 96px;')
+    assert second.startswith("<tr><th>cat</th><td>8</td><td>4</td><td><img ")
+
+
+@pytest.mark.parametrize("spoil", [spoil_empty, spoil_one_class, spoil_three_classes])
+def test_a_notebook_shows_no_pictures_of_folders_that_are_not_as_they_should_be(
+    spoil: Callable[[Path], str], data: Path
+) -> None:
+    spoil(data)
+    assert CatDogDataModule(data)._repr_html_() is None
+    assert CatDogDataModule(data / "nothing")._repr_html_() is None
+
+
+def test_it_knows_its_arguments(photos: Path) -> None:
+    options = CatDogDataModule(photos, batch_size=7, zoom=0.1).options
+    assert list(options) == list(signature(CatDogDataModule).parameters)
+    assert (options["root"], options["batch_size"], options["zoom"], options["views"]) == (photos, 7, 0.1, 0)

@@ -60,17 +60,22 @@ def array(image: Image.Image) -> np.ndarray:
     return np.asarray(image)
 
 
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
 def png_header(width: int, height: int) -> bytes:
     """A PNG of a few bytes that claims any size."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        )
-
     size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     pixels = zlib.compress(bytes(1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        png_chunk(*part) for part in ((b"IHDR", size), (b"IDAT", pixels), (b"IEND", b""))
+    )
+
+
+def icon(picture: bytes) -> bytes:
+    """An ICO file whose directory says 32 x 32, whatever the picture in it is."""
+    return struct.pack("<HHHBBBBHHII", 0, 1, 1, 32, 32, 0, 0, 1, 32, len(picture), 22) + picture
 
 
 # Formats and modes
@@ -243,46 +248,46 @@ def refused(source: bytes) -> ImageError:
     return caught.value
 
 
-@pytest.mark.parametrize(
-    ("content", "kind", "reason"),
-    [
-        (b"", "empty", "it is empty"),
-        (b"no image at all", "not an image", "it is damaged or not an image"),
-        (b"\n <!DOCTYPE html><html>", "not an image", "its content is an HTML page"),
-        (b"\xef\xbb\xbf<HTML>", "not an image", "its content is an HTML page"),
-        (b"<?xml version='1.0'?><svg/>", "not an image", "its content is an XML or SVG document"),
-        (b"<svg xmlns='x'/>", "not an image", "its content is an SVG drawing"),
-        (b"%PDF-1.7", "not an image", "its content is a PDF document"),
-        (
-            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-            "not an image",
-            "its content is a PostScript document",
-        ),
-        (b"8BPS\x00\x01" + bytes(50), "not an image", "its content is a Photoshop document"),
-        (b"PK\x03\x04" + bytes(50), "not an image", "its content is a zip archive"),
-        (b"\x1f\x8b\x08" + bytes(50), "not an image", "its content is a gzip archive"),
-        (b"SIMPLE  =                    T", "not an image", "it is damaged or not an image"),
-        (b"BM" + bytes(50), "unreadable", "the image header is damaged"),
-        (b"\xff\xd8" + bytes(50), "unreadable", "it is damaged or not an image"),
-        (
-            encoded(photo(), "JPEG")[:400],
-            "truncated",
-            "the image header is damaged: Truncated File Read",
-        ),
-        (
-            encoded(photo(200, 200), "JPEG")[:-400],
-            "truncated",
-            "the image data is damaged: image file is truncated",
-        ),
-        (encoded(photo(), "WEBP")[:-30], "truncated", "damaged"),
-        (encoded(photo(), "PNG")[:-30], "truncated", "the image data is damaged"),
-        (png_header(10, 10)[:20], "truncated", "the image header is damaged: Truncated File Read"),
-        (png_header(100, 100), "truncated", "the image data is damaged"),
-        (png_header(30_000, 30_000), "too large", "pixels, the limit"),
-        (png_header(13_000, 13_000), "too large", "pixels, the limit"),
-        (png_header(1, MAX_SIDE + 1), "too large", "has a side longer than"),
-    ],
-)
+REFUSED = [
+    (b"", "empty", "it is empty"),
+    (b"no image at all", "not an image", "it is damaged or not an image"),
+    (b"\n <!DOCTYPE html><html>", "not an image", "its content is an HTML page"),
+    (b"\xef\xbb\xbf<HTML>", "not an image", "its content is an HTML page"),
+    (b"<?xml version='1.0'?><svg/>", "not an image", "its content is an XML or SVG document"),
+    (b"<svg xmlns='x'/>", "not an image", "its content is an SVG drawing"),
+    (b"%PDF-1.7", "not an image", "its content is a PDF document"),
+    (
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        "not an image",
+        "its content is a PostScript document",
+    ),
+    (b"8BPS\x00\x01" + bytes(50), "not an image", "its content is a Photoshop document"),
+    (b"PK\x03\x04" + bytes(50), "not an image", "its content is a zip archive"),
+    (b"\x1f\x8b\x08" + bytes(50), "not an image", "its content is a gzip archive"),
+    (b"SIMPLE  =                    T", "not an image", "it is damaged or not an image"),
+    (b"BM" + bytes(50), "unreadable", "the image header is damaged"),
+    (b"\xff\xd8" + bytes(50), "unreadable", "it is damaged or not an image"),
+    (
+        encoded(photo(), "JPEG")[:400],
+        "truncated",
+        "the image header is damaged: Truncated File Read",
+    ),
+    (
+        encoded(photo(200, 200), "JPEG")[:-400],
+        "truncated",
+        "the image data is damaged: image file is truncated",
+    ),
+    (encoded(photo(), "WEBP")[:-30], "truncated", "damaged"),
+    (encoded(photo(), "PNG")[:-30], "truncated", "the image data is damaged"),
+    (png_header(10, 10)[:20], "truncated", "the image header is damaged: Truncated File Read"),
+    (png_header(100, 100), "truncated", "the image data is damaged"),
+    (png_header(30_000, 30_000), "too large", "pixels, the limit"),
+    (png_header(13_000, 13_000), "too large", "pixels, the limit"),
+    (png_header(1, MAX_SIDE + 1), "too large", "has a side longer than"),
+]
+
+
+@pytest.mark.parametrize(("content", "kind", "reason"), REFUSED)
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_says_what_is_wrong(content: bytes, kind: str, reason: str) -> None:
     error = refused(content)
@@ -341,29 +346,28 @@ def test_bombs_are_refused_from_the_header(
     assert reason in refused(png_header(*size)).reason
 
 
-@pytest.mark.parametrize(
-    "picture",
-    [png_header(13_000, 13_000), struct.pack("<IiiHHII", 40, 13_000, 26_000, 1, 24, 0, 0) + bytes(16)],
-    ids=["PNG", "bitmap"],
-)
+ICON_BOMBS = [
+    png_header(13_000, 13_000),
+    struct.pack("<IiiHHII", 40, 13_000, 26_000, 1, 24, 0, 0) + bytes(16),
+]
+
+
+@pytest.mark.parametrize("picture", ICON_BOMBS, ids=["PNG", "bitmap"])
 def test_bombs_in_icons(picture: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("pixels were decoded"))
-    icon = struct.pack("<HHH", 0, 1, 1) + struct.pack("<BBBBHHII", 32, 32, 0, 0, 1, 32, len(picture), 22)
-    assert "13000 x 13000 are more than" in refused(icon + picture).reason
-    assert "damaged" in refused(icon[:20]).reason
+    assert "13000 x 13000 are more than" in refused(icon(picture)).reason
+    assert "damaged" in refused(icon(picture)[:20]).reason
 
 
 def test_giant_metadata() -> None:
     exif = Image.Exif()
     exif[0x010E] = "x" * 60_000
     assert rgb(encoded(photo(), "JPEG", exif=exif, comment=b"y" * 60_000)).size == (37, 23)
-    text = b"tEXt" + b"k\x00" + b"v" * 20_000_000
-    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    chunk = png_chunk(b"tEXt", b"k\x00" + b"v" * 20_000_000)
     content = encoded(photo(), "PNG")
     assert rgb(content[:33] + chunk + content[33:]).size == (37, 23)
-    bomb = b"zTXt" + b"k\x00\x00" + zlib.compress(bytes(80_000_000))
-    chunk = struct.pack(">I", len(bomb) - 4) + bomb + struct.pack(">I", zlib.crc32(bomb))
-    assert "too large" in refused(content[:33] + chunk + content[33:]).reason
+    bomb = png_chunk(b"zTXt", b"k\x00\x00" + zlib.compress(bytes(80_000_000)))
+    assert "too large" in refused(content[:33] + bomb + content[33:]).reason
 
 
 def test_too_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

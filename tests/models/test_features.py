@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from catdog_pl.io import rows
 from catdog_pl.models import features
 from catdog_pl.models.features import FeatureCache
 
@@ -43,12 +44,12 @@ class Asked:
 
 
 def files() -> list[Path]:
-    return sorted(path for path in features.folder().iterdir() if path.suffix)
+    return sorted(path for path in features.files().folder.iterdir() if path.suffix)
 
 
 @pytest.fixture(autouse=True)
 def warn_again() -> None:
-    features.warn.cache_clear()
+    rows.warn.cache_clear()
 
 
 @pytest.mark.parametrize("key", [KEY, None])
@@ -140,7 +141,7 @@ def test_files_used_longest_ago_are_deleted_but_none_in_use(monkeypatch: pytest.
     caches: dict[str, FeatureCache] = {}
     for age, key in enumerate(["used", "old", "new"]):
         Asked(caches.setdefault(key, FeatureCache(key, COUNT)))(0)
-        (path,) = features.folder().glob(f"{key}.*")
+        (path,) = features.files().folder.glob(f"{key}.*")
         os.utime(path, (age, age))
     del caches["old"], caches["new"]
     Asked(FeatureCache("another", COUNT))(0)
@@ -162,10 +163,9 @@ def test_a_set_above_the_limit_is_kept_in_memory_or_not_at_all(
     assert (in_memory.computed, nowhere.computed) == ([0, 1, 2], [0, 1, 1, 2])
     assert in_memory.cache.memory_bytes == BYTES
     assert [path.stem for path in files()] == ["other"]  # nothing is deleted for what has no room anyway
-    assert capsys.readouterr().err == (
-        f"[WARNING]  features are not kept in {features.folder()} (0.0 GiB more would be above the limit of "
-        f"{(BYTES - 1) / 2**30:g} GiB); later runs compute them again\n"
-    )
+    reason = f"0.0 GiB more would be above the limit of {(BYTES - 1) / 2**30:g} GiB"
+    expected = f"{features.files().folder} ({reason}); later runs compute them again"
+    assert capsys.readouterr().err == f"[WARNING]  features are not kept in {expected}\n"
 
 
 def full_disk(*_: object) -> None:
@@ -175,20 +175,20 @@ def full_disk(*_: object) -> None:
 def test_a_full_disk_leaves_the_memory(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(features, "reserve", full_disk)
+    monkeypatch.setattr(rows, "reserve", full_disk)
     for key in ("one", "two"):
         ask = Asked(FeatureCache(key, COUNT))
         ask(0, 1)
         ask(1, 2)
         assert ask.computed == [0, 1, 2]
     assert files() == []
-    expected = "(No space left on device); later runs compute them again"
-    assert capsys.readouterr().err == f"[WARNING]  features are not kept in {features.folder()} {expected}\n"
+    expected = f"{features.files().folder} (No space left on device); later runs compute them again"
+    assert capsys.readouterr().err == f"[WARNING]  features are not kept in {expected}\n"
 
 
 def test_a_folder_that_cannot_be_made_leaves_the_memory(capsys: pytest.CaptureFixture[str]) -> None:
-    features.folder().parent.mkdir(parents=True)
-    features.folder().touch()
+    features.files().folder.parent.mkdir(parents=True)
+    features.files().folder.touch()
     ask = Asked(FeatureCache(KEY, COUNT))
     ask(0, 1)
     ask(1)

@@ -342,7 +342,7 @@ def test_photographs_beyond_the_memory_are_kept_for_this_run_alone(photos: Path,
     for _ in range(2):
         trainer(2).fit(seeded_toy(cached_views=1), toy_data(photos, cache_gib=0, num_workers=0))
     assert sum(passes) == 2 * (16 + 8)
-    assert not list(features.folder().glob("*"))
+    assert not list(features.files().folder.glob("*"))
 
 
 def test_batches_that_are_not_the_photographs_are_computed(photos: Path, passes: list[int]) -> None:
@@ -401,7 +401,7 @@ def test_what_is_unfrozen_trains_and_nothing_of_it_is_kept(photos: Path) -> None
     trainer(2).fit(model, CatDogDataModule(photos, image_size=32, batch_size=8))
     trained = {f"block5_conv{i}.{name}" for i in (1, 2, 3) for name in ("weight", "bias")}
     assert moved(model.features, before) == trained
-    assert not features.folder().exists()
+    assert not features.files().folder.exists()
 
 
 @pytest.mark.slow

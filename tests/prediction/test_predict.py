@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -1048,3 +1050,34 @@ def test_the_model_is_in_evaluation_mode() -> None:
 def test_missing_checkpoint_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(CatDogError, match="there is no such file"):
         predict("x.jpg", tmp_path / "none.ckpt")
+
+
+def test_a_notebook_shows_the_picture_the_class_and_its_probability(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Basic(image_size=32, filters=(4, 4), dense_units=8)
+    pictures: list[Input] = [photos / "test" / "dog" / "dog.0.jpg", "missing<b>.jpg"]
+    plain = list(predict(pictures, model))
+    assert plain[0].thumbnail is None  # which costs time and memory, and is for who can see it
+    kernel = SimpleNamespace(config={"IPKernelApp": {}})
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: kernel))
+    answer, failed = predict(pictures, model)
+    assert (answer, failed) == tuple(plain)
+    assert answer.probability is not None
+    html = answer._repr_html_()
+    assert re.fullmatch(
+        r'<figure style="display: inline-block"><img style="[^"]+" src="data:image/jpeg;base64,[\w+/=]+">'
+        rf"<figcaption><b>{answer.label}</b> [5-9]\d\.\d%<br>.*dog\.0\.jpg</figcaption></figure>",
+        html,
+    )
+    assert failed._repr_html_() == "<p>missing&lt;b&gt;.jpg: there is no such file</p>"
+    (explained,) = predict(pictures[:1], model, explain=True)
+    assert explained._repr_html_() != html
+    assert explained._repr_html_().count("<img ") == 1
+
+
+def test_no_name_writes_into_a_notebook() -> None:
+    html = Prediction(f"<script>{HOSTILE}", 0.25, "<b>")._repr_html_()
+    assert "<script>" not in html
+    assert "<b><b>" not in html
+    assert html.isprintable()

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from catdog_pl.data.images import Decoded, decode, silence_pillow
 from catdog_pl.data.prepare.photo import Inspection, Photo, Verdict

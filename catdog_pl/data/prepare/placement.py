@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Self
 
 from filelock import FileLock, Timeout
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from catdog_pl.data.prepare.photo import Photo
 from catdog_pl.errors import CatDogError, ImageError

@@ -16,6 +16,7 @@ from catdog_pl.data.prepare.photo import PASSED_BY, Photo, Verdict, begins_like_
 from catdog_pl.errors import ArchiveError, CatDogError, UsageError, one_line
 from catdog_pl.io.files import is_image_name, is_url, walk
 from catdog_pl.io.source import ImageSource, read_file
+from catdog_pl.io.store import STORES, download_pictures, is_store, open_store
 
 if TYPE_CHECKING:
     from catdog_pl.data.prepare.placement import Staging
@@ -71,8 +72,10 @@ def check_sources(sources: Sequence[str], sha256: str | None) -> None:
     for source in sources:
         if is_path(source):
             _check_path(source)
+        elif is_store(source):
+            open_store(source)
         elif is_url(source) and not source.lower().startswith(("http://", "https://")):
-            raise UsageError(f"{source}: only http and https are read")
+            raise UsageError(f"{source}: only http, https, {', '.join(STORES)} are read")
     is_archive = [is_url(source) or (is_path(source) and Path(source).is_file()) for source in sources]
     if sha256 and is_archive != [True]:
         raise UsageError("--sha256 is that of one archive; give it with this archive as the only SOURCE")
@@ -107,6 +110,8 @@ def find_photos(
             found = list(unpacked(_archive_folder(dataset.url, dataset.digest, staging, limits), source))
             for photo in found:
                 photo.label = dataset.label(photo.name.rpartition("/")[2])
+        elif is_store(source):
+            found = _in_folder(_store_folder(source, staging), one_line(source))
         elif is_path(source) and os.path.isdir(source):
             found = _in_folder(Path(source), Path(source).resolve().name, without=staging.root)
         else:
@@ -147,6 +152,16 @@ def _drawn_sample(staging: "Staging") -> Path:
 
         part = staging.empty(folder.with_name(f"{SAMPLE}.part"))
         draw_sample(part, progress=sys.stderr.isatty())
+        part.rename(folder)
+    return folder
+
+
+def _store_folder(source: str, staging: "Staging") -> Path:
+    """Return the folder with a store's pictures, which are copied where they were not before."""
+    folder = staging.unpacked / identity(source)
+    if not folder.exists():
+        part = staging.empty(folder.with_name(f"{folder.name}.part"))
+        download_pictures(source, part)
         part.rename(folder)
     return folder
 

@@ -145,7 +145,7 @@ def test_a_file_of_the_users_is_not_replaced(run: Run, capsys: Capture, name: st
         ("", 2, "name a SOURCE"),
         ("nowhere", 2, "'nowhere'"),
         ("photos/train/cat.0.jpg", 2, "is one photograph"),
-        ("ftp://example.org/a.zip", 2, "only http and https"),
+        ("ftp://example.org/a.zip", 2, "only http, https, s3, gs, az, hf are read"),
         ("photos --sizes 0 0 0", 2, "--sizes 0 0 0"),
         ("photos --fractions 0.5 0.5 0.5", 2, "--fractions 0.5 0.5 0.5"),
         ("photos --sha256 " + "0" * 64, 2, "--sha256 is that of one archive"),

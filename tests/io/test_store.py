@@ -1,0 +1,152 @@
+"""Pictures in an S3 server of this machine, and what a store may hold of ill will."""
+
+import importlib
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import s3fs
+import torch
+from moto.server import ThreadedMotoServer
+
+from catdog_pl.errors import CatDogError, ImageError, UsageError
+from catdog_pl.io import store
+from catdog_pl.io.inputs import expand
+from catdog_pl.io.source import WebOptions
+from catdog_pl.io.store import download_pictures, open_store, read_store
+from catdog_pl.models.basic import Basic
+from catdog_pl.models.checkpoint import save_checkpoint
+from tests.conftest import Run, draw_layout
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(server: str, monkeypatch: pytest.MonkeyPatch, photos: Path) -> Any:
+    """A bucket ``pets`` with a prepared folder's test photographs."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": server,
+        "AWS_ACCESS_KEY_ID": "somebody",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    bucket = s3fs.S3FileSystem()
+    if not bucket.exists("pets"):
+        bucket.mkdir("pets")
+        bucket.put(str(photos / "test"), "pets/photos", recursive=True)
+        bucket.pipe("pets/photos/.hidden/cat.1.jpg", b"x")
+        bucket.pipe("pets/photos/notes.txt", b"x")
+        bucket.pipe("pets/empty.jpg", b"")
+    return bucket
+
+
+def names(*inputs: str) -> list[str]:
+    return [source.name for source in expand(inputs, WebOptions())]
+
+
+def test_a_folder_of_a_bucket_is_walked_as_one_of_a_disk(bucket: Any, photos: Path) -> None:
+    found = list(expand(["s3://pets/photos/"], WebOptions()))
+    expected = sorted(path.relative_to(photos / "test").as_posix() for path in photos.glob("test/*/*.jpg"))
+    assert [source.name for source in found] == [f"s3://pets/photos/{name}" for name in expected]
+    first = pickle.loads(pickle.dumps(found[0]))  # worker processes read it too
+    assert first.read() == (photos / "test" / expected[0]).read_bytes()
+    assert names("s3://pets/photos/cat/cat.0.jpg") == ["s3://pets/photos/cat/cat.0.jpg"]
+
+
+def test_predict_answers_a_bucket_as_the_folder_itself(
+    bucket: Any, photos: Path, run: Run, own_folder: Path, capsys: Capture
+) -> None:
+    torch.manual_seed(0)
+    save_checkpoint(Basic(image_size=32), own_folder / "best.ckpt")
+    for source in ("s3://pets/photos", photos / "test"):
+        assert run("predict --format csv --ckpt_path best.ckpt", source) == 0
+    out = capsys.readouterr().out
+    assert out.replace("s3://pets/photos", str(photos / "test")).splitlines()[:7] == out.splitlines()[7:]
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("s3://pets/nothing", "there are no images in this folder"),
+        ("s3://nobody/photos", "there are no images in this folder"),
+        ("s3://pets/empty.jpg", "it is empty"),
+    ],
+)
+def test_what_is_not_there_is_a_row_with_its_reason(
+    url: str, reason: str, bucket: Any, run: Run, own_folder: Path, capsys: Capture
+) -> None:
+    save_checkpoint(Basic(image_size=32), own_folder / "best.ckpt")
+    assert run("predict --ckpt_path best.ckpt", url) == 1
+    line = capsys.readouterr().out
+    assert reason in line
+    assert line.count("\n") == 1
+
+
+def test_a_store_that_refuses_is_a_row_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing:
+        def isfile(self, _: str) -> bool:
+            raise PermissionError("Forbidden")
+
+    monkeypatch.setattr(store, "open_store", lambda _: (Refusing(), "pets"))
+    (source,) = expand(["s3://pets"], WebOptions())
+    with pytest.raises(ImageError, match="s3://pets: the store cannot be read: Forbidden"):
+        source.read()
+
+
+def test_prepare_takes_a_bucket(bucket: Any, run: Run, own_folder: Path, tmp_path: Path) -> None:
+    bucket.put(str(draw_layout(tmp_path / "raw", {"pets": 20}) / "pets"), "pets/raw", recursive=True)
+    assert run("prepare s3://pets/raw --root data") == 0
+    assert len(list((own_folder / "data").glob("train/*/*.jpg"))) == 20
+    assert run("prepare s3://pets/none --root other") == 1
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(
+        UsageError, match=r"gs needs gcsfs, which is not installed: pip install 'catdog_pl\[gs\]'"
+    ):
+        open_store("gs://bucket/photos")
+
+
+class Hostile:
+    """A store whose names lead elsewhere, or whose pictures have no end."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def walk(self, path: str, **_: object) -> Iterator[tuple[str, list[str], list[str]]]:
+        yield path, [], [self.name]
+
+    def get(self, *_: object) -> None:
+        raise AssertionError
+
+    def open(self, *_: object) -> Any:
+        return open("/dev/zero", "rb")
+
+
+@pytest.mark.parametrize("name", ["a/../../cat.jpg", "/../etc/cat.jpg"])
+def test_a_name_that_leads_out_is_refused(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(store, "open_store", lambda _: (Hostile(name), "bucket"))
+    with pytest.raises(CatDogError, match="s3://bucket: a name in it leads out of its folder; rename it"):
+        download_pictures("s3://bucket", tmp_path)
+
+
+def test_a_picture_without_end_is_refused() -> None:
+    with pytest.raises(ImageError, match="1,001 bytes are more than 1,000, the limit"):
+        read_store(Hostile("x"), "cat.jpg", limit=1000)
