@@ -135,10 +135,10 @@ def test_a_program_of_torch_export_is_called_by_its_name(exported: Path, run: Ru
 # Foreign and hostile files
 
 
-def constants(scale: float = 1 / 255) -> list[Any]:
+def constants(scale: float = 1 / 255, axes: tuple[int, ...] = (1, 2, 3)) -> list[Any]:
     """What the small network computes with."""
-    axes, factor = np.array([1, 2, 3]), np.array(scale, np.float32)
-    return [numpy_helper.from_array(axes, "axes"), numpy_helper.from_array(factor, "scale")]
+    factor = np.array(scale, np.float32)
+    return [numpy_helper.from_array(np.array(axes), "axes"), numpy_helper.from_array(factor, "scale")]
 
 
 def write(
@@ -219,6 +219,7 @@ REFUSED: dict[str, Callable[[Path], object]] = {
     "a pipe": os.mkfifo,
     "a device": lambda path: path.symlink_to("/dev/zero"),
     "a gigabyte of nothing": lambda path: path.open("wb").truncate(2**30),
+    "an operation whose name is no text": bytes_of(lambda raw: raw.replace(b"ReduceMean", b"\xffeduceMean")),
     "metadata that are no text": bytes_of(lambda raw: raw.replace(b"cat,dog", b"\xffat,dog")),
     "no metadata": write(about={}),
     "three classes": write(about=ABOUT | {"class_names": "a,b,c"}),
@@ -253,17 +254,14 @@ REFUSED: dict[str, Callable[[Path], object]] = {
 
 FAILING: dict[str, Callable[[Path], object]] = {
     "answers above 1": write(values=constants(scale=1)),
-    "answers of two numbers": write(
+    "answers of two numbers": write(values=constants(axes=(2, 3))),
+    "one answer for all": write(values=constants(axes=(0, 1, 2, 3))),
+    "twice as many answers": write(
         nodes=[
             helper.make_node("Cast", ["pixels"], ["x"], to=TensorProto.FLOAT),
-            helper.make_node("ReduceMean", ["x", "axes"], ["probability"], keepdims=0),
-        ],
-        values=[numpy_helper.from_array(np.array([2, 3]), "axes")],
-    ),
-    "one answer for all": write(
-        nodes=[
-            helper.make_node("Cast", ["pixels"], ["x"], to=TensorProto.FLOAT),
-            helper.make_node("ReduceMean", ["x"], ["probability"], keepdims=0),
+            helper.make_node("ReduceMean", ["x", "axes"], ["mean"], keepdims=0),
+            helper.make_node("Mul", ["mean", "scale"], ["p"]),
+            helper.make_node("Concat", ["p", "p"], ["probability"], axis=0),
         ],
     ),
     "an operation that fails": write(
