@@ -53,10 +53,12 @@ class Batcher:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def check_room(self, count: int = 1, are_remote: bool = False) -> None:
-        """Raise a `ProblemError` (503) where there is no room for so many pictures more.
+        """Raise a `ProblemError` where there is no room for so many pictures more: 503, or never, 413.
 
         Those of URLs have half of it, so that hosts that answer slowly leave room for what is sent.
         """
+        if count > self.capacity:
+            raise ProblemError(413, f"{count} pictures at a time; this server takes up to {self.capacity}")
         is_full = self.load + count > self.capacity
         if is_full or (are_remote and self._remote_load + count > (self.capacity + 1) // 2):
             raise ProblemError(503, "too many pictures are waiting; try again in a second", retry_after=1)
