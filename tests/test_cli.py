@@ -137,7 +137,7 @@ def test_a_fit_prints_keras_lines_and_leaves_its_files(photos: Path, run: Run, c
         "config.yaml",
         "metrics.csv",
     }
-    assert [path.name for path in Path().iterdir()] == ["checkpoints"]
+    assert {path.name for path in Path().iterdir()} == {"checkpoints", "torch_home"}
     table = pd.read_csv(folder / "metrics.csv")
     assert table["epoch"].tolist() == [1, 2]
     assert f"{table['val_loss'][1]:.4f}" in epochs[1]

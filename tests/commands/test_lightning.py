@@ -68,7 +68,7 @@ def test_a_logger_with_a_folder_of_its_own(photos: Path, run: Run) -> None:
     folder = fit(run, photos, *words)
     check_csv(Path("logs/mine/version_0"))
     assert (folder / "config.yaml").is_file()
-    assert {path.name for path in Path().iterdir()} == {"checkpoints", "logs"}
+    assert {path.name for path in Path().iterdir()} == {"checkpoints", "logs", "torch_home"}
 
 
 @pytest.mark.parametrize("form", ["yaml", "json"])

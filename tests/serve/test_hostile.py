@@ -133,7 +133,7 @@ def test_a_full_queue(gate: threading.Event, network: Basic) -> None:
         assert [answer.result().status for answer in held] == [200] * 3
         assert full.ask("/readyz").status == full.ask(body=GOOD).status == 200
         body, kind = pictures_form(*[GOOD] * 4)
-        assert full.ask(body=body, kind=kind).status == 503, "more than there is room for"
+        assert full.ask(body=body, kind=kind).status == 413, "more than there is ever room for"
         assert full.is_left_empty()
 
 
