@@ -6,20 +6,23 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from catdog_pl.devices import hardware
+
+if TYPE_CHECKING:
+    import torch
 
 REPOSITORY = Path(__file__).parents[1]
 PACKAGES = ("torch", "torchvision", "lightning", "pillow", "numpy")
 
 
-def machine() -> dict[str, Any]:
-    """The processor, its cores, its instructions that matter here, the system and the commit."""
+def machine(device: "torch.device | None" = None) -> dict[str, Any]:
+    """The processor, its cores, its instructions that matter here, the system, a GPU, and the commit."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True
     )
-    return {**hardware(), "commit": commit.stdout.strip()}
+    return {**hardware(device), "commit": commit.stdout.strip()}
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:

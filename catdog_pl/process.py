@@ -60,13 +60,19 @@ def wait_passively() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
-def keep_memory() -> None:
-    """Tell glibc to keep freed memory: mapping a step's activations anew costs 3.7 times the page faults."""
-    m_mmap_max, m_trim_threshold, int_max = -4, -1, 2**31 - 1  # glibc's malloc.h
+def keep_memory(all_threads: bool = False) -> None:
+    """Tell glibc to keep freed memory: mapping a step's activations anew costs 3.7 times the page faults.
+
+    It keeps that of the main thread. Where a network computes in another one, ``all_threads`` has all of them
+    share the main thread's: without that, EfficientNet-Lite0 is 1.6 times slower.
+    """
+    m_arena_max, m_mmap_max, m_trim_threshold, int_max = -8, -4, -1, 2**31 - 1  # glibc's malloc.h
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(m_mmap_max, 0)
         libc.mallopt(m_trim_threshold, int_max)
+        if all_threads:
+            libc.mallopt(m_arena_max, 1)
 
 
 @cache  # a second call would wrap the first

@@ -75,7 +75,7 @@ def parser() -> ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Load the model, listen, and answer until Ctrl-C or SIGTERM."""
     options = parser().parse_args(argv)
-    keep_memory()
+    keep_memory(all_threads=True)  # one computes, others decode
     wait_passively()
     leave_out_matplotlib()
     with listen(options.host, options.port) as listener:
