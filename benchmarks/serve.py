@@ -31,7 +31,8 @@ LUA = """
 local bodies, parts = {{}}, {{}}
 for path in io.lines("{names}") do
   local file = assert(io.open(path, "rb"))
-  parts[#parts + 1] = '--{boundary}\\r\\nContent-Disposition: form-data; name="file"; filename="1.jpg"\\r\\n' ..
+  parts[#parts + 1] = '--{boundary}\\r\\n' ..
+    'Content-Disposition: form-data; name="file"; filename="1.jpg"\\r\\n' ..
     'Content-Type: image/jpeg\\r\\n\\r\\n' .. file:read("*a") .. '\\r\\n'
   file:close()
   if #parts == {pictures} then
