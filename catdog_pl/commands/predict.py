@@ -94,7 +94,7 @@ def parser() -> ArgumentParser:
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="file, folder, zip, http(s) or data URL, pattern such as 'photos/*.jpg', "
+        help="file, folder, zip, http(s) or data URL, s3:// and the like, pattern such as 'photos/*.jpg', "
         "@names.txt with a name a line, - for standard input",
     )
     add_options(parser, PredictOptions)

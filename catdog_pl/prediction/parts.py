@@ -65,7 +65,9 @@ def begin(folder: Path, about: dict[str, Any], overwrite: bool, share: Share) ->
     except (OSError, ValueError) as error:
         raise UsageError(f"{file} cannot be read ({first_line(error)}); give another --output") from error
     if there is None:
-        if folder.is_dir() and any(not name.name.startswith(".") for name in folder.iterdir()):
+        # Another process may have begun a moment ago.
+        names = {path.name for path in folder.iterdir()} - {ABOUT} if folder.is_dir() else ()
+        if any(not name.startswith(".") for name in names):
             raise UsageError(f"--output {folder} holds other files; give a new or empty folder")
         with atomic_write(file) as part:
             part.write_text(json.dumps(about, indent=1))
