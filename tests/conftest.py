@@ -43,6 +43,20 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_layout(tmp_path_factory.mktemp("photos") / "data", COUNTS)
 
 
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A basic model that nothing has trained, to be read only."""
+    import torch
+
+    from catdog_pl.models.basic import Basic
+    from catdog_pl.models.checkpoint import save_checkpoint
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "best.ckpt"
+    save_checkpoint(Basic(image_size=32), path)
+    return path
+
+
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Each test stands in an empty folder, and downloads nothing into the user's cache."""

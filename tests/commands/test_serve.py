@@ -12,19 +12,8 @@ from pathlib import Path
 
 import pytest
 import requests
-import torch
 
-from catdog_pl.models.basic import Basic
-from catdog_pl.models.checkpoint import save_checkpoint
 from tests.conftest import Run
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "best.ckpt"
-    save_checkpoint(Basic(image_size=32), path)
-    return path
 
 
 @contextmanager

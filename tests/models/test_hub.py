@@ -19,19 +19,14 @@ from catdog_pl.models import VGG16, Basic, Classifier, Sequential, Transfer, loa
 from catdog_pl.models.checkpoint import read_checkpoint, save_checkpoint, store_temperature
 from catdog_pl.models.hub import CONFIG, SUM
 from tests.conftest import Run
+from tests.export.test_portable import CHAIN
 
 Capture = pytest.CaptureFixture[str]
 
-LAYERS: list[dict[str, Any]] = [
-    {"class_name": "Conv2D", "name": "conv2d", "filters": 4, "kernel_size": [3, 3], "activation": "relu"},
-    {"class_name": "BatchNormalization", "name": "batch_normalization"},
-    {"class_name": "GlobalAveragePooling2D", "name": "pool"},
-    {"class_name": "Dense", "name": "dense", "units": 1, "activation": "sigmoid"},
-]
 MODELS: dict[str, Callable[[], Classifier]] = {
     "basic": lambda: Basic(image_size=32, filters=(4, 8), optimizer_args={"rho": 0.8}, dropout=0.5),
     "basic, imagenet": lambda: Basic(image_size=32, preprocessing="imagenet", optimizer="Adam"),
-    "sequential": lambda: Sequential(LAYERS, image_size=32, grey=True, preprocessing="symmetric"),
+    "sequential": lambda: Sequential(CHAIN, image_size=32, grey=True, preprocessing="symmetric"),
     "vgg16": lambda: VGG16(image_size=32, preprocessing="imagenet", load_weights=False),
     "vgg16, bfloat16": lambda: VGG16(image_size=32, weights="none", bf16_backbone="always"),
     "torchvision": lambda: Transfer("squeezenet1_1", "none", image_size=64),

@@ -39,14 +39,6 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "best.ckpt"
-    save_checkpoint(Basic(image_size=32), path)
-    return path
-
-
 @pytest.fixture
 def words(pictures: Path, checkpoint: Path) -> tuple[object, ...]:
     return (pictures, "--part_size", SIZE, "--ckpt_path", checkpoint)

@@ -1,7 +1,6 @@
 """The page in a real browser: Debian's Chromium, driven by Playwright."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -12,11 +11,9 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from catdog_pl.io.source import WebOptions
 from catdog_pl.models.basic import Basic
 from catdog_pl.serve.app import Settings
-from tests.report.test_browser import FLAGS
+from tests.report.test_browser import CHROMIUM, FLAGS
 from tests.serve.conftest import Live, run_server
 from tests.serve.test_app import image_host
-
-CHROMIUM = shutil.which("chromium")
 
 pytestmark = [
     pytest.mark.slow,
