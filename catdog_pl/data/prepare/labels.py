@@ -14,6 +14,7 @@ Folders called train, val, test and the like are no classes where ``train`` and 
 """
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
 from functools import partial
@@ -45,17 +46,12 @@ class _Place(NamedTuple):
 
     folders: list[str]  # from outer to inner, without those of splits
     source: str | None  # without the ending of an archive; None where there is only one, or it is a split's
-    file: str  # its name
     parent: str  # the folder or source it lies in, of whatever kind
     split: str | None  # that one of its folders names
+    pet_file: str | None  # the class in Kaggle's file name
 
     def inner_first(self) -> list[str]:
         return [*reversed(self.folders), *([self.source] if self.source else [])]
-
-    @property
-    def pet_file(self) -> str | None:
-        """The class in Kaggle's file name."""
-        return _match(_PET_FILE, self.file)
 
 
 def label_photos(
@@ -93,7 +89,9 @@ def label_photos(
 
 
 def _places(photos: Sequence[Photo]) -> list[_Place]:
-    paths = [[stem(word) for word in photo.name.split("/")[:-1]] for photo in photos]
+    """Return where each photograph lies; those of one folder share what is the same."""
+    parents = {photo.name.rpartition("/")[0]: None for photo in photos}
+    paths = [[stem(word) for word in parent.split("/")] for parent in parents]
     sources = {path[0] for path in paths}
     inner = [path[1:] for path in paths]
     ends = zip(min(inner, default=[]), max(inner, default=[]), strict=False)
@@ -105,12 +103,14 @@ def _places(photos: Sequence[Photo]) -> list[_Place]:
     splits = [_split(word) if word else None for word in found]
     if not _is_split(set(splits)):
         found = splits = [None] * len(paths)
-    places = []
-    for photo, path, word, split in zip(photos, paths, found, splits, strict=True):
+    places = {}
+    for parent, path, word, split in zip(parents, paths, found, splits, strict=True):
         folders = [folder for folder in path[1:] if folder not in ("", ".", word)]
         source = path[0] if len(sources) > 1 and path[0] != word else None
-        places.append(_Place(folders, source, photo.name.rpartition("/")[2], path[-1], split))
-    return places
+        for pet in (None, *_PETS):
+            places[parent, pet] = _Place(folders, source, path[-1], split, pet)
+    names = (photo.name.rpartition("/") for photo in photos)
+    return [places[parent, _match(_PET_FILE, file)] for parent, _, file in names]
 
 
 def _split(folder: str) -> str | None:
@@ -152,7 +152,7 @@ def _labels(
 
 def _match(form: re.Pattern[str], name: str) -> str | None:
     match = form.fullmatch(name)
-    return match[1].lower() if match else None
+    return sys.intern(match[1].lower()) if match else None
 
 
 def _class_level(places: Sequence[_Place], source: str) -> list[str | None] | None:
