@@ -41,9 +41,7 @@ def main() -> None:
     words.add_argument("--photos", type=Path, help="a folder of JPEGs; drawn when not given")
     words.add_argument("--count", type=int, nargs="+", default=[1_000, 5_000, 25_000])
     words.add_argument("--tiny", type=int, nargs="+", help="numbers of tiny pictures instead")
-    words.add_argument(
-        "--records", type=int, nargs="+", help="numbers of links instead, not decoded"
-    )
+    words.add_argument("--records", type=int, nargs="+", help="numbers of links instead, not decoded")
     words.add_argument("--jobs", type=int, default=processors())
     options = words.parse_args()
     if options.photos and not options.photos.is_dir():
