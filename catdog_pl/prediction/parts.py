@@ -117,6 +117,8 @@ def write_parts(
 
 def write(predictions: Iterable[Prediction], path: Path, form: str) -> int:
     """Write a part, whole or not at all; return how many are errors."""
+    for killed in path.parent.glob(f".{path.name}.*.part"):
+        killed.unlink(missing_ok=True)
     with atomic_write(path) as part:
         if form == formats.PARQUET:
             with part.open("wb") as file:

@@ -69,7 +69,10 @@ def test_parts_hold_every_answer_once_and_are_not_done_again(
     ]
     before = contents(own_folder / "out")
     (own_folder / "out" / f"part-00002.{form}").unlink()
+    rest = own_folder / "out" / f".part-00002.{form}.1.part"  # of a killed process
+    rest.touch()
     assert run("predict --output out --format", form, *words) == 1
+    assert not rest.exists()
     lines = capsys.readouterr().out.splitlines()
     assert [line.rpartition(", ")[2] for line in lines] == ["there already"] * 2 + ["written"] + [
         "there already"
