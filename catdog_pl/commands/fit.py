@@ -1,8 +1,10 @@
 """``fit``, ``validate`` and ``test``: the Trainer's three stages."""
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from catdog_pl.cli import CatDogCLI
 
 PACKAGE = Path(catdog_pl.__file__).parent
+
+pass_imports_by = cache(gc.freeze)
+"""Have garbage collection pass by what is there; once, as another call would keep the garbage of a run."""
 
 
 def fit(argv: Sequence[str]) -> int:
@@ -86,7 +91,7 @@ def build(stage: str, argv: Sequence[str]) -> "CatDogCLI | None":
     leave_out_unused()
     with gc_paused():
         from catdog_pl.cli import CatDogCLI
-
+    pass_imports_by()
     return CatDogCLI(stage, [word for option in grouped(words) for word in with_shipped_config(*option)])
 
 

@@ -1,5 +1,6 @@
 """The doors of fit, validate and test: help without torch, both spellings, shipped configurations."""
 
+import gc
 import subprocess
 import sys
 import tomllib
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from catdog_pl.commands.fit import shipped_configs
+from catdog_pl.commands.fit import pass_imports_by, shipped_configs
 from catdog_pl.models.registry import model_name
 from catdog_pl.short_forms import COMMON, Option
 from tests.conftest import Run
@@ -24,6 +25,16 @@ def printed_config(run: Run, capsys: Capture, line: str) -> Any:
         run(f"{line} --print_config")
     assert end.value.code == 0
     return yaml.safe_load(capsys.readouterr().out)
+
+
+def test_garbage_collection_passes_by_what_fit_has_imported_once(run: Run, capsys: Capture) -> None:
+    gc.unfreeze()
+    pass_imports_by.cache_clear()
+    printed_config(run, capsys, "fit")
+    frozen = gc.get_freeze_count()
+    assert frozen > 100_000
+    printed_config(run, capsys, "fit")
+    assert gc.get_freeze_count() <= frozen
 
 
 @pytest.mark.parametrize("stage", STAGES)
