@@ -182,6 +182,7 @@ def test_a_damaged_or_encrypted_member_is_listed_and_the_others_are_taken(tmp_pa
         (tarred(dict(TREE))[:3584] + b"x" * 2048, "damaged in the middle"),
         (b"\x1f\x8b" + b"0" * 500, "cannot be unpacked"),
     ],
+    ids=range(9),  # not the bytes, in which the time of day is
 )
 def test_what_is_no_archive_is_refused_and_leaves_nothing(tmp_path: Path, data: bytes, reason: str) -> None:
     with pytest.raises(ArchiveError, match=reason) as error:
