@@ -235,6 +235,65 @@ def test_a_store_that_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch, run: 
     assert capsys.readouterr().err == "[ERROR]    s3://pets/a.zip cannot be read: Forbidden\n"
 
 
+URL = "s3://pets/x"
+PATH = f"{URL} is a URL; give a path of this machine"
+FOLDER = f"{URL} is a URL; give a folder of this machine"
+CHECKPOINT = f"Checkpoint {URL}: only local files are read; download it first"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        *((f"{command} --ckpt_path {URL}", CHECKPOINT) for command in ("fit", "test", "validate", "report")),
+        (f"predict cat.jpg --ckpt_path {URL}", CHECKPOINT),
+        (f"serve --ckpt_path {URL}", CHECKPOINT),
+        (f"export {URL} --output model.onnx", CHECKPOINT),
+        (f"keras export {URL} --output model.keras", CHECKPOINT),
+        (f"keras import {URL}", f"argument file: {PATH}"),
+        (f"fit --root {URL}", f"root {FOLDER}, as prepare makes of it"),
+        (f"fit --checkpoint.dirpath {URL}", f"--checkpoint.dirpath {FOLDER}"),
+        (f"fit --trainer.default_root_dir {URL}", f"--trainer.default_root_dir {FOLDER}"),
+        (f"fit --data.cache_dir {URL}", f"cache_dir {FOLDER}"),
+        (f"prepare sample --root {URL}", f"argument --root: {PATH}"),
+        (f"prepare --check {URL}", f"argument --check: {PATH}"),
+        (f"report --root {URL}", f"argument --root: {PATH}"),
+        (f"predict cat.jpg --output {URL}", f"argument --output: {PATH}"),
+        (
+            f"predict cat.jpg --output {URL}/",
+            "argument --output: s3://pets/x/ is a URL; give a path of this m",
+        ),
+        (f"predict cat.jpg --explain {URL}", f"argument --explain: {PATH}"),
+        (f"export best --output {URL}", f"argument --output: {PATH}"),
+        (f"keras export best --output {URL}", f"argument --output: {PATH}"),
+        (f"new {URL}", f"argument FOLDER: {PATH}"),
+    ],
+)
+def test_what_a_store_does_not_take_is_one_line(line: str, said: str, run: Run, capsys: Capture) -> None:
+    assert run(line) in (1, 2)
+    error = capsys.readouterr().err
+    assert error.startswith(f"[ERROR]    {said}")
+    assert error.count("\n") == 1
+    assert not [path for path in Path().rglob("*") if path.is_file()]
+
+
+def test_a_configuration_that_a_store_does_not_have_is_one_line(
+    bucket: Any, run: Run, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.pipe("pets/fit.yaml", b"seed_everything: 7")
+    with pytest.raises(SystemExit):
+        run("fit --config s3://pets/fit.yaml --print_config")
+    assert "\nseed_everything: 7\n" in capsys.readouterr().out
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("no credentials")  # botocore's own error is none of Python's either
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_info", refuse)
+    s3fs.S3FileSystem.clear_instance_cache()
+    assert run("fit --config s3://pets/fit.yaml") == 2
+    error = "--config s3://pets/fit.yaml cannot be read: no credentials; download it first"
+    assert capsys.readouterr().err == f"[ERROR]    {error}\n"
+
+
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise ImportError(name)
