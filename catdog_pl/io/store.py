@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from catdog_pl.errors import CatDogError, ImageError, UsageError, first_line
 from catdog_pl.io.files import is_image_name, is_visible_folder
 from catdog_pl.io.source import MAX_BYTES, ImageSource, check_length, refused_source
@@ -157,6 +155,8 @@ def download_file(url: str, target: Path, *, free_bytes: int, digest: str | None
         CatDogError: it cannot be read, or is not what the digest says; only what may be right is kept.
         UsageError: the package that reads it is not installed.
     """
+    from tqdm.auto import tqdm  # which no --help needs
+
     store, path = open_store(url)
     part, note = (target.with_name(f"{target.name}.{ending}") for ending in ("part", "part.json"))
     target.parent.mkdir(parents=True, exist_ok=True)

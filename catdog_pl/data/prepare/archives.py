@@ -46,6 +46,7 @@ _LABELS = (".cls", ".json")
 _LABEL_BYTES = 100_000
 _LABEL_LETTERS = 100
 _CHUNK = 2**20
+_NAME_LETTERS = 10_000  # of a member, from its end; Python's csv reads no field of 131,072, escapes included
 # What damaged data makes the standard library raise; RuntimeError is zipfile's word for "encrypted".
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, ValueError, RuntimeError)
 # Far above any name or extended header of a real tar; a forged one asks for gigabytes.
@@ -204,7 +205,7 @@ class _Unpacker:
 
     def _list(self, name: str, path: str, found: Inspection, more: tuple[object, ...] = ()) -> None:
         self._begin_sample(name)
-        self.rows.append((name, path, found.verdict, found.reason, *more))
+        self.rows.append((name[-_NAME_LETTERS:], path, found.verdict, found.reason, *more))
         if more:  # which nothing that follows can change
             self.end_sample()
 
