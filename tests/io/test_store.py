@@ -113,6 +113,7 @@ def test_a_store_that_refuses_is_a_row_with_its_reason(monkeypatch: pytest.Monke
 
 def test_prepare_takes_a_bucket(bucket: Any, run: Run, own_folder: Path, tmp_path: Path) -> None:
     bucket.put(str(draw_layout(tmp_path / "raw", {"pets": 20}) / "pets"), "pets/raw", recursive=True)
+    bucket.pipe("pets/raw/more.tar", b"")  # where there are pictures, archives are passed by
     assert run("prepare s3://pets/raw --root data") == 0
     assert len(list((own_folder / "data").glob("train/*/*.jpg"))) == 20
     assert run("prepare s3://pets/none --root other") == 1
@@ -217,11 +218,20 @@ def test_a_copy_begins_anew_where_the_file_has_changed(
 def test_a_file_that_changes_while_it_is_read_is_not_kept(
     bucket: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    bucket.pipe("pets/c.tar", bytes(1000))
-    versions = iter(["1", "2"])
-    monkeypatch.setattr(s3fs.S3FileSystem, "ukey", lambda *_: next(versions))
-    with pytest.raises(CatDogError, match=r"s3://pets/c\.tar: it has changed while it was read; run the"):
-        download_file("s3://pets/c.tar", tmp_path / "c", free_bytes=10**7, digest=None)
+    bucket.pipe("pets/changing/c.tar", bytes(1000))
+    bucket.ls("pets/changing")  # which is remembered
+    read = s3fs.core.S3File.read
+
+    def read_before_a_change(file: Any, length: int) -> bytes:
+        chunk = bytes(read(file, length))
+        s3fs.S3FileSystem(skip_instance_cache=True).pipe(file.path, b"\1" * 1000)
+        return chunk
+
+    monkeypatch.setattr(s3fs.core.S3File, "read", read_before_a_change)
+    with pytest.raises(
+        CatDogError, match=r"s3://pets/changing/c\.tar: it has changed while it was read; run the"
+    ):
+        download_file("s3://pets/changing/c.tar", tmp_path / "c", free_bytes=10**7, digest=None)
     assert not list(tmp_path.glob("c*"))
 
 

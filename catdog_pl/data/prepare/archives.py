@@ -206,7 +206,7 @@ class _Unpacker:
     def _list(self, name: str, path: str, found: Inspection, more: tuple[object, ...] = ()) -> None:
         self._begin_sample(name)
         self.rows.append((name[-_NAME_LETTERS:], path, found.verdict, found.reason, *more))
-        if more:  # which nothing that follows can change
+        if more:  # nothing that follows can change it, and rows of one name must not gather
             self.end_sample()
 
     def _begin_sample(self, name: str) -> None:

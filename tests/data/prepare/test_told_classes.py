@@ -68,6 +68,23 @@ def test_parquet_of_the_hub_is_read_with_its_class_names(run: Run) -> None:
     assert taken == {content(n) for n in range(10)}
 
 
+def test_a_name_in_parquet_is_only_a_name(run: Run) -> None:
+    names = ["../../cat.0.jpg", "a\\b\\1.jpg", "x.zip", ".2.jpg", "", "/etc/5.jpg"]
+    images = [{"bytes": content(n), "path": name} for n, name in enumerate(names)]
+    parquet.write_table(pa.table({"image": images, "label": ["cat", "dog"] * 3}), "a.parquet")
+    assert run("prepare a.parquet") == 0
+    files = ["cat.0.jpg", "1.jpg", "2.jpg", "3.jpg", "4.jpg", "5.jpg"]
+    assert [*used()] == sorted(f"a.parquet/{file}" for file in files)
+
+
+def test_an_archive_beside_photographs_is_passed_by(run: Run) -> None:
+    for n in range(6):
+        draw(Path(f"pets/{('cat', 'dog')[n % 2]}/{n}.png"), n)
+    shard(Path("pets/more.tar"), {"cat/7.jpg": content(7)})
+    assert run("prepare pets") == 0
+    assert rejected().keys() == {"pets/more.tar"}
+
+
 def test_shards_of_a_split_keep_it(run: Run) -> None:
     names = notes("label", ["PetImages_Cat", "Dogs", "Cat"])
     hub_file(Path("hub/data/train-00000-of-00002.parquet"), range(6), [2, 1] * 3, "label", **names)
@@ -168,6 +185,19 @@ def test_damaged_parquet_is_refused_in_one_line(run: Run, capsys: Capture) -> No
             assert capsys.readouterr().err.count("\n") <= 1
 
 
+@pytest.mark.parametrize("error", [pa.ArrowKeyError("no such\nkey"), MemoryError("no such")])
+def test_what_pyarrow_raises_is_one_line(
+    run: Run, capsys: Capture, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    hub_file(Path("a.parquet"), [1], [1])
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", fail)
+    assert run("prepare a.parquet") == 1
+    assert capsys.readouterr().err == "[ERROR]    a.parquet cannot be unpacked: no such\n"
+
+
 def test_a_group_that_takes_too_much_memory_is_not_read(run: Run, capsys: Capture) -> None:
     zeros = pa.array([bytes(2**20)], pa.binary())
     table = pa.table({"image": pa.chunked_array([zeros] * 1100), "label": [0, 1] * 550})
@@ -263,6 +293,10 @@ def test_a_csv_names_photographs_and_their_classes(run: Run, heading: str, delim
     assert used() == {f"pets/train/{n}.png": ("cat", "dog")[n % 2] for n in range(6)}
     Path("pets/labels.csv").write_text("\n".join(rows[:5]), encoding="utf-8")
     assert run("prepare pets/labels.csv") == 1  # the labels have changed: not the same as before
+    Path("pets/labels.csv").write_text("\n".join(rows), encoding="utf-8")
+    assert run("prepare pets/labels.csv --overwrite") == run("prepare pets/labels.csv") == 0
+    draw(Path("pets/train/0.png"), 77)
+    assert run("prepare pets/labels.csv") == 1  # nor is a photograph
 
 
 def test_the_csv_counts_not_the_folder_and_splits_are_kept(run: Run) -> None:
