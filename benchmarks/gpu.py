@@ -13,17 +13,20 @@ import csv
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from benchmarks.machine import REPOSITORY, machine, versions
+from benchmarks.speed.limits import BATCH, fastest, kind, training_step
 from benchmarks.speed.process import run
 from benchmarks.speed.records import Records
 from catdog_pl.devices import find_device
+from catdog_pl.models import Basic
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "gpu.json"
 
@@ -52,6 +55,9 @@ TRAININGS = (
 )
 """What matters most comes first."""
 
+STEPS = 50
+"""Steps of a training that are timed together, so that waiting for the device does not count."""
+
 
 def main(argv: list[str] | None = None) -> None:
     """Measure, and print the figures as they come."""
@@ -66,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
     options = words.parse_args(argv)
     device = find_device(options.accelerator)
     about = {"machine": machine(device), "versions": versions()}
-    records = Records(options.output, about, ("training", "parity", "predict"))
+    records = Records(options.output, about, ("training", "parity", "predict", "steps"))
     print(about)
     end = time.monotonic() + 60 * options.minutes
     with tempfile.TemporaryDirectory() as folder:
@@ -78,6 +84,8 @@ def main(argv: list[str] | None = None) -> None:
         if time.monotonic() < end:
             measure_parity(records, options, Path(folder))
             measure_prediction(records, options, Path(folder))
+    if device.type == "cuda" and time.monotonic() < end:
+        measure_steps(records, device)
 
 
 def fit(options: argparse.Namespace, words: str, accelerator: str) -> list[str]:
@@ -154,6 +162,36 @@ def measure_prediction(records: Records, options: argparse.Namespace, folder: Pa
         seconds.append(run(["-m", "catdog_pl", *words.split(), "--ckpt_path", checkpoint], folder).seconds)
     records.add("predict", "basic", "one picture, whole process, s", seconds[0])
     records.add("predict", "basic", "pictures a second", (len(photographs) - 1) / (seconds[1] - seconds[0]))
+
+
+def measure_steps(records: Records, device: torch.device) -> None:
+    """A step of the basic model without Lightning: what a compiler gains, and how busy the device is."""
+    pixels = torch.randint(0, 256, (BATCH, 3, 150, 150), dtype=torch.uint8, device=device)
+    for bf16 in (False, True):
+        for is_compiled in (False, True):
+            torch.manual_seed(0)
+            model = Basic().to(device)
+            if is_compiled:
+                model.compile()
+            step = training_step(model, pixels, bf16)
+            steps = partial(timed, step, STEPS)
+            name = f"basic, {kind(bf16)}, {'compiled' if is_compiled else 'eager'}"
+            start = time.perf_counter()
+            timed(step, 1)
+            records.add("steps", name, "first step, s", time.perf_counter() - start)
+            records.add("steps", name, "step, ms", 1e3 * fastest(steps) / STEPS)
+            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+                steps()
+            kernels = profile.key_averages()
+            milliseconds = sum(kernel.self_device_time_total for kernel in kernels) / 1e3
+            records.add("steps", name, "of which the device computes, ms", milliseconds / STEPS)
+
+
+def timed(step: Callable[[], None], count: int) -> None:
+    """Do so many steps, and wait until the device has done them."""
+    for _ in range(count):
+        step()
+    torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

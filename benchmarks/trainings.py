@@ -12,6 +12,7 @@ import argparse
 import csv
 import hashlib
 import json
+import os
 import re
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from filelock import FileLock
 
 from benchmarks.machine import PACKAGES, REPOSITORY, machine, versions
 from benchmarks.speed.process import Run, run
+from catdog_pl.devices import find_device
 from catdog_pl.io.files import atomic_write
 
 Training = dict[str, Any]
@@ -34,7 +36,8 @@ IDENTITY = ("recipe", "options", "seed", "photos", "versions")
 SPLITS = ("train", "validation", "test")
 RESULTS = REPOSITORY / "benchmarks" / "results" / "accuracy.json"
 KERAS = "benchmarks.speed.peers.keras_workshop"
-KERAS_PACKAGES = ("keras", "tensorflow", "pillow", "numpy")
+BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
+KERAS_PACKAGES = ("keras", BACKEND, "pillow", "numpy")
 
 
 @dataclass(frozen=True)
@@ -183,11 +186,13 @@ def accuracy(training: Training, which: str = "wrong") -> float:
 def place(training: Training) -> str:
     """Where it was measured."""
     machine = training["machine"]
-    return (
+    parts = [
+        *([machine["gpu"]] if "gpu" in machine else []),
         f"{machine['processor']}, {machine['cores']} cores ({', '.join(machine['features'])}), "
-        f"{training['threads'] or 'default'} threads; "
-        + ", ".join(f"{name} {version}" for name, version in training["versions"].items())
-    )
+        f"{training['threads'] or 'default'} threads",
+        ", ".join(f"{name} {version}" for name, version in training["versions"].items()),
+    ]
+    return "; ".join(parts)
 
 
 def train(recipe: Recipe, training: Training, data: Path, options: argparse.Namespace) -> Training:
@@ -212,7 +217,7 @@ def train(recipe: Recipe, training: Training, data: Path, options: argparse.Name
         "minutes": round(fitted.seconds / 60, 3),
         "cpu_minutes": round(fitted.cpu / 60, 3),
         "threads": options.threads,
-        "machine": machine(),
+        "machine": machine(find_device("auto") if "cuda" in went["device"] else None),
     }
 
 
@@ -245,9 +250,9 @@ def our_training(
 def keras_training(
     recipe: Recipe, words: Sequence[str], data: Path, folder: Path, environment: dict[str, str]
 ) -> tuple[Run, Training]:
-    """The workshop's script in Keras 3 on TensorFlow; the same two tests end it, and count as minutes."""
+    """The workshop's script in Keras 3; the same two tests end it, and count as minutes."""
     words = ["-m", KERAS, *words, "--data", str(data), "--test"]
-    done = run(words, folder, **{"KERAS_BACKEND": "tensorflow", **environment})
+    done = run(words, folder, **{"KERAS_BACKEND": BACKEND, **environment})
     epochs = [json.loads(said.split(" ", 2)[2]) for said in done.output if said.startswith("Epoch ")]
     losses = [epoch["val_loss"] for epoch in epochs]
     return done, {
@@ -256,5 +261,5 @@ def keras_training(
         "best_epoch": losses.index(min(losses)) + 1,
         "stopped_epoch": len(losses),
         **json.loads(done.output[-1]),
-        "device": "TensorFlow",
+        "device": f"Keras on {BACKEND}",
     }

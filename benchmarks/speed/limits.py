@@ -109,10 +109,10 @@ def copy_rate() -> float:
 def training_step(model: Classifier, pixels: Tensor, bf16: bool) -> Callable[[], None]:
     """Forward, backward and the optimizer's step on one batch, without Lightning."""
     optimizer: Any = model.configure_optimizers()
-    labels = torch.arange(len(pixels)) % 2
+    labels = torch.arange(len(pixels), device=pixels.device) % 2
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=bf16):
             logits = model(pixels)
         loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), labels.float())
         optimizer.zero_grad()

@@ -134,7 +134,8 @@ def fold_batch_norm(network: nn.Module, x: Tensor) -> nn.Module:
             if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(parent, name, fuse_conv_bn_eval(layer, norm))
                 setattr(parent, after, getattr(norm, "act", nn.Identity()))  # timm's apply a ReLU as well
-    with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+    exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)  # TF32 has three digits
+    with torch.no_grad(), torch.autocast(x.device.type, enabled=False), exact:
         expected = network(x)
         is_same = bool((copy(x) - expected).norm() <= 1e-4 * expected.norm())
     return copy if is_same else network
