@@ -119,10 +119,6 @@ def download_pictures(url: str, target: Any) -> None:
 def archive_urls(url: str, is_archive: Callable[[str], bool]) -> list[str]:
     """Return the URL itself if it is of a file; of a folder without images, the archives below it.
 
-    Args:
-        url: of a store.
-        is_archive: tells by the name of a file.
-
     Raises:
         CatDogError: the store cannot be read.
         UsageError: the package that reads it is not installed.
@@ -140,16 +136,10 @@ def archive_urls(url: str, is_archive: Callable[[str], bool]) -> list[str]:
 
 
 def download_file(url: str, target: Path, *, free_bytes: int, digest: str | None) -> None:
-    """Copy a file of a store; it appears under its name, in a folder made when missing, when it is complete.
+    """Copy a file of a store, as `io.download.download` does one of the web.
 
-    What has come stays in ``TARGET.part``, from where a later call goes on if the file in the store is still
-    the one that ``TARGET.part.json`` tells.
-
-    Args:
-        url: of a store.
-        target: where to put it.
-        free_bytes: what the disk may be filled with.
-        digest: of the whole file, as `io.download.digest_fault` takes it; None trusts size and version.
+    What has come stays in ``TARGET.part``, and a later call goes on there if the file in the store still has
+    the version in ``TARGET.part.json``.
 
     Raises:
         CatDogError: it cannot be read, or is not what the digest says; only what may be right is kept.
@@ -170,8 +160,9 @@ def download_file(url: str, target: Path, *, free_bytes: int, digest: str | None
                 raise CatDogError(f"{url}: {size:,} bytes are more than the disk has free")
             source.seek(file.tell())
             # disable=None: the bar is for terminals and notebooks only
-            bar = tqdm(None, "copying", size, initial=file.tell(), unit="B", unit_scale=True, disable=None)
-            with bar:
+            with tqdm(
+                None, "copying", size, initial=file.tell(), unit="B", unit_scale=True, disable=None
+            ) as bar:
                 while chunk := source.read(_CHUNK):
                     file.write(chunk)
                     bar.update(len(chunk))

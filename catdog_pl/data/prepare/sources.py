@@ -250,10 +250,8 @@ def _in_table(path: Path) -> Iterator[Photo]:
     folder = path.resolve().parent
     with open_table(path) as table:
         names = {name.strip().lower(): name for name in table.fieldnames or ()}
-        columns = [
-            next((names[name] for name in choice if name in names), None)
-            for choice in (_FILE_COLUMNS, _LABEL_COLUMNS)
-        ]
+        choices = (_FILE_COLUMNS, _LABEL_COLUMNS)
+        columns = [next((names[name] for name in choice if name in names), None) for choice in choices]
         if None in columns:
             raise CatDogError(
                 f"{path} is no table of photographs: its first line must name a column"
