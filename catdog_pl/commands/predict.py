@@ -18,7 +18,7 @@ from catdog_pl.io.inputs import expand, is_single
 from catdog_pl.io.parquet import check_parquet
 from catdog_pl.io.source import WebOptions
 from catdog_pl.prediction import BATCH_SIZE, PART_SIZE, formats
-from catdog_pl.process import gc_paused, keep_memory, leave_out_matplotlib, wait_passively
+from catdog_pl.process import gc_paused, keep_memory, leave_out_unused, wait_passively
 from catdog_pl.runs import find_checkpoint
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _start() -> None:
     """Have the process compute as fast as it can, and Pillow print nothing of its own."""
     keep_memory()
     wait_passively()
-    leave_out_matplotlib()
+    leave_out_unused()
     with gc_paused():
         from catdog_pl.data.images import silence_pillow
         from catdog_pl.prediction import predictor  # noqa: F401  # brings numpy

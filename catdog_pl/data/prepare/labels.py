@@ -17,6 +17,7 @@ Folders called train, val, test and the like are no classes where ``train`` and 
 """
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
 from functools import partial
@@ -48,17 +49,13 @@ class _Place(NamedTuple):
 
     folders: list[str]  # from outer to inner, without those of splits; or the one word that its source tells
     source: str | None  # without the ending of an archive; None where there is only one, or it is a split's
-    file: str  # its name; empty where its source tells its class
     parent: str  # the folder or source it lies in, of whatever kind; or the word
     split: str | None  # that one of its folders names
+    pet_file: str | None  # the class in Kaggle's file name
+    is_told: bool = False  # by its source
 
     def inner_first(self) -> list[str]:
         return [*reversed(self.folders), *([self.source] if self.source else [])]
-
-    @property
-    def pet_file(self) -> str | None:
-        """The class in Kaggle's file name."""
-        return _match(_PET_FILE, self.file)
 
 
 def label_photos(
@@ -84,10 +81,10 @@ def label_photos(
             photo.given_split = place.split
     unlabelled = [(photo, place) for photo, place in placed if not photo.label]
     for photo, place in unlabelled:
-        if photo.is_usable and place.file:
-            photo.judge(Verdict.NO_CLASS, f"neither its folder, {place.parent}, nor its name tells its class")
-        elif photo.is_usable:
+        if photo.is_usable and place.is_told:
             photo.judge(Verdict.NO_CLASS, f"{place.parent} is neither of the two classes")
+        elif photo.is_usable:
+            photo.judge(Verdict.NO_CLASS, f"neither its folder, {place.parent}, nor its name tells its class")
     notes = []
     if names := [photo.name for photo, place in labelled if place.pet_file not in (None, photo.label)]:
         example = f"{len(names)}, such as {names[0]}"
@@ -106,7 +103,9 @@ def _name_numbers(photos: Sequence[Photo], classes: Sequence[str]) -> None:
 
 
 def _places(photos: Sequence[Photo]) -> list[_Place]:
-    paths = [[stem(word) for word in photo.name.split("/")[:-1]] for photo in photos]
+    """Return where each photograph lies; those of one folder share what is the same."""
+    parents = {photo.name.rpartition("/")[0]: None for photo in photos}
+    paths = [[stem(word) for word in parent.split("/")] for parent in parents]
     sources = {path[0] for path in paths}
     inner = [path[1:] for path in paths]
     ends = zip(min(inner, default=[]), max(inner, default=[]), strict=False)
@@ -118,15 +117,21 @@ def _places(photos: Sequence[Photo]) -> list[_Place]:
     splits = [_split(word) if word else None for word in found]
     if not _is_split(set(splits)):
         found = splits = [None] * len(paths)
-    places = []
-    for photo, path, word, split in zip(photos, paths, found, splits, strict=True):
-        if photo.label:
-            places.append(_Place([photo.label], None, "", photo.label, split))
-            continue
+    places = {}
+    for parent, path, word, split in zip(parents, paths, found, splits, strict=True):
         folders = [folder for folder in path[1:] if folder not in ("", ".", word)]
         source = path[0] if len(sources) > 1 and path[0] != word else None
-        places.append(_Place(folders, source, photo.name.rpartition("/")[2], path[-1], split))
-    return places
+        for pet in (None, *_PETS):
+            places[parent, pet] = _Place(folders, source, path[-1], split, pet)
+    told: dict[tuple[str, str | None], _Place] = {}
+    of_photos = []
+    for photo in photos:
+        parent, _, file = photo.name.rpartition("/")
+        place = places[parent, _match(_PET_FILE, file)]
+        if word := photo.label:
+            place = told.setdefault((word, place.split), _Place([word], None, word, place.split, None, True))
+        of_photos.append(place)
+    return of_photos
 
 
 def _split(folder: str) -> str | None:
@@ -166,7 +171,7 @@ def _labels(places: Sequence[_Place], classes: Sequence[str] | None, source: str
 
 def _match(form: re.Pattern[str], name: str) -> str | None:
     match = form.fullmatch(name)
-    return match[1].lower() if match else None
+    return sys.intern(match[1].lower()) if match else None
 
 
 def _class_level(places: Sequence[_Place], source: str) -> list[str | None] | None:

@@ -96,6 +96,8 @@ def relabel(photos: Sequence[Photo], changes: Mapping[str, str], name: str) -> l
     Raises:
         CatDogError: a class is none of the photographs'.
     """
+    if not changes:
+        return []
     classes = sorted({photo.label for photo in photos if photo.label})
     if wrong := sorted({*changes.values()} - {*classes, DROP}):
         valid = f"{' or '.join(classes)}, {DROP} to leave it out, or nothing to leave it as it is"
