@@ -3,7 +3,7 @@
     python -m benchmarks.prepare --photos FOLDER          # real photographs, repeated up to --count
     python -m benchmarks.prepare                          # drawn ones of the same size
     python -m benchmarks.prepare --tiny 10000 100000      # what is left when decoding costs nothing
-    python -m benchmarks.prepare --records 1000000        # duplicates, splits and manifest, without files
+    python -m benchmarks.prepare --records 1000000        # prepare without decoding: its memory
 
 Decoding is timed in as many processes as ``prepare`` uses, without the time that they take to start; the
 whole ``prepare`` is timed as a user sees it, from the start of Python to its end.
@@ -17,21 +17,21 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from contextlib import redirect_stdout
+from io import StringIO
 from itertools import cycle, islice
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from PIL import Image
 
 from benchmarks.speed.process import megabytes, run
 from catdog_pl.data import images
-from catdog_pl.data.prepare.duplicates import mark_duplicates
+from catdog_pl.data.prepare import pipeline
+from catdog_pl.data.prepare.config import PrepareConfig
 from catdog_pl.data.prepare.inspection import processors
-from catdog_pl.data.prepare.manifest import write_manifest
 from catdog_pl.data.prepare.photo import Inspection, Photo
-from catdog_pl.data.prepare.splits import Fractions, split_class
-from catdog_pl.io.source import ImageSource, read_file
 
 CHUNK = 32
 
@@ -41,7 +41,7 @@ def main() -> None:
     words.add_argument("--photos", type=Path, help="a folder of JPEGs; drawn when not given")
     words.add_argument("--count", type=int, nargs="+", default=[1_000, 5_000, 25_000])
     words.add_argument("--tiny", type=int, nargs="+", help="numbers of tiny pictures instead")
-    words.add_argument("--records", type=int, nargs="+", help="numbers of photographs without files instead")
+    words.add_argument("--records", type=int, nargs="+", help="numbers of links instead, not decoded")
     words.add_argument("--jobs", type=int, default=processors())
     options = words.parse_args()
     if options.photos and not options.photos.is_dir():
@@ -49,7 +49,7 @@ def main() -> None:
     print(f"{options.jobs} processes, {processors()} processors")
     for count in options.records or ():
         with tempfile.TemporaryDirectory() as folder:
-            measure_records(count, Path(folder) / "manifest.csv")
+            measure_records(count, Path(folder))
     for count in () if options.records else options.tiny or options.count:
         with tempfile.TemporaryDirectory() as folder:
             files = tiny(count) if options.tiny else photographs(count, options.photos)
@@ -123,40 +123,39 @@ def decode(paths: list[Path]) -> float:
     return time.process_time() - start
 
 
-def measure_records(count: int, path: Path) -> None:
-    """What is done in one process between inspecting the photographs and placing them."""
-    photos = list(records(count))
-    start = time.perf_counter()
-    mark_duplicates(photos)
-    after_duplicates = time.perf_counter()
-    for label in ("cat", "dog"):
-        members = [photo for photo in photos if photo.is_usable and photo.label == label]
-        split_class(members, Fractions(0.8, 0.1, 0.1), 2018, {})
-    after_splits = time.perf_counter()
-    write_manifest(photos, path)
-    end = time.perf_counter()
-    largest = megabytes(resource.getrusage(resource.RUSAGE_SELF))
-    print(
-        f"{count:>9,} records: duplicates {after_duplicates - start:.1f} s, splits"
-        f" {after_splits - after_duplicates:.1f} s, manifest {end - after_splits:.1f} s, {largest:.0f} MB",
-        flush=True,
+def measure_records(count: int, folder: Path) -> None:
+    """The whole ``prepare`` of links to tiny pictures, with made-up values instead of decoding."""
+    link(count, folder / "photos")
+    config = PrepareConfig(
+        (str(folder / "photos"),), folder / "data", fractions=(0.8, 0.1, 0.1), min_side=1, link=True
     )
+    start = time.perf_counter()
+    with patch.object(pipeline, "inspect_photos", make_up), redirect_stdout(StringIO()):
+        pipeline.prepare(config)
+    seconds, largest = time.perf_counter() - start, megabytes(resource.getrusage(resource.RUSAGE_SELF))
+    print(f"{count:>9,} records: {seconds:.1f} s, {largest:.0f} MB", flush=True)
 
 
-def records(count: int) -> Iterator[Photo]:
-    """Photographs that were inspected, one in a hundred a near duplicate of the one before."""
+def link(count: int, folder: Path) -> None:
+    """So many links; a file has 25,000 here and as many when it is placed, of the 65,000 that ext4 allows."""
+    originals = [folder / f".{number}" for number in range(count // 25_000 + 1)]
+    for label in ("cat", "dog"):
+        (folder / label).mkdir(parents=True)
+    for original, data in zip(originals, tiny(len(originals)), strict=True):
+        original.write_bytes(data)
+    for number in range(count):
+        label = ("cat", "dog")[number // 100 % 2]
+        (folder / label / f"{label}.{number}.pgm").hardlink_to(originals[number % len(originals)])
+
+
+def make_up(photos: list[Photo], jobs: int) -> None:
+    """Inspect photographs without looking at them; one in a hundred looks like the one before."""
     rng = np.random.default_rng(0)
     phash = rng.bytes(32)
-    for number in range(count):
-        if number % 100:
-            phash = rng.bytes(32)
-        path = f"/data/photographs/train/cat.{number}.jpg"
-        yield Photo(
-            ImageSource(f"archive.zip/train/cat.{number}.jpg", partial(read_file, path)),
-            path,
-            label=("cat", "dog")[number // 100 % 2],
-            inspection=Inspection(sha256=rng.bytes(32).hex(), size=25_000, extension=".jpg", phash=phash),
-        )
+    for number, photo in enumerate(photos):
+        phash = rng.bytes(32) if number % 100 else phash
+        found = Inspection(sha256=rng.bytes(32).hex(), size=25_000 + number % 9_000, width=500, height=375)
+        photo.inspection = found._replace(mode="RGB", extension=".pgm", phash=phash)
 
 
 if __name__ == "__main__":

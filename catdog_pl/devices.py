@@ -20,17 +20,20 @@ FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
 class Launch(NamedTuple):
-    """Processes of one training that something else has started.
+    """Processes with one task that something else has started, of which this is one.
 
     Attributes:
         launcher: torchrun, srun, or PyTorchJob, which is Kubeflow's and starts one process on each node.
         nodes: how many machines.
         per_node: how many processes on each.
+        rank: the number of this process among all, from 0; ``local_rank`` among those of its machine.
     """
 
     launcher: str
     nodes: int
     per_node: int
+    rank: int
+    local_rank: int
 
 
 Hardware = dict[str, str | int | list[str]]
@@ -72,7 +75,7 @@ def find_device(word: str) -> "torch.device":
 
 
 def use_own_device(word: str) -> None:
-    """Take the GPU that ``torchrun`` has numbered for this process, where an accelerator means one.
+    """Take the GPU with the number of this process on its machine, where an accelerator means one.
 
     Raises:
         UsageError: there is no such accelerator, or this machine does not have it.
@@ -80,26 +83,37 @@ def use_own_device(word: str) -> None:
     import torch
 
     if find_device(word).type != "cpu":
-        own = int(os.environ.get("LOCAL_RANK", 0)) % torch.accelerator.device_count()
-        torch.accelerator.set_device_index(own)
+        launch = launched(is_training=False)
+        own = launch.local_rank if launch else 0
+        torch.accelerator.set_device_index(own % torch.accelerator.device_count())
 
 
-def launched() -> Launch | None:
+def launched(is_training: bool = True) -> Launch | None:
     """Return what a launcher has started, by its environment variables; None where this process is alone.
 
-    Lightning reads those of torchrun and of SLURM itself, but not how many devices that makes.
+    Lightning reads those of torchrun and of SLURM itself, but not how many devices that makes. Where it is no
+    training, the processes need not find each other: ``RANK`` and ``WORLD_SIZE`` are enough.
     """
     given = os.environ
+    local = "0"
     if "TORCHELASTIC_RUN_ID" in given:
         total, per_node, launcher = given["WORLD_SIZE"], given["LOCAL_WORLD_SIZE"], "torchrun"
+        rank, local = given["RANK"], given["LOCAL_RANK"]
     elif "SLURM_STEP_NUM_TASKS" in given:  # of srun; in a batch script, SLURM_NTASKS says what it may start
         total, launcher = given["SLURM_STEP_NUM_TASKS"], "srun"
         per_node = str(int(total) // int(given["SLURM_STEP_NUM_NODES"]))
-    elif {"MASTER_ADDR", "WORLD_SIZE", "RANK"} <= given.keys() and "LOCAL_RANK" not in given:
-        total, per_node, launcher = given["WORLD_SIZE"], "1", "PyTorchJob"
+        rank, local = given["SLURM_PROCID"], given["SLURM_LOCALID"]
+    elif (
+        {"WORLD_SIZE", "RANK"} <= given.keys()
+        and "LOCAL_RANK" not in given
+        and ("MASTER_ADDR" in given or not is_training)
+    ):
+        total, per_node, launcher, rank = given["WORLD_SIZE"], "1", "PyTorchJob", given["RANK"]
     else:
         return None
-    return Launch(launcher, int(total) // int(per_node), int(per_node)) if int(total) > 1 else None
+    if int(total) < 2:
+        return None
+    return Launch(launcher, int(total) // int(per_node), int(per_node), int(rank), int(local))
 
 
 @cache

@@ -76,17 +76,19 @@ def keep_memory(all_threads: bool = False) -> None:
 
 
 @cache  # a second call would wrap the first
-def leave_out_matplotlib() -> None:
-    """Have torchmetrics, which Lightning loads, not load matplotlib, where it is not loaded yet.
+def leave_out_unused() -> None:
+    """Have torchmetrics, which Lightning loads, load neither matplotlib nor SciPy, where they are not yet.
 
-    For commands: it would take a quarter of a second of each. What imports matplotlib itself still gets it.
+    For commands: they would take a quarter and a whole second of each. What imports them itself gets them.
     """
-    from lightning_utilities.core.imports import RequirementCache
+    from lightning_utilities.core import imports
 
-    is_met = RequirementCache.__bool__
-    RequirementCache.__bool__ = (  # type: ignore[method-assign]
-        lambda self: self.requirement != "matplotlib" and is_met(self)
+    is_met, is_there = imports.RequirementCache.__bool__, imports.package_available
+    unused = ("matplotlib", "scipy", "scipy>=1.8.0")
+    imports.RequirementCache.__bool__ = (  # type: ignore[method-assign]
+        lambda self: self.requirement not in unused and is_met(self)
     )
+    imports.package_available = cache(lambda name: name not in unused and is_there(name))
 
 
 def silence() -> None:

@@ -5,9 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from lightning_utilities.core import imports
 from lightning_utilities.core.imports import RequirementCache
 
-from catdog_pl.process import gc_paused, leave_out_matplotlib
+from catdog_pl.process import gc_paused, leave_out_unused
 
 
 def test_a_process_that_leaves_loses_nothing_and_keeps_its_code() -> None:
@@ -46,10 +47,13 @@ def test_garbage_is_collected_again_after_an_import() -> None:
         gc.enable()
 
 
-def test_matplotlib_is_left_out_once() -> None:
-    leave_out_matplotlib()
-    before = RequirementCache.__bool__
-    leave_out_matplotlib()
-    assert RequirementCache.__bool__ is before
+def test_matplotlib_and_scipy_are_left_out_once() -> None:
+    leave_out_unused()
+    before = (RequirementCache.__bool__, imports.package_available)
+    leave_out_unused()
+    assert (RequirementCache.__bool__, imports.package_available) == before
     assert not RequirementCache("matplotlib")
+    assert not RequirementCache("scipy>=1.8.0")
+    assert not imports.package_available("scipy")
+    assert imports.package_available("torch")
     assert RequirementCache("torch")

@@ -72,6 +72,9 @@ class ModelCheckpoint(EpochMetrics, LightningModelCheckpoint):
         self.dirpath = self.dirpath or trainer.default_root_dir
         super().setup(trainer, pl_module, stage)
 
+    def __warn_if_dir_not_empty(self, dirpath: str) -> None:
+        """Take the place of Lightning's: the run's folder holds its config, and to look there loads s3fs."""
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the epoch where it has the metric and did not diverge."""
         metrics = self.epoch_metrics(trainer)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from catdog_pl.arguments import ArgumentParser, local_path
 from catdog_pl.errors import DatasetError, UsageError
 from catdog_pl.export import EXPORTERS, Pictures
-from catdog_pl.process import gc_paused, leave_out_matplotlib
+from catdog_pl.process import gc_paused, leave_out_unused
 from catdog_pl.runs import RunFolder, find_checkpoint
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
             "folder, or give --format"
         )
     source = find_checkpoint(options.checkpoint)
-    leave_out_matplotlib()
+    leave_out_unused()
     with gc_paused():
         from catdog_pl.export import export
     run = RunFolder.of(source)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import catdog_pl
 from catdog_pl.arguments import with_underscores
+from catdog_pl.devices import launched
 from catdog_pl.errors import UsageError
 from catdog_pl.models.registry import class_path
-from catdog_pl.process import gc_paused, leave_out_matplotlib, program
+from catdog_pl.process import gc_paused, leave_out_unused, program
 from catdog_pl.short_forms import grouped, help_page
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def build(stage: str, argv: Sequence[str]) -> "CatDogCLI | None":
         words = [f"--model.help={class_path(options['--model'][-1])}"]
     elif shown:
         raise UsageError(f"--help {' '.join(shown)}: see {program()} {stage} --help, or --help all")
-    leave_out_matplotlib()
+    leave_out_unused()
     with gc_paused():
         from catdog_pl.cli import CatDogCLI
 
@@ -98,8 +99,8 @@ def with_shipped_config(option: str, values: list[str]) -> list[str]:
         return [option, *values]
     shipped = {path.stem: path for path in shipped_configs()}
     if values[0] in shipped:
-        rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))
-        if rank == "0":  # alone, or the first of several processes
+        launch = launched()
+        if not (launch.rank if launch else int(os.environ.get("LOCAL_RANK", 0))):  # alone, or the first
             print(f"{'[INFO]':<10} Configuration: {shipped[values[0]]}", file=sys.stderr)
         return [option, str(shipped[values[0]])]
     if Path(values[0]).exists():

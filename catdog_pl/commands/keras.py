@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from catdog_pl import runs
 from catdog_pl.arguments import ArgumentParser, local_path, spellings
 from catdog_pl.io.files import refuse_existing
-from catdog_pl.process import gc_paused, leave_out_matplotlib, program
+from catdog_pl.process import gc_paused, leave_out_unused, program
 
 IMPORT_HELP = (
     "Read a Keras file (.keras, .h5 or .weights.h5 of Keras 1.2 to 3, told by its content) into a checkpoint "
@@ -86,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
 
 def run_import(arguments: argparse.Namespace) -> Iterator[str]:
     """Read a Keras file, write the checkpoint, and yield what was recognised."""
-    leave_out_matplotlib()
+    leave_out_unused()
     with gc_paused():
         from catdog_pl.models.checkpoint import save_checkpoint
         from catdog_pl.models.keras_import import import_file
@@ -120,7 +120,7 @@ def run_import(arguments: argparse.Namespace) -> Iterator[str]:
 def run_export(arguments: argparse.Namespace) -> Iterator[str]:
     """Write a checkpoint as a Keras file, and yield what was done."""
     source = runs.find_checkpoint(arguments.checkpoint)
-    leave_out_matplotlib()
+    leave_out_unused()
     with gc_paused():
         from catdog_pl.export import export
 

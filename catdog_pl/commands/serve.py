@@ -14,7 +14,7 @@ from catdog_pl.devices import ACCELERATORS
 from catdog_pl.errors import UsageError
 from catdog_pl.io.source import WebOptions
 from catdog_pl.prediction import BATCH_SIZE
-from catdog_pl.process import gc_paused, keep_memory, leave_out_matplotlib, wait_passively
+from catdog_pl.process import gc_paused, keep_memory, leave_out_unused, wait_passively
 
 if TYPE_CHECKING:
     import uvicorn
@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     keep_memory(all_threads=True)  # one computes, others decode
     wait_passively()
-    leave_out_matplotlib()
+    leave_out_unused()
     with listen(options.host, options.port) as listener:
         server = create_server(options)
         # uvicorn stops at these signals, and then raises them again; a server that stopped has done its work.

@@ -6,7 +6,7 @@ from inspect import signature
 from catdog_pl.arguments import ArgumentParser, positive, spellings
 from catdog_pl.errors import UsageError
 from catdog_pl.models.registry import MODELS, model_class
-from catdog_pl.process import gc_paused, leave_out_matplotlib
+from catdog_pl.process import gc_paused, leave_out_unused
 
 
 def parser() -> ArgumentParser:
@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
         UsageError: the model is unknown, or takes no images of that size.
     """
     options = parser().parse_args(argv)
-    leave_out_matplotlib()
+    leave_out_unused()
     with gc_paused():
         cls = model_class(options.model)
         given = {"backbone": options.backbone} if options.backbone else {}

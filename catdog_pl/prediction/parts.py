@@ -5,12 +5,12 @@ one process, another one after it was interrupted, or several side by side.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from catdog_pl.devices import launched
 from catdog_pl.errors import CatDogError, UsageError, first_line
 from catdog_pl.io.files import atomic_write
 from catdog_pl.io.source import ImageSource
@@ -29,8 +29,9 @@ class Share(NamedTuple):
 
     @classmethod
     def of_process(cls) -> Self:
-        """Return what ``torchrun`` says in the environment; without it, one process does all."""
-        return cls(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
+        """Return what a launcher says in the environment; without one, this process does all."""
+        launch = launched(is_training=False)
+        return cls(launch.rank, launch.nodes * launch.per_node) if launch else cls()
 
 
 class Part(NamedTuple):

@@ -26,6 +26,11 @@ def best_state(checkpoint: Path) -> dict[str, Any]:
     return state
 
 
+def test_lightning_does_not_look_into_the_runs_folder() -> None:
+    name = "_ModelCheckpoint__warn_if_dir_not_empty"  # which would load s3fs where it is installed
+    assert getattr(ModelCheckpoint, name) is not getattr(Lightnings, name)
+
+
 @pytest.fixture
 def two_epochs(photos: Path, run: Run) -> Path:
     """The folder of a run of two epochs."""

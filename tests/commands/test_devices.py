@@ -97,6 +97,9 @@ def same_training(one: Path, other: Path) -> None:
         torch.testing.assert_close(value, second[key], rtol=1e-3, atol=1e-5)
 
 
+OF_TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "RANK": "0", "LOCAL_RANK": "0"}
+OF_SRUN = {"SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "8", "SLURM_STEP_NUM_NODES": "2"}
+
 LAUNCHES: dict[str, tuple[Variables, Launch | None]] = {
     "nobody": ({}, None),
     "Lightning itself": (
@@ -104,19 +107,23 @@ LAUNCHES: dict[str, tuple[Variables, Launch | None]] = {
         None,
     ),
     "torchrun with one process": (
-        {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"},
+        OF_TORCHRUN | {"WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"},
         None,
     ),
     "torchrun": (
-        {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"},
-        Launch("torchrun", 2, 4),
+        OF_TORCHRUN | {"WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "RANK": "6", "LOCAL_RANK": "2"},
+        Launch("torchrun", 2, 4, 6, 2),
     ),
     "a batch script of SLURM": ({"SLURM_JOB_ID": "1", "SLURM_NTASKS": "8", "SLURM_NNODES": "2"}, None),
     "srun": (
-        {"SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "8", "SLURM_STEP_NUM_NODES": "2"},
-        Launch("srun", 2, 4),
+        OF_SRUN | {"SLURM_PROCID": "5", "SLURM_LOCALID": "1"},
+        Launch("srun", 2, 4, 5, 1),
     ),
-    "a PyTorchJob": ({"MASTER_ADDR": "h", "WORLD_SIZE": "3", "RANK": "2"}, Launch("PyTorchJob", 3, 1)),
+    "a PyTorchJob": (
+        {"MASTER_ADDR": "h", "WORLD_SIZE": "3", "RANK": "2"},
+        Launch("PyTorchJob", 3, 1, 2, 0),
+    ),
+    "somebody whose processes cannot train together": ({"WORLD_SIZE": "3", "RANK": "2"}, None),
 }
 
 
@@ -137,7 +144,7 @@ def test_what_a_launcher_has_started(launcher: str, monkeypatch: pytest.MonkeyPa
             "--devices ask for 3 x 1; leave both out",
         ),
         (  # Lightning would train on each of them alone
-            {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "0"},
+            OF_TORCHRUN | {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"},
             "--devices 1",
             "torchrun has started 1 x 2 processes (nodes x those on each), but --trainer.num_nodes and "
             "--devices ask for 1 x 1; leave both out",

@@ -18,6 +18,7 @@ from PIL import Image
 from catdog_pl.devices import use_own_device
 from catdog_pl.models.basic import Basic
 from catdog_pl.models.checkpoint import save_checkpoint
+from catdog_pl.prediction.parts import Share
 from catdog_pl.prediction.predictor import Predictor
 from tests.conftest import Run
 
@@ -96,16 +97,34 @@ def test_nothing_is_computed_again(
     assert run("predict --output out/", *words) == 1
 
 
+@pytest.mark.parametrize(
+    "variables",
+    [
+        "TORCHELASTIC_RUN_ID=none WORLD_SIZE=4 LOCAL_WORLD_SIZE=2 RANK=3 LOCAL_RANK=1",
+        "SLURM_STEP_NUM_TASKS=4 SLURM_STEP_NUM_NODES=2 SLURM_NTASKS=8 SLURM_PROCID=3 SLURM_LOCALID=1",
+        "MASTER_ADDR=h WORLD_SIZE=4 RANK=3",
+        "WORLD_SIZE=4 RANK=3",
+    ],
+)
+def test_every_launcher_tells_a_process_its_share(variables: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Share.of_process() == (0, 1)
+    monkeypatch.setattr(os, "environ", dict(word.split("=") for word in variables.split()))
+    assert Share.of_process() == (3, 4)
+
+
 def test_several_processes_share_the_parts(
     words: tuple[object, ...], run: Run, own_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     assert run("predict --output alone/ --format jsonl", *words) == 1
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "1")
+    for name in ("STEP_NUM_TASKS", "NTASKS", "NTASKS_PER_NODE"):
+        monkeypatch.setenv(f"SLURM_{name}", "2")
+    monkeypatch.setenv("SLURM_STEP_NUM_NODES", "1")
+    monkeypatch.setenv("SLURM_LOCALID", "0")
+    monkeypatch.setenv("SLURM_PROCID", "1")
     # 0 although a picture is bad: torchrun would end the other process.
     assert run("predict --output out/ --format jsonl", *words) == 0
     assert list(contents(own_folder / "out")) == ["part-00001.jsonl", "part-00003.jsonl"]
-    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("SLURM_PROCID", "0")
     assert run("predict --output out/ --format jsonl", *words) == 0
     assert contents(own_folder / "out") == contents(own_folder / "alone")
     capsys.readouterr()
@@ -194,6 +213,7 @@ def test_each_process_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("catdog_pl.devices.find_device", lambda _: torch.device("cuda"))
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 4)
     monkeypatch.setattr(torch.accelerator, "set_device_index", taken.append)
-    monkeypatch.setenv("LOCAL_RANK", "3")
+    for name, value in {"STEP_NUM_TASKS": 8, "STEP_NUM_NODES": 2, "PROCID": 7, "LOCALID": 3}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
     use_own_device("auto")
     assert taken == [3]

@@ -41,26 +41,30 @@ def mark_duplicates(photos: Sequence[Photo]) -> None:
     - The same file or picture in both classes: all of them are left out; nothing tells which class is wrong.
     - The same picture in one class: all stay, in one `Photo.group`.
     """
+    usable = [photo for photo in photos if photo.is_usable and photo.label]
+    keys = np.fromiter((hash(photo.inspection.sha256) for photo in usable), np.int64, len(usable))
+    values, counts = np.unique(keys, return_counts=True)
     same: dict[str, list[Photo]] = defaultdict(list)
-    for photo in photos:
-        if photo.is_usable and photo.label:
-            same[photo.inspection.sha256].append(photo)
+    distinct: list[Photo] = []
+    for photo, is_repeated in zip(usable, np.isin(keys, values[counts > 1]).tolist(), strict=True):
+        copies = same[photo.inspection.sha256] if is_repeated else []
+        copies.append(photo)
+        # A file that lies in both classes stands for its class here, to find pictures that look like it.
+        distinct += copies if len(copies) == 1 else ()
     for first, *copies in same.values():
         if all(photo.label == first.label for photo in copies):
             for photo in copies:
                 photo.judge(Verdict.DUPLICATE, f"the same file as {first.name}")
         else:
             _mark_two_classes([first, *copies], "the same file as")
-    # A file that lies in both classes stands for its class here, to find pictures that look like it.
-    distinct = [copies[0] for copies in same.values()]
     for number, members in enumerate(alike(distinct)):
         _mark_alike(members, number)
 
 
 def alike(photos: Sequence[Photo]) -> list[list[Photo]]:
     """Return groups of photographs that look alike; one that looks like no other is in none."""
-    content = b"".join(photo.inspection.phash for photo in photos)
-    hashes = np.frombuffer(content, dtype=np.uint8).reshape(-1, 32)
+    content = np.fromiter((photo.inspection.phash for photo in photos), "S32", len(photos))
+    hashes = content.view(np.uint8).reshape(-1, 32)
     parent: dict[int, int] = {}
 
     def find(index: int) -> int:

@@ -61,7 +61,7 @@ def inspect_photos(photos: Iterable[Photo], jobs: int) -> None:
     """Fill in `Photo.inspection` of every photograph that has no fault yet, in so many processes."""
     silence_pillow()
     sound = [photo for photo in photos if photo.verdict is Verdict.OK]
-    found = inspections([photo.source for photo in sound], jobs)
+    found = inspections(sound, jobs)
     bar: tqdm[Any] = tqdm(found, total=len(sound), desc="checking", unit="photo", disable=None)
     for photo, inspection in zip(sound, bar, strict=True):
         photo.inspection = inspection
@@ -128,7 +128,7 @@ Inspector = Callable[[ImageSource], Inspection]
 
 
 def inspections(
-    sources: Sequence[ImageSource], jobs: int, inspect: Inspector = inspect_photo
+    photos: Sequence[Photo], jobs: int, inspect: Inspector = inspect_photo
 ) -> Iterator[Inspection]:
     """Yield the inspection of each photograph, in order.
 
@@ -138,25 +138,26 @@ def inspections(
     Raises:
         CatDogError: the processes die whatever they decode.
     """
-    if jobs == 1 or len(sources) < _WORTH_PROCESSES:
-        yield from map(inspect, sources)
+    if jobs == 1 or len(photos) < _WORTH_PROCESSES:
+        yield from (inspect(photo.source) for photo in photos)
         return
     done = 0
-    while done < len(sources):
+    while done < len(photos):
         try:
-            for chunk in _in_parallel(sources[done:], jobs, inspect):
+            for chunk in _in_parallel(photos[done:], jobs, inspect):
                 yield from chunk
                 done += len(chunk)
         except BrokenProcessPool:
-            yield from _one_by_one(sources[done : done + _CHUNK], inspect)
+            yield from _one_by_one([photo.source for photo in photos[done : done + _CHUNK]], inspect)
             done += _CHUNK
 
 
-def _in_parallel(sources: Sequence[ImageSource], jobs: int, inspect: Inspector) -> Iterator[list[Inspection]]:
+def _in_parallel(photos: Sequence[Photo], jobs: int, inspect: Inspector) -> Iterator[list[Inspection]]:
     with _pool(jobs) as pool:
         pending: deque[Future[list[Inspection]]] = deque()
-        for start in range(0, len(sources), _CHUNK):
-            pending.append(pool.submit(_inspect_chunk, sources[start : start + _CHUNK], inspect))
+        for start in range(0, len(photos), _CHUNK):
+            sources = [photo.source for photo in photos[start : start + _CHUNK]]
+            pending.append(pool.submit(_inspect_chunk, sources, inspect))
             if len(pending) == _AHEAD * jobs:
                 yield pending.popleft().result()
         while pending:

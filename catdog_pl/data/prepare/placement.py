@@ -19,6 +19,7 @@ import re
 import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Self
 
@@ -154,7 +155,10 @@ def place(photos: Sequence[Photo], folder: Path, free_bytes: int, link: bool) ->
 def _choose_names(photos: Sequence[Photo]) -> None:
     """Choose every file's name: its own, with a part of its hash where another has the same."""
     taken: set[str] = set()
-    for photo in photos:
+    folder = None
+    for photo in sorted(photos, key=lambda photo: (photo.split, photo.label)):
+        if folder != (folder := (photo.split, photo.label)):
+            taken.clear()  # of the folder before, for a million names take a lot of memory
         stem = PurePosixPath(photo.name).stem
         file = f"{photo.split}/{photo.label}/{safe_name(stem, photo.inspection.extension)}"
         if file.casefold() in taken:  # as macOS and Windows compare names
@@ -199,6 +203,7 @@ def safe_name(stem: str, extension: str) -> str:
     return f"{'_' if _DEVICES.fullmatch(stem) else ''}{stem}{extension}"
 
 
+@lru_cache
 def safe_label(folder: str) -> str:
     """Return a class's name, from that of its folder: lower case, and not one that would be hidden."""
     word = _safe(folder.casefold()).strip(" ._") or "class"

@@ -234,10 +234,13 @@ def _split_by_source(groups: Sequence[Group], missing: str | None) -> list[str |
 
 def split_class(photos: Iterable[Photo], plan: Plan, seed: int, earlier: Mapping[str, str]) -> None:
     """Give every usable photograph of one class its split; one that gets none is not needed."""
-    families: dict[int | str, list[Photo]] = defaultdict(list)
+    families: list[list[Photo]] = []
+    alike: dict[int, list[Photo]] = {}
     for photo in photos:
-        families[photo.inspection.sha256 if photo.group is None else photo.group].append(photo)
-    members = [_of_one_split(family, earlier) for family in families.values()]
+        family = [] if photo.group is None else alike.setdefault(photo.group, [])
+        families += [] if family else [family]
+        family.append(photo)
+    members = [_of_one_split(family, earlier) for family in families]
     groups = [_group(family, seed, earlier) for family in members]
     splits: list[str | None]
     if isinstance(plan, Sizes):

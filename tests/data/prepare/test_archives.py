@@ -245,6 +245,13 @@ def test_a_tar_header_of_gigabytes_is_not_read(tmp_path: Path) -> None:
         entries(tmp_path, header.tobuf() + bytes(1024))
 
 
+@pytest.mark.parametrize("letter", ["x", "\udcff"])
+def test_a_name_without_end_is_cut(tmp_path: Path, letter: str) -> None:
+    (photo,) = entries(tmp_path, tarred({f"{letter * 200_000}.jpg": PHOTO}))
+    assert photo.name.endswith(".jpg")
+    assert len(photo.name) < 131_072
+
+
 def test_a_name_cannot_write_to_the_terminal(tmp_path: Path) -> None:
     nested = {"\x1b[31m.zip": zipped({"a.zip": zipped({"b.zip": b""})})}
     with pytest.raises(ArchiveError, match=r"\\x1b\[31m.zip/a.zip/b.zip") as error:

@@ -304,10 +304,10 @@ def test_a_picture_that_looks_like_one_in_both_classes_is_in_doubt_too() -> None
     assert photos[2].inspection.reason == "looks like a, which lies in both classes"
 
 
-def files(folder: Path, count: int) -> list[ImageSource]:
+def files(folder: Path, count: int) -> list[Photo]:
     for number in range(count):
         (folder / f"{number}.jpg").write_bytes(encoded(picture(number, (48, 36)), "JPEG"))
-    return [file_source(str(folder / f"{number}.jpg")) for number in range(count)]
+    return [Photo(file_source(str(folder / f"{number}.jpg"))) for number in range(count)]
 
 
 def dies_on_13(source: ImageSource) -> Inspection:
@@ -322,10 +322,10 @@ def dies(source: ImageSource) -> Inspection:
 
 
 def test_processes_see_what_one_process_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    contents = files(tmp_path, 80)
-    alone = list(inspections(contents, 1))
+    photos = files(tmp_path, 80)
+    alone = list(inspections(photos, 1))
     monkeypatch.setattr(inspection, "_WORTH_PROCESSES", 10)
-    assert list(inspections(contents, 2)) == alone
+    assert list(inspections(photos, 2)) == alone
     assert len({one.sha256 for one in alone}) == 80
 
 
@@ -335,10 +335,10 @@ def test_a_photograph_that_kills_its_process_is_named_and_the_others_are_seen(
 ) -> None:
     monkeypatch.setattr(inspection, "_WORTH_PROCESSES", 2)
     monkeypatch.setattr(inspection, "_CHUNK", 2)
-    contents = [file_source(str(tmp_path / f"{number}.jpg")) for number in range(11, 16)]
-    for content in contents:
-        Path(content.name).write_bytes(JPEG)
-    verdicts = [one.verdict for one in inspections(contents, 2, dies_on_13)]
+    photos = [Photo(file_source(str(tmp_path / f"{number}.jpg"))) for number in range(11, 16)]
+    for photo in photos:
+        Path(photo.name).write_bytes(JPEG)
+    verdicts = [one.verdict for one in inspections(photos, 2, dies_on_13)]
     assert verdicts == ["ok", "ok", "unreadable", "ok", "ok"]
 
 
@@ -347,4 +347,4 @@ def test_processes_that_always_die_are_one_error(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(inspection, "_WORTH_PROCESSES", 2)
     monkeypatch.setattr(inspection, "_CHUNK", 2)
     with pytest.raises(CatDogError, match="--jobs 1"):
-        list(inspections([file_source("a.jpg"), file_source("b.jpg"), file_source("c.jpg")], 2, dies))
+        list(inspections([Photo(file_source(f"{number}.jpg")) for number in range(3)], 2, dies))
