@@ -99,8 +99,8 @@ def table(trainings: list[Training]) -> str:
         groups[one["recipe"], one["options"], str(one["photos"])].append(one)
     lines = [
         "| recipe | photographs | seeds | test accuracy | 95 % of the mean | by the test's size alone "
-        "| with --tta | best epoch | val_acc | fewest minutes | of CPU |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| with --tta | best epoch | val_acc | fewest minutes | of CPU | on |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [row(group) for group in groups.values()]
     tested = max(one["tested"] for one in trainings)
@@ -117,6 +117,7 @@ def row(group: list[Training]) -> str:
     mean, tested = statistics.mean(values), group[0]["tested"]
     best = [one["best_epoch"] for one in group]
     mirrored = [accuracy(one, "wrong_tta") for one in group if "wrong_tta" in one]
+    used = [one["cpu_minutes"] for one in group if "cpu_minutes" in one]
     several = len(group) > 1
     cells = [
         title(group[0]),
@@ -129,9 +130,16 @@ def row(group: list[Training]) -> str:
         f"{statistics.mean(best):.1f} ({min(best)} to {max(best)})",
         f"{statistics.mean(one['val_acc'][one['best_epoch'] - 1] for one in group):.4f}",
         f"{min(one['minutes'] for one in group):.1f}",  # other work on a machine only ever adds to them
-        f"{min(one['cpu_minutes'] for one in group):.1f}",
+        f"{min(used):.1f}" if used else "",
+        ", ".join(dict.fromkeys(processor(one) for one in group)),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def processor(training: Training) -> str:
+    """What computed: the GPU's name, or how many cores."""
+    machine = training["machine"]
+    return str(machine.get("gpu") or f"{machine['cores']} cores")
 
 
 def typed(recipe: Recipe) -> str:

@@ -32,8 +32,9 @@ from catdog_pl.callbacks.progress import EpochBar, EpochProgress
 from catdog_pl.callbacks.training import EarlyStopping, EpochSeed, divergence
 from catdog_pl.data.datamodule import CatDogDataModule
 from catdog_pl.devices import ACCELERATORS, bfloat16_is_fast, check_accelerator, find_device, launched
-from catdog_pl.errors import CatDogError, Interrupted, UsageError
+from catdog_pl.errors import CatDogError, Interrupted, UsageError, first_line
 from catdog_pl.failures import failure, refusal, wrong_option
+from catdog_pl.io.files import is_url
 from catdog_pl.models.checkpoint import compare, data_spec, read_checkpoint, restore_arguments
 from catdog_pl.models.classifier import NOTE, Classifier
 from catdog_pl.models.registry import class_path, model_name
@@ -153,6 +154,12 @@ class CatDogCLI(LightningCLI):
             self.config = parser.parse_args(args)
         except ArgumentError as error:
             raise wrong_option(error, parser) from error
+        except Exception as error:
+            if not is_url(url := option_value(args, "config") or ""):
+                raise
+            raise UsageError(
+                f"--config {url} cannot be read: {first_line(error)}; download it first"
+            ) from error
         if not 0 <= int(self.config.seed_everything) < 2**32:
             raise UsageError(f"--seed_everything {self.config.seed_everything}: it must lie in 0..4294967295")
 

@@ -15,6 +15,7 @@ from catdog_pl.devices import ACCELERATORS, use_own_device
 from catdog_pl.errors import UsageError
 from catdog_pl.io.files import atomic_write, is_image_name, refuse_existing, write_error
 from catdog_pl.io.inputs import expand, is_single
+from catdog_pl.io.parquet import check_parquet
 from catdog_pl.io.source import WebOptions
 from catdog_pl.prediction import BATCH_SIZE, PART_SIZE, formats
 from catdog_pl.process import gc_paused, keep_memory, leave_out_unused, wait_passively
@@ -111,7 +112,7 @@ def main(argv: Sequence[str]) -> int:
     if is_folder:
         return _predict_parts(options, options.format or "csv")
     if form == formats.PARQUET:
-        formats.check_parquet()
+        check_parquet()
         if not options.output:
             raise UsageError("--format parquet is not for a terminal; give --output FILE")
     if options.output and not options.overwrite:
@@ -161,7 +162,7 @@ def _predict_parts(options: argparse.Namespace, form: str) -> int:
         wrong = "--explain" if options.explain else f"--format {form}"
         raise UsageError(f"{wrong} does not go with a folder as --output; use {', '.join(PART_FORMATS)}")
     if form == formats.PARQUET:
-        formats.check_parquet()
+        check_parquet()
     _start()
     from catdog_pl.prediction.parts import Share, begin, write_parts
     from catdog_pl.prediction.predictor import open_predictor

@@ -23,7 +23,8 @@ def parser() -> ArgumentParser:
         metavar="SOURCE",
         nargs="*",
         help="a folder, a zip or tar archive, or the URL of one, with a folder for each class or with"
-        f" Kaggle's file names (cat.0.jpg, dog.0.jpg); or by name: {', '.join(NAMED)}",
+        " Kaggle's file names (cat.0.jpg, dog.0.jpg); Parquet, a WebDataset, or a CSV of names and labels;"
+        f" s3:// and the like; or by name: {', '.join(NAMED)}",
     )
     words.add_argument(
         "--check", metavar="ROOT", type=local_path, help="only check a prepared folder; changes nothing"

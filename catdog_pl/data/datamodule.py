@@ -124,6 +124,8 @@ class CatDogDataModule(LightningDataModule):
         validate_range("mix_probability", mix_probability, 0, most=1)
         if augment not in (None, *get_args(Augment)):
             raise UsageError(f"augment {augment!r} is unknown; valid are {', '.join(get_args(Augment))}")
+        if is_url(str(root)):
+            raise UsageError(f"root {root} is a URL; give a folder of this machine, as prepare makes of it")
         self.root = Path(root)
         self.image_size = image_size
         self.batch_size = batch_size

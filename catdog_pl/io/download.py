@@ -201,7 +201,10 @@ class _Download:
         with bar, self.path.open("ab") as file:
             for chunk in self._chunks(response):
                 if file.tell() == 0 and chunk[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
-                    raise DownloadError(self.name, "the server answered with a web page, not with the file")
+                    page = "the server answered with a web page, not with the file"
+                    raise DownloadError(
+                        self.name, f"{page}; copy a folder of the web first, as by wget -r -np"
+                    )
                 free_bytes -= len(chunk)
                 if free_bytes < 0:
                     raise DownloadError(self.name, "the disk is full")

@@ -110,6 +110,7 @@ class Transfer(TransferClassifier):
             label_smoothing=label_smoothing,
             ema_decay=ema_decay,
         )
+        self.is_pretrained = weights != "none"
         self.data_spec = replace(self.data_spec, resize=network.resize, predict_resize=network.resize)
         self.augment = "none" if cached_views == 1 and not unfreeze else "keras"
         # load_weights says how to build, not what was built: a checkpoint must not repeat it.

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from catdog_pl.devices import bfloat16_is_fast
 from catdog_pl.errors import UsageError
@@ -29,7 +30,8 @@ class TransferClassifier(Classifier):
     """A pretrained backbone, frozen and in evaluation mode, under a head that trains.
 
     ``unfreeze`` has the last stages of the backbone train as well, from the epoch ``unfreeze_at`` on and with
-    a learning rate of their own, by default a tenth of the head's. What is frozen stays in evaluation mode.
+    a learning rate of their own, by default a tenth of the head's. What is frozen stays in evaluation mode,
+    and so does BatchNorm of a pretrained network.
 
     Features of photographs that come again unchanged are computed once, and kept for later runs. A subclass
     builds the backbone and the head, from features to a logit (N, 1); without a ``normalization`` the
@@ -37,6 +39,9 @@ class TransferClassifier(Classifier):
     """
 
     has_backbone: ClassVar[bool] = True
+    is_pretrained = True
+    """Whether the backbone began with trained weights, whose BatchNorm keeps its statistics."""
+
     TUNABLE = Classifier.TUNABLE | {
         "bf16_backbone",
         "cached_views",
@@ -276,12 +281,18 @@ class TransferClassifier(Classifier):
             datamodule.views, self._views_before = self._views_before, None
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode; what is frozen stays in evaluation mode, BatchNorm and dropout with it."""
+        """Set training mode; what is frozen stays in evaluation mode, BatchNorm and dropout with it.
+
+        A pretrained BatchNorm stays in it when its weights train, too, as in Keras' guide to fine-tuning: the
+        statistics of small batches would undo what the network has learned.
+        """
         super().train(mode)
         self.features.eval()
         for stage in self.features.stages():
             trains = any(parameter.requires_grad for parameter in stage.parameters())
             for module in stage.modules():
                 own = list(module.parameters())
-                module.training = mode and trains and (not own or any(p.requires_grad for p in own))
+                keeps = self.is_pretrained and isinstance(module, _BatchNorm)
+                trains_itself = not own or any(p.requires_grad for p in own)
+                module.training = mode and trains and trains_itself and not keeps
         return self

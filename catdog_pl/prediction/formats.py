@@ -7,12 +7,12 @@ characters and bytes that are not text are written as escapes.
 import csv
 import json
 from collections.abc import Callable, Iterable
-from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO
 
-from catdog_pl.errors import UsageError, one_line
+from catdog_pl.errors import one_line
+from catdog_pl.io.parquet import check_parquet
 
 if TYPE_CHECKING:
     from catdog_pl.prediction.predictor import Prediction
@@ -152,12 +152,3 @@ def write_parquet(predictions: "Iterable[Prediction]", file: BinaryIO) -> int:
         finally:
             writer.write_table(arrow.Table.from_pylist(rows, schema))
     return errors
-
-
-def check_parquet() -> tuple[Any, Any]:
-    """Return the modules ``pyarrow`` and ``pyarrow.parquet``; `UsageError` where they are not installed."""
-    try:
-        return import_module("pyarrow"), import_module("pyarrow.parquet")
-    except ImportError as error:
-        message = "Parquet needs pyarrow, which is not installed: pip install 'catdog_pl[parquet]'"
-        raise UsageError(message) from error

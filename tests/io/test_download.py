@@ -235,7 +235,10 @@ def test_a_final_answer_is_passed_on_at_once(server: Server, tmp_path: Path, cod
 
 
 def test_a_web_page_is_no_archive(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match="web page"):
+    with pytest.raises(
+        DownloadError,
+        match=r"answered with a web page, not with the file; copy a folder of the web first, as by wget",
+    ):
         fetch(server, tmp_path, says(200, b"<!DOCTYPE html><title>Sign in</title>"))
     assert "photos" not in left(tmp_path)
 

@@ -144,6 +144,14 @@ def test_statistics_of_batch_norm_travel_in_checkpoints(backbone: str) -> None:
     assert torch.equal(loaded(pixels), model(pixels))
 
 
+@pytest.mark.parametrize("weights", ["none", "DEFAULT"])
+def test_only_random_weights_learn_new_statistics_of_batch_norm(weights: str) -> None:
+    model = Transfer("mnasnet0_5", weights, unfreeze="all", load_weights=False).train()
+    norms = [layer for layer in model.features.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    assert {layer.training for layer in norms} == {weights == "none"}
+    assert all(layer.training for layer in model.features.modules() if isinstance(layer, torch.nn.Conv2d))
+
+
 @pytest.mark.parametrize(
     ("words", "row"),
     [

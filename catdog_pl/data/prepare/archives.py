@@ -1,15 +1,20 @@
-"""The photographs of zip and tar archives, which are never trusted.
+"""The photographs of zip and tar archives and of Parquet files, which are never trusted.
 
 A zip stays packed: its photographs are read in place. A tar can only be read from beginning to end, and an
-archive inside an archive not at all; those are unpacked into files of our own, ``0000000.jpg`` and so on.
-Names inside an archive are never used as paths. Files and bytes are counted, and the archive is refused at
-the limits.
+archive inside an archive not at all; those are unpacked into files of our own, ``0000000`` and so on, as the
+rows of a Parquet file are. Names inside an archive are never used as paths. Files and bytes are counted, and
+the archive is refused at the limits.
+
+In a tar, ``7.cls`` or ``7.json`` beside ``7.jpg`` has the class of this photograph, as WebDataset writes it.
 """
 
 import bz2
 import csv
 import gzip
+import io
+import json
 import os
+import re
 import shutil
 import stat
 import sys
@@ -25,14 +30,25 @@ from typing import IO, Any, NamedTuple, cast
 from catdog_pl.data.prepare.photo import PASSED_BY, Inspection, Photo, Verdict, begins_like_photo
 from catdog_pl.errors import ArchiveError, one_line
 from catdog_pl.io.files import is_image_name, is_visible_folder
+from catdog_pl.io.parquet import picture_rows
 from catdog_pl.io.source import ImageSource, read_file, refused_source
 from catdog_pl.io.zip import member_fault, member_place, read_zip_member
 
-ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2")
+SHARDS = (".tar", ".parquet")
+"""Endings of the files that data sets are divided into."""
+
+ENDINGS = (".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", *SHARDS)
 """File names that are taken for archives."""
 
 _TABLE = "photographs.csv"
+# What counts files of one kind: train-00000-of-00012.parquet, train-000123.tar.
+_SHARD = re.compile(r"-\d{4,}(-of-\d+)?$")
+# The files of a tar that have a class, how much of one is read, and letters of a class that are kept.
+_LABELS = (".cls", ".json")
+_LABEL_BYTES = 100_000
+_LABEL_LETTERS = 100
 _CHUNK = 2**20
+_NAME_LETTERS = 10_000  # of a member, from its end; Python's csv reads no field of 131,072, escapes included
 # What damaged data makes the standard library raise; RuntimeError is zipfile's word for "encrypted".
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, ValueError, RuntimeError)
 # Far above any name or extended header of a real tar; a forged one asks for gigabytes.
@@ -40,6 +56,8 @@ _LARGEST_TAR_READ = 16 * 2**20
 
 _LINK = Inspection(Verdict.UNSAFE, "it is a link in the archive")
 _DEVICE = Inspection(Verdict.UNSAFE, "it is a device or pipe in the archive")
+_NO_BYTES = Inspection(Verdict.UNREADABLE, "its row has no bytes")
+_PNG = b"\x89PNG"
 _ESCAPE = Inspection(Verdict.UNSAFE, "its path leads out of the archive")
 
 
@@ -69,6 +87,7 @@ class _Member(NamedTuple):
     fault: Inspection | None  # why it must not be unpacked
     open: Callable[[], IO[bytes]]  # of a tar, works only until the next member is asked for
     place: tuple[int, ...] = ()  # of a zip, where `read_zip_member` finds it
+    label: tuple[str, ...] = ()  # of a Parquet file: its class, or empty
 
 
 def is_archive_name(name: str) -> bool:
@@ -77,13 +96,13 @@ def is_archive_name(name: str) -> bool:
 
 
 def stem(name: str) -> str:
-    """Return the file name of an archive without its ending; any other name as it is."""
+    """Return the file name of an archive without its ending and count; any other name as it is."""
     ending = max((ending for ending in ENDINGS if name.lower().endswith(ending)), key=len, default="")
-    return name[: len(name) - len(ending)]
+    return _SHARD.sub("", name[: -len(ending)]) if ending else name
 
 
 def unpack(archive: Path, folder: Path, name: str, limits: Limits, free_bytes: int) -> None:
-    """Make the photographs of a zip, tar, tar.gz or tar.bz2 readable, with a table of them in a new folder.
+    """Make the photographs of an archive readable, with a table of them in a new folder.
 
     The folder appears only when it is complete. Errors call the archive ``name``.
 
@@ -95,7 +114,9 @@ def unpack(archive: Path, folder: Path, name: str, limits: Limits, free_bytes: i
     part.mkdir(parents=True)
     try:
         with (part / _TABLE).open("w", newline="", encoding="utf-8", errors="backslashreplace") as table:
-            _Unpacker(part, csv.writer(table), name, limits, free_bytes).unpack(archive, "")
+            unpacker = _Unpacker(part, csv.writer(table), name, limits, free_bytes)
+            unpacker.unpack(archive, "")
+            unpacker.end_sample()
         part.rename(folder)
     except _DAMAGED as error:
         raise ArchiveError(f"{name} cannot be unpacked: {one_line(str(error))}") from error
@@ -106,16 +127,19 @@ def unpack(archive: Path, folder: Path, name: str, limits: Limits, free_bytes: i
 def unpacked(folder: Path, source: str) -> Iterator[Photo]:
     """Yield the photographs that `unpack` has found, in the archive's order, named ``source/member``."""
     with (folder / _TABLE).open(newline="", encoding="utf-8") as table:
-        for member, file, verdict, reason, *numbers in csv.reader(table):
+        for member, file, verdict, reason, *more in csv.reader(table):
             name = one_line(f"{source}/{member}")
             # A path of our own file is relative to the folder; join leaves an absolute one, of a zip, alone.
             path = os.path.join(folder, file)
-            if numbers:
-                yield Photo(ImageSource(name, _InZip(sys.intern(path), " ".join(numbers))))
-            elif file:
-                yield Photo(ImageSource(name, partial(read_file, path)), path, is_ours=True)
+            if len(more) > 1:
+                yield Photo(ImageSource(name, _InZip(sys.intern(path), " ".join(more))))
+                continue
+            label = sys.intern(more[0]) if more and more[0] else None
+            if file:
+                yield Photo(ImageSource(name, partial(read_file, path)), path, is_ours=True, label=label)
             else:
-                yield Photo(refused_source(name, reason), inspection=Inspection(Verdict(verdict), reason))
+                found = Inspection(Verdict(verdict), reason)
+                yield Photo(refused_source(name, reason), label=label, inspection=found)
 
 
 def _begins_like_photo(member: _Member) -> bool:
@@ -135,6 +159,8 @@ class _Unpacker:
         self.files, self.bytes, self.depth = limits
         self.free_bytes = free_bytes
         self.count = 0
+        # Of the files of a tar that differ in their ending alone: their name, rows of the table, and class.
+        self.sample, self.rows, self.label = "", list[tuple[object, ...]](), ""
 
     def unpack(self, archive: Path, prefix: str) -> None:
         for member in _members(archive, self.limits.unpacked_bytes):
@@ -149,17 +175,28 @@ class _Unpacker:
         is_image = is_visible and is_image_name(path.name)
         if member.fault:
             if is_image or member.fault.verdict is Verdict.UNSAFE:
-                self._list(name, "", member.fault)
+                self._list(name, "", member.fault, member.label)
         elif is_visible and is_archive_name(member.name):
             self._unpack_nested(member, name)
+        elif is_visible and path.suffix in _LABELS and not member.place:
+            self._take_label(member, name)
         elif is_image or (is_visible and not path.name.startswith(".")):
             self._take_photo(archive, member, name, is_image)
+
+    def _take_label(self, member: _Member, name: str) -> None:
+        with member.open() as file:
+            label = _label(file.read(_LABEL_BYTES), name)
+        if label:
+            self._begin_sample(name)
+            self.label = label
+        else:
+            self._list(name, "", PASSED_BY)
 
     def _take_photo(self, archive: Path, member: _Member, name: str, is_image: bool) -> None:
         if not member.place:
             file = self._new_file("")
             fault = self._write(member, file, is_image)
-            self._list(name, "" if fault else file.name, fault or Inspection())
+            self._list(name, "" if fault else file.name, fault or Inspection(), member.label)
         elif is_image or _begins_like_photo(member):
             _offset, _packed_size, size, *_ = member.place
             self._count_bytes(size)
@@ -179,8 +216,25 @@ class _Unpacker:
             self.unpack(inner, f"{name}/")
             self.depth += 1
 
-    def _list(self, name: str, path: str, found: Inspection, place: tuple[int, ...] = ()) -> None:
-        self.table.writerow((name, path, found.verdict, found.reason, *place))
+    def _list(self, name: str, path: str, found: Inspection, more: tuple[object, ...] = ()) -> None:
+        self._begin_sample(name)
+        self.rows.append((name[-_NAME_LETTERS:], path, found.verdict, found.reason, *more))
+        if more:  # nothing that follows can change it, and rows of one name must not gather
+            self.end_sample()
+
+    def _begin_sample(self, name: str) -> None:
+        sample = os.path.splitext(name)[0]
+        if sample != self.sample:
+            self.end_sample()
+            self.sample = sample
+
+    def end_sample(self) -> None:
+        """Write the rows that wait for their class, which may follow the photograph."""
+        for row in self.rows:
+            is_photo_of_tar = row[1] and len(row) == 4
+            self.table.writerow((*row, self.label) if self.label and is_photo_of_tar else row)
+        self.rows.clear()
+        self.label = ""
 
     def _write(self, member: _Member, path: Path, is_certain: bool = True) -> Inspection | None:
         """Write a member; one that is not certain only if it begins like a photograph. Return why not."""
@@ -226,6 +280,8 @@ def _members(archive: Path, most_bytes: int) -> Iterator[_Member]:
     """Yield the entries of an archive, in its own order; of a tar, from at most so many unpacked bytes."""
     with archive.open("rb") as file:
         start = file.read(262)
+    if start.startswith(b"PAR1"):
+        return _parquet_members(archive)
     if start.startswith(b"\x1f\x8b"):
         return _tar_members(cast(IO[bytes], gzip.open(archive)), most_bytes)
     if start.startswith(b"BZh"):
@@ -234,7 +290,18 @@ def _members(archive: Path, most_bytes: int) -> Iterator[_Member]:
         return _tar_members(archive.open("rb"), most_bytes)
     if zipfile.is_zipfile(archive):  # last, because it looks at the end, where a tar may hold a zip
         return _zip_members(archive)
-    raise tarfile.ReadError("it is no zip, tar, tar.gz or tar.bz2, or its beginning is damaged")
+    raise tarfile.ReadError("it is no zip, tar, tar.gz, tar.bz2 or Parquet, or its beginning is damaged")
+
+
+def _parquet_members(path: Path) -> Iterator[_Member]:
+    for number, row in enumerate(picture_rows(path)):
+        content = row.content or b""
+        name = (row.name or "").replace("\\", "/").rpartition("/")[2]
+        if not is_image_name(name):
+            name = f"{number}{'.png' if content.startswith(_PNG) else '.jpg'}"
+        fault = _NO_BYTES if row.content is None else None
+        label = (row.label or "")[:_LABEL_LETTERS]
+        yield _Member(name, fault, partial(io.BytesIO, content), label=(label,))
 
 
 def _zip_members(path: Path) -> Iterator[_Member]:
@@ -276,6 +343,16 @@ def _member(name: str, fault: Inspection | None, content: Callable[[], IO[bytes]
     path = PurePosixPath(name)
     leads_out = path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
     return _Member(name, fault or (_ESCAPE if leads_out else None), content, place)
+
+
+def _label(content: bytes, name: str) -> str | None:
+    """Return the class in a file beside a photograph: the text of a .cls, or "label" of a .json."""
+    try:
+        text = content.decode().strip()
+        label = text if name.endswith(".cls") else json.loads(text)["label"]
+    except (KeyError, RecursionError, TypeError, ValueError):
+        return None
+    return str(label)[:_LABEL_LETTERS] if isinstance(label, int | str) else None
 
 
 class _GuardedStream:

@@ -1,5 +1,8 @@
 """The class of a photograph, and the split of its source, read from where it lies and never from its pixels.
 
+Where its source tells its class, as a CSV, a Parquet file, a WebDataset and a named data set do, this word
+counts as its only folder; the numbers 0 and 1 mean the two of ``--classes``, or cat and dog.
+
 A photograph's name is ``SOURCE/folder/.../file``. These rules are tried in order, for the photographs of all
 sources together; the first that finds two classes counts:
 
@@ -44,11 +47,12 @@ _SHOWN = 6
 class _Place(NamedTuple):
     """Where a photograph lies."""
 
-    folders: list[str]  # from outer to inner, without those of splits
+    folders: list[str]  # from outer to inner, without those of splits; or the one word that its source tells
     source: str | None  # without the ending of an archive; None where there is only one, or it is a split's
-    parent: str  # the folder or source it lies in, of whatever kind
+    parent: str  # the folder or source it lies in, of whatever kind; or the word
     split: str | None  # that one of its folders names
     pet_file: str | None  # the class in Kaggle's file name
+    is_told: bool = False  # by its source
 
     def inner_first(self) -> list[str]:
         return [*reversed(self.folders), *([self.source] if self.source else [])]
@@ -59,33 +63,43 @@ def label_photos(
 ) -> list[str]:
     """Give each photograph its class, and the split that its source has it in; return lines to print.
 
-    Photographs of a named data set have their class already. ``classes`` are two folders, None finds them;
+    Where a photograph has a class, its source has told it. ``classes`` are two folders, None finds them;
     ``resplit`` ignores the split of the source, which errors call ``source``.
 
     Raises:
         CatDogError: there are not two classes.
     """
     photos = [photo for photo in photos if photo.verdict not in (Verdict.UNSAFE, Verdict.PASSED_BY)]
+    _name_numbers(photos, classes or ("cat", "dog"))
     placed = list(zip(photos, _places(photos), strict=True))
-    unknown = [place for photo, place in placed if photo.label is None]
-    labels = iter(_labels(unknown, classes, {photo.label for photo in photos if photo.label}, source))
-    for photo in photos:
-        photo.label = photo.label or next(labels)
+    labels = _labels([place for _, place in placed], classes, source)
+    for photo, label in zip(photos, labels, strict=True):
+        photo.label = label
     labelled = [(photo, place) for photo, place in placed if photo.label]
     if not resplit and _is_split({place.split for _, place in labelled}):
         for photo, place in labelled:
             photo.given_split = place.split
-    unlabelled = [(photo, place.parent) for photo, place in placed if not photo.label]
-    for photo, folder in unlabelled:
-        if photo.is_usable:
-            photo.judge(Verdict.NO_CLASS, f"neither its folder, {folder}, nor its name tells its class")
+    unlabelled = [(photo, place) for photo, place in placed if not photo.label]
+    for photo, place in unlabelled:
+        if photo.is_usable and place.is_told:
+            photo.judge(Verdict.NO_CLASS, f"{place.parent} is neither of the two classes")
+        elif photo.is_usable:
+            photo.judge(Verdict.NO_CLASS, f"neither its folder, {place.parent}, nor its name tells its class")
     notes = []
     if names := [photo.name for photo, place in labelled if place.pet_file not in (None, photo.label)]:
         example = f"{len(names)}, such as {names[0]}"
         notes.append(f"File names that contradict their folder, which counts: {example}")
     if unlabelled:
-        notes.append(f"Left out as of neither class: {_counted(folder for _, folder in unlabelled)}")
+        notes.append(f"Left out as of neither class: {_counted(place.parent for _, place in unlabelled)}")
     return notes
+
+
+def _name_numbers(photos: Sequence[Photo], classes: Sequence[str]) -> None:
+    """Turn the numbers that sources give for classes into the words they mean, if they are two, 0 and 1."""
+    words = dict(zip("01", classes, strict=True))
+    if {photo.label for photo in photos if photo.label and photo.label.isdecimal()} <= words.keys():
+        for photo in photos:
+            photo.label = words.get(photo.label or "", photo.label)
 
 
 def _places(photos: Sequence[Photo]) -> list[_Place]:
@@ -109,8 +123,15 @@ def _places(photos: Sequence[Photo]) -> list[_Place]:
         source = path[0] if len(sources) > 1 and path[0] != word else None
         for pet in (None, *_PETS):
             places[parent, pet] = _Place(folders, source, path[-1], split, pet)
-    names = (photo.name.rpartition("/") for photo in photos)
-    return [places[parent, _match(_PET_FILE, file)] for parent, _, file in names]
+    told: dict[tuple[str, str | None], _Place] = {}
+    of_photos = []
+    for photo in photos:
+        parent, _, file = photo.name.rpartition("/")
+        place = places[parent, _match(_PET_FILE, file)]
+        if word := photo.label:
+            place = told.setdefault((word, place.split), _Place([word], None, word, place.split, None, True))
+        of_photos.append(place)
+    return of_photos
 
 
 def _split(folder: str) -> str | None:
@@ -121,10 +142,8 @@ def _is_split(splits: Set[str | None]) -> bool:
     return "train" in splits and len(splits - {None}) > 1
 
 
-def _labels(
-    places: Sequence[_Place], classes: Sequence[str] | None, known: Set[str], source: str
-) -> list[str | None]:
-    """Return the class of each photograph by the first rule that finds two, with the ``known`` of others."""
+def _labels(places: Sequence[_Place], classes: Sequence[str] | None, source: str) -> list[str | None]:
+    """Return the class of each photograph by the first rule that finds two."""
     if classes:
         named = {safe_label(name) for name in classes}
         labels = [map(safe_label, place.inner_first()) for place in places]
@@ -133,14 +152,14 @@ def _labels(
     folders = [next(filter(None, map(match, place.inner_first())), None) for place in places]
     files = [place.pet_file for place in places]
     pets = [folder or file for folder, file in zip(folders, files, strict=True)]
-    if {*folders, *known} >= _PETS:
+    if {*folders} >= _PETS:
         return pets
     are_named = 2 * sum(map(bool, files)) >= len(files)
     level = _class_level(places, source)
     if level and not (are_named and _is_mixed(level, files)):
         return level
     sources = [place.source and safe_label(place.source) for place in places]
-    if {*pets, *known} >= _PETS and (are_named or not _has_two(sources)):
+    if {*pets} >= _PETS and (are_named or not _has_two(sources)):
         return pets
     if _has_two(sources):
         return sources

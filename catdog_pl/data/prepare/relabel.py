@@ -8,12 +8,12 @@ are read; the others are for whoever edits the file.
 import csv
 import hashlib
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catdog_pl.data.prepare.photo import Photo, Verdict
 from catdog_pl.data.prepare.placement import safe_label
+from catdog_pl.data.prepare.table import open_table
 from catdog_pl.errors import CatDogError, ImageError, UsageError
 from catdog_pl.io.files import atomic_write, file_fault, refuse_existing
 from catdog_pl.io.source import read_file
@@ -25,9 +25,6 @@ COLUMNS = ("file", "sha256", "class", "probability", "suggestion", "change")
 
 DROP = "drop"
 """Leaves a photograph out; where a class has this name, it means the class."""
-
-# A longer first line is not that of a table, and a file without line breaks may be of any size.
-_LONGEST_HEADING = 10_000
 
 
 def write_relabel(path: Path, root: Path, rows: "pd.DataFrame") -> int:
@@ -74,26 +71,20 @@ def read_relabel(path: Path) -> dict[str, str]:
     if fault := file_fault(path):
         raise UsageError(f"--relabel {path}: {fault}")
     changes: dict[str, str] = {}
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        heading = file.readline(_LONGEST_HEADING)
-        delimiter = next(filter(heading.__contains__, ";\t"), ",")
-        table = csv.DictReader(chain([heading], file), delimiter=delimiter)
+    with open_table(path) as table:
         if not {"sha256", "change"} <= set(table.fieldnames or ()):
             raise CatDogError(
                 f"{path} is no table of corrections: its first line must name the columns sha256 and change,"
                 f" as in {','.join(COLUMNS)}"
             )
-        try:
-            for row in table:
-                sha256, change = ((row[name] or "").strip() for name in ("sha256", "change"))
-                label = safe_label(change)
-                if change and changes.setdefault(sha256.lower(), label) != label:
-                    raise CatDogError(
-                        f"{path}, line {table.line_num}: the photograph {row.get('file') or sha256} is to be"
-                        f" {changes[sha256.lower()]} and {label}; keep one of its rows"
-                    )
-        except csv.Error as error:
-            raise CatDogError(f"{path} cannot be read as CSV: {error}") from error
+        for row in table:
+            sha256, change = ((row[name] or "").strip() for name in ("sha256", "change"))
+            label = safe_label(change)
+            if change and changes.setdefault(sha256.lower(), label) != label:
+                raise CatDogError(
+                    f"{path}, line {table.line_num}: the photograph {row.get('file') or sha256} is to be"
+                    f" {changes[sha256.lower()]} and {label}; keep one of its rows"
+                )
     return changes
 
 

@@ -6,17 +6,19 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from catdog_pl.data.prepare.archives import Limits, is_archive_name, unpack, unpacked
+from catdog_pl.data.prepare.archives import SHARDS, Limits, is_archive_name, unpack, unpacked
 from catdog_pl.data.prepare.manifest import RECEIPT, WRITTEN
 from catdog_pl.data.prepare.photo import PASSED_BY, Photo, Verdict, begins_like_photo
+from catdog_pl.data.prepare.table import open_table
 from catdog_pl.errors import ArchiveError, CatDogError, UsageError, one_line
-from catdog_pl.io.files import is_image_name, is_url, walk
+from catdog_pl.io.files import IMAGE_EXTENSIONS, is_image_name, is_url, walk
 from catdog_pl.io.source import ImageSource, read_file
-from catdog_pl.io.store import STORES, download_pictures, is_store, open_store
+from catdog_pl.io.store import STORES, archive_urls, download_file, download_pictures, is_store, open_store
 
 if TYPE_CHECKING:
     from catdog_pl.data.prepare.placement import Staging
@@ -53,7 +55,15 @@ DATASETS = {
 NAMED = (SAMPLE, *DATASETS)
 """Sources that are neither a path nor a URL."""
 
-_FORMS = f"a folder, a zip or tar archive or the URL of one, {' or '.join(map(repr, NAMED))}"
+_FORMS = (
+    "a folder, a zip or tar archive, a Parquet file or the URL of one, a CSV of names and labels,"
+    f" {' or '.join(map(repr, NAMED))}"
+)
+
+# What the columns of such a CSV may be called, in lower case.
+_FILE_COLUMNS = ("filename", "file_name", "file", "image", "path", "id")
+_LABEL_COLUMNS = ("label", "labels", "class")
+_LABEL_LETTERS = 100  # of a class that are kept
 
 
 def is_path(source: str) -> bool:
@@ -76,7 +86,10 @@ def check_sources(sources: Sequence[str], sha256: str | None) -> None:
             open_store(source)
         elif is_url(source) and not source.lower().startswith(("http://", "https://")):
             raise UsageError(f"{source}: only http, https, {', '.join(STORES)} are read")
-    is_archive = [is_url(source) or (is_path(source) and Path(source).is_file()) for source in sources]
+    is_archive = [
+        is_url(source) or (is_path(source) and Path(source).is_file() and not _is_table(source))
+        for source in sources
+    ]
     if sha256 and is_archive != [True]:
         raise UsageError("--sha256 is that of one archive; give it with this archive as the only SOURCE")
 
@@ -100,45 +113,64 @@ def find_photos(
         CatDogError: an archive cannot be had or read, or there is no photograph.
     """
     photos: list[Photo] = []
-    found: Iterable[Photo]
     digest = f"sha256:{sha256}" if sha256 else None
     for source in sources:
-        if source == SAMPLE:
-            found = _in_folder(_drawn_sample(staging), SAMPLE, is_ours=True)
-        elif source in DATASETS:
-            dataset = DATASETS[source]
-            found = list(unpacked(_archive_folder(dataset.url, dataset.digest, staging, limits), source))
-            for photo in found:
-                photo.label = dataset.label(photo.name.rpartition("/")[2])
-        elif is_store(source):
-            found = _in_folder(_store_folder(source, staging), one_line(source))
-        elif is_path(source) and os.path.isdir(source):
-            found = _in_folder(Path(source), Path(source).resolve().name, without=staging.root)
-        else:
-            path = unquote(urlsplit(source).path) if is_url(source) else source
-            name = Path(path).name or "download"
-            found = unpacked(_archive_folder(source, digest, staging, limits), name)
-        photos += sorted(found, key=lambda photo: photo.name)
+        photos += sorted(_found(source, staging, limits, digest), key=lambda photo: photo.name)
     if all(photo.verdict is Verdict.PASSED_BY for photo in photos):
         raise CatDogError(f"{', '.join(sources)}: there is no photograph in it{_hint(sources)}")
     return photos
+
+
+def _found(source: str, staging: "Staging", limits: Limits, digest: str | None) -> Iterable[Photo]:
+    """Return the photographs of one source."""
+    if source == SAMPLE:
+        return _in_folder(_drawn_sample(staging), SAMPLE, is_ours=True)
+    if source in DATASETS:
+        dataset = DATASETS[source]
+        found = list(unpacked(_archive_folder(dataset.url, dataset.digest, staging, limits), source))
+        for photo in found:
+            photo.label = dataset.label(photo.name.rpartition("/")[2])
+        return found
+    if _is_table(source):
+        return _in_table(Path(source))
+    if is_store(source):
+        urls = archive_urls(source, _is_shard_name)
+        if digest and urls != [source]:
+            raise UsageError(f"{source} is a folder; --sha256 is that of one archive")
+        if not urls:
+            return _in_folder(_store_folder(source, staging), one_line(source))
+        archives = [(url, one_line(url)) for url in urls]
+    elif is_path(source) and os.path.isdir(source):
+        found = list(_in_folder(Path(source), Path(source).resolve().name, without=staging.root))
+        archives = [(photo.path, photo.name) for photo in found if photo.path and _is_shard_name(photo.path)]
+        if not archives or any(photo.verdict is not Verdict.PASSED_BY for photo in found):
+            return found
+    else:
+        path = unquote(urlsplit(source).path) if is_url(source) else source
+        archives = [(source, Path(path).name or "download")]
+    return chain.from_iterable(
+        unpacked(_archive_folder(archive, digest, staging, limits), name) for archive, name in archives
+    )
 
 
 def identity(source: str, without: Path | None = None) -> str:
     """Return a name for what a source holds now, as far as that shows without reading it.
 
     Of an archive, its size and date; of a folder, the names, sizes and dates of its images, except those in
-    ``without``; of a URL, the URL. So a run that was killed need not unpack again, and a run that is repeated
-    need not run.
+    ``without``, or else of its archives; of a CSV, those of itself and its images; of a URL, the URL. So a
+    run that was killed need not unpack again, and a run that is repeated need not run.
     """
     words = hashlib.sha256(source.encode(errors="surrogateescape"))
     files: list[str] = []
     if is_path(source):
-        photos = _in_folder(Path(source), "", without=without) if os.path.isdir(source) else ()
-        files = sorted(p.path for p in photos if p.path and p.verdict is not Verdict.PASSED_BY) or [source]
+        photos = list(_in_folder(Path(source), "", without=without)) if os.path.isdir(source) else []
+        files = sorted(p.path for p in photos if p.path and p.verdict is not Verdict.PASSED_BY)
+        files = files or [p.path for p in photos if p.path and _is_shard_name(p.path)] or [source]
+        if _is_table(source):
+            files += [photo.path for photo in _in_table(Path(source)) if photo.path]
     for file in files:
         stamp = "none"
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # ValueError: a NUL in a name of a CSV
             status = os.stat(file)
             stamp = f"{status.st_size}:{status.st_mtime_ns}"
         words.update(f"{os.path.abspath(file)}\n{stamp}\n".encode(errors="surrogateescape"))
@@ -175,7 +207,8 @@ def _archive_folder(source: str, digest: str | None, staging: "Staging", limits:
     if is_url(source) and not archive.exists():
         from catdog_pl.io.download import download  # requests takes 0.1 s to import
 
-        download(source, archive, free_bytes=staging.free_bytes(), digest=digest)
+        copy = download_file if is_store(source) else download
+        copy(source, archive, free_bytes=staging.free_bytes(), digest=digest)
     elif digest and is_path(source):
         from catdog_pl.io.download import digest_fault
 
@@ -210,6 +243,37 @@ def _in_folder(
                     photo.inspection = PASSED_BY
                 yield photo
         others.clear()
+
+
+def _in_table(path: Path) -> Iterator[Photo]:
+    """Yield the photographs that a CSV names, from its own folder on, with their classes."""
+    folder = path.resolve().parent
+    with open_table(path) as table:
+        names = {name.strip().lower(): name for name in table.fieldnames or ()}
+        choices = (_FILE_COLUMNS, _LABEL_COLUMNS)
+        columns = [next((names[name] for name in choice if name in names), None) for choice in choices]
+        if None in columns:
+            raise CatDogError(
+                f"{path} is no table of photographs: its first line must name a column"
+                f" {'|'.join(_FILE_COLUMNS)} and a column {'|'.join(_LABEL_COLUMNS)}"
+            )
+        for row in table:
+            name, label = ((row[column or ""] or "").strip() for column in columns)
+            place = os.path.join(folder, name)
+            if not os.path.isfile(place):  # Kaggle's column id has the name without its ending
+                found = (ending for ending in IMAGE_EXTENSIONS if os.path.isfile(place + ending))
+                ending = next(found, "")
+                name, place = name + ending, place + ending
+            source = ImageSource(one_line(f"{folder.name}/{name}"), partial(read_file, place))
+            yield Photo(source, place, label=label[:_LABEL_LETTERS] or None)
+
+
+def _is_table(source: str) -> bool:
+    return is_path(source) and source.lower().endswith(".csv") and os.path.isfile(source)
+
+
+def _is_shard_name(name: str) -> bool:
+    return name.lower().endswith(SHARDS)
 
 
 def _begins_like_photo(path: str) -> bool:

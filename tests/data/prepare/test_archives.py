@@ -182,6 +182,7 @@ def test_a_damaged_or_encrypted_member_is_listed_and_the_others_are_taken(tmp_pa
         (tarred(dict(TREE))[:3584] + b"x" * 2048, "damaged in the middle"),
         (b"\x1f\x8b" + b"0" * 500, "cannot be unpacked"),
     ],
+    ids=range(9),  # not the bytes, in which the time of day is
 )
 def test_what_is_no_archive_is_refused_and_leaves_nothing(tmp_path: Path, data: bytes, reason: str) -> None:
     with pytest.raises(ArchiveError, match=reason) as error:
@@ -242,6 +243,13 @@ def test_a_tar_header_of_gigabytes_is_not_read(tmp_path: Path) -> None:
     header.type, header.size = tarfile.XHDTYPE, 3 * 10**9
     with pytest.raises(ArchiveError, match="header of 3,"):
         entries(tmp_path, header.tobuf() + bytes(1024))
+
+
+@pytest.mark.parametrize("letter", ["x", "\udcff"])
+def test_a_name_without_end_is_cut(tmp_path: Path, letter: str) -> None:
+    (photo,) = entries(tmp_path, tarred({f"{letter * 200_000}.jpg": PHOTO}))
+    assert photo.name.endswith(".jpg")
+    assert len(photo.name) < 131_072
 
 
 def test_a_name_cannot_write_to_the_terminal(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_a_file_of_the_users_is_not_replaced(run: Run, capsys: Capture, name: st
         ("cats", 1, "found are cats (1)"),
         ("few", 1, "2 good photographs of class cat do not make 3 splits"),
         ("photos --fractions 0.98 0.01 0.01", 1, "--sizes gives every split its share"),
-        ("no.zip", 1, "no.zip cannot be unpacked: it is no zip, tar, tar.gz or tar.bz2"),
+        ("no.zip", 1, "no.zip cannot be unpacked: it is no zip, tar, tar.gz, tar.bz2 or Parquet"),
         ("photos --check empty", 2, "--check looks at one prepared folder"),
         ("--check empty", 1, "there is no train or validation or test folder"),
     ],
