@@ -94,8 +94,8 @@ def launched(is_training: bool = True) -> Launch | None:
     Lightning reads those of torchrun and of SLURM itself, but not how many devices that makes. Where it is no
     training, the processes need not find each other: ``RANK`` and ``WORLD_SIZE`` are enough.
     """
-    given = os.environ
-    local = "0"
+    given, local = os.environ, "0"
+    needed = {"WORLD_SIZE", "RANK"} | ({"MASTER_ADDR"} if is_training else set())
     if "TORCHELASTIC_RUN_ID" in given:
         total, per_node, launcher = given["WORLD_SIZE"], given["LOCAL_WORLD_SIZE"], "torchrun"
         rank, local = given["RANK"], given["LOCAL_RANK"]
@@ -103,11 +103,7 @@ def launched(is_training: bool = True) -> Launch | None:
         total, launcher = given["SLURM_STEP_NUM_TASKS"], "srun"
         per_node = str(int(total) // int(given["SLURM_STEP_NUM_NODES"]))
         rank, local = given["SLURM_PROCID"], given["SLURM_LOCALID"]
-    elif (
-        {"WORLD_SIZE", "RANK"} <= given.keys()
-        and "LOCAL_RANK" not in given
-        and ("MASTER_ADDR" in given or not is_training)
-    ):
+    elif needed <= given.keys() and "LOCAL_RANK" not in given:
         total, per_node, launcher, rank = given["WORLD_SIZE"], "1", "PyTorchJob", given["RANK"]
     else:
         return None
