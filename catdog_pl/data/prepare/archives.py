@@ -27,7 +27,14 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, cast
 
-from catdog_pl.data.prepare.photo import PASSED_BY, Inspection, Photo, Verdict, begins_like_photo
+from catdog_pl.data.prepare.photo import (
+    LABEL_LETTERS,
+    PASSED_BY,
+    Inspection,
+    Photo,
+    Verdict,
+    begins_like_photo,
+)
 from catdog_pl.errors import ArchiveError, one_line
 from catdog_pl.io.files import is_image_name, is_visible_folder
 from catdog_pl.io.parquet import picture_rows
@@ -43,10 +50,9 @@ ENDINGS = (".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", *SHARDS)
 _TABLE = "photographs.csv"
 # What counts files of one kind: train-00000-of-00012.parquet, train-000123.tar.
 _SHARD = re.compile(r"-\d{4,}(-of-\d+)?$")
-# The files of a tar that have a class, how much of one is read, and letters of a class that are kept.
+# The files of a tar that have a class, and how much of one is read.
 _LABELS = (".cls", ".json")
 _LABEL_BYTES = 100_000
-_LABEL_LETTERS = 100
 _CHUNK = 2**20
 _NAME_LETTERS = 10_000  # of a member, from its end; Python's csv reads no field of 131,072, escapes included
 # What damaged data makes the standard library raise; RuntimeError is zipfile's word for "encrypted".
@@ -300,7 +306,7 @@ def _parquet_members(path: Path) -> Iterator[_Member]:
         if not is_image_name(name):
             name = f"{number}{'.png' if content.startswith(_PNG) else '.jpg'}"
         fault = _NO_BYTES if row.content is None else None
-        label = (row.label or "")[:_LABEL_LETTERS]
+        label = (row.label or "")[:LABEL_LETTERS]
         yield _Member(name, fault, partial(io.BytesIO, content), label=(label,))
 
 
@@ -352,7 +358,7 @@ def _label(content: bytes, name: str) -> str | None:
         label = text if name.endswith(".cls") else json.loads(text)["label"]
     except (KeyError, RecursionError, TypeError, ValueError):
         return None
-    return str(label)[:_LABEL_LETTERS] if isinstance(label, int | str) else None
+    return str(label)[:LABEL_LETTERS] if isinstance(label, int | str) else None
 
 
 class _GuardedStream:

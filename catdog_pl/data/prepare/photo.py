@@ -92,6 +92,9 @@ def begins_like_photo(content: bytes) -> bool:
     return is_webp or content.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8"))
 
 
+LABEL_LETTERS = 100
+"""Letters that are kept of a class that a source tells."""
+
 _packed = lru_cache(1)(marshal.dumps)  # those not inspected share their bytes
 
 

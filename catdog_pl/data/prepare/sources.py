@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from catdog_pl.data.prepare.archives import SHARDS, Limits, is_archive_name, unpack, unpacked
 from catdog_pl.data.prepare.manifest import RECEIPT, WRITTEN
-from catdog_pl.data.prepare.photo import PASSED_BY, Photo, Verdict, begins_like_photo
+from catdog_pl.data.prepare.photo import LABEL_LETTERS, PASSED_BY, Photo, Verdict, begins_like_photo
 from catdog_pl.data.prepare.table import open_table
 from catdog_pl.errors import ArchiveError, CatDogError, UsageError, one_line
 from catdog_pl.io.files import IMAGE_EXTENSIONS, is_image_name, is_url, walk
@@ -63,7 +63,6 @@ _FORMS = (
 # What the columns of such a CSV may be called, in lower case.
 _FILE_COLUMNS = ("filename", "file_name", "file", "image", "path", "id")
 _LABEL_COLUMNS = ("label", "labels", "class")
-_LABEL_LETTERS = 100  # of a class that are kept
 
 
 def is_path(source: str) -> bool:
@@ -265,7 +264,7 @@ def _in_table(path: Path) -> Iterator[Photo]:
                 ending = next(found, "")
                 name, place = name + ending, place + ending
             source = ImageSource(one_line(f"{folder.name}/{name}"), partial(read_file, place))
-            yield Photo(source, place, label=label[:_LABEL_LETTERS] or None)
+            yield Photo(source, place, label=label[:LABEL_LETTERS] or None)
 
 
 def _is_table(source: str) -> bool:
