@@ -17,12 +17,10 @@ import os
 import re
 import shutil
 import stat
-import sys
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, cast
@@ -38,8 +36,7 @@ from catdog_pl.data.prepare.photo import (
 from catdog_pl.errors import ArchiveError, one_line
 from catdog_pl.io.files import is_image_name, is_visible_folder
 from catdog_pl.io.parquet import picture_rows
-from catdog_pl.io.source import ImageSource, read_file, refused_source
-from catdog_pl.io.zip import member_fault, member_place, read_zip_member
+from catdog_pl.io.zip import member_fault, member_place
 
 SHARDS = (".tar", ".parquet")
 """Endings of the files that data sets are divided into."""
@@ -73,17 +70,6 @@ class Limits(NamedTuple):
     files: int = 2_000_000  # members of any kind
     unpacked_bytes: int = 100 * 10**9  # photographs and nested archives; of a tar, everything in it
     depth: int = 2  # archives inside archives; Kaggle ships a zip in a zip
-
-
-@dataclass(frozen=True, slots=True)
-class _InZip:
-    """Reads a member of a zip where it lies; a partial takes three times the memory, which a million feel."""
-
-    path: str
-    place: str  # the numbers of `member_place`
-
-    def __call__(self) -> bytes:
-        return read_zip_member(self.path, *map(int, self.place.split()))
 
 
 class _Member(NamedTuple):
@@ -138,14 +124,13 @@ def unpacked(folder: Path, source: str) -> Iterator[Photo]:
             # A path of our own file is relative to the folder; join leaves an absolute one, of a zip, alone.
             path = os.path.join(folder, file)
             if len(more) > 1:
-                yield Photo(ImageSource(name, _InZip(sys.intern(path), " ".join(more))))
+                yield Photo(name, path, " ".join(more))
                 continue
-            label = sys.intern(more[0]) if more and more[0] else None
+            label = (more[0] or None) if more else None
             if file:
-                yield Photo(ImageSource(name, partial(read_file, path)), path, is_ours=True, label=label)
+                yield Photo(name, path, is_ours=True, label=label)
             else:
-                found = Inspection(Verdict(verdict), reason)
-                yield Photo(refused_source(name, reason), label=label, inspection=found)
+                yield Photo(name, label=label, inspection=Inspection(Verdict(verdict), reason))
 
 
 def _begins_like_photo(member: _Member) -> bool:

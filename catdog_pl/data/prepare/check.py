@@ -4,17 +4,16 @@ import filecmp
 import os
 import shlex
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from catdog_pl.data.prepare.manifest import read_manifest, read_receipt
 from catdog_pl.data.prepare.photo import FAULTS, Photo, Verdict
+from catdog_pl.data.prepare.photos import Photos
 from catdog_pl.data.prepare.placement import STAGING
 from catdog_pl.data.prepare.splits import SPLITS
 from catdog_pl.errors import one_line
 from catdog_pl.io.files import is_image_name, subfolders, walk
-from catdog_pl.io.source import ImageSource, read_file
 from catdog_pl.process import program
 
 
@@ -32,29 +31,26 @@ def quick_check(root: Path, seconds: float = 0.5) -> str | None:
     return one_line(f"{fault}; {advice}") if fault else None
 
 
-def photos_of(root: Path) -> list[Photo]:
-    """Return every photograph of the splits of a prepared folder, with class and split, not yet inspected."""
-    return [
-        Photo(ImageSource(name, partial(read_file, path)), path, label=label, split=split)
-        for split in SPLITS
-        for label in _class_folders(root / split)
-        for name, path in _images(root, f"{split}/{label}")
-    ]
+def photos_of(root: Path) -> Iterator[Photo]:
+    """Yield every photograph of the splits of a prepared folder, with class and split, not yet inspected."""
+    for split in SPLITS:
+        for label in _class_folders(root / split):
+            for name, path in _images(root, f"{split}/{label}"):
+                yield Photo(name, path, label=label, split=split)
 
 
-def mark_leaks(photos: Sequence[Photo]) -> None:
+def mark_leaks(photos: Photos) -> None:
     """Of photographs that look alike and lie in different splits, judge those not in the first as faults."""
     first: dict[int, Photo] = {}
-    for photo in photos:
-        if photo.group is not None:
-            other = first.setdefault(photo.group, photo)
-            if other.split != photo.split:
-                photo.judge(Verdict.DUPLICATE, f"looks like {other.name}, in another split")
+    for photo in photos.select('"group" IS NOT NULL'):
+        other = first.setdefault(photo.group or 0, photo)
+        if other.split != photo.split:
+            photos.save([photo.judge(Verdict.DUPLICATE, f"looks like {other.name}, in another split")])
 
 
-def faults(root: Path, photos: Sequence[Photo]) -> list[str]:
+def faults(root: Path, photos: Photos) -> list[str]:
     """Return what is wrong with a prepared folder: its folders, its manifest, its photographs."""
-    return [*_layout_faults(root), *_manifest_faults(root, photos), *photo_faults(photos)]
+    return [*_layout_faults(root), *_manifest_faults(root, photos.select()), *photo_faults(photos)]
 
 
 def _layout_faults(root: Path) -> Iterator[str]:
@@ -86,9 +82,9 @@ def _manifest_faults(root: Path, photos: Iterable[Photo]) -> Iterator[str]:
     yield from (f"{file} of the manifest is missing" for file in listed)
 
 
-def photo_faults(photos: Iterable[Photo]) -> Iterator[str]:
+def photo_faults(photos: Photos) -> Iterator[str]:
     """Yield a line for each photograph that ``prepare`` would leave out for a fault."""
-    for photo in photos:
+    for photo in photos.select():
         if photo.verdict in FAULTS:
             yield f"{photo.verdict:<16} {photo.name}: {photo.inspection.reason}"
 

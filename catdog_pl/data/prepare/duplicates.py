@@ -11,15 +11,16 @@ of the copies above that were 16 to 31 bits apart 771 of 771 did.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from catdog_pl.data.prepare.inspection import HASH_SIDE, inspect_photos, processors
+from catdog_pl.data.prepare.inspection import HASH_SIDE, inspected, processors
 from catdog_pl.data.prepare.photo import Photo, Verdict
-from catdog_pl.io.source import file_source
+from catdog_pl.data.prepare.photos import IS_USABLE, Photos
 
 NEAR_BITS = 32
 """Of 256; the largest distance between near duplicates."""
@@ -34,37 +35,28 @@ _BLOCK = 2**16
 _CROWD = 2_000
 
 
-def mark_duplicates(photos: Sequence[Photo]) -> None:
+def mark_duplicates(photos: Photos) -> None:
     """Leave out what is there twice, and tie together what looks alike.
 
     - The same file again, in the same class: the first of ``photos`` stays, the others are left out.
     - The same file or picture in both classes: all of them are left out; nothing tells which class is wrong.
     - The same picture in one class: all stay, in one `Photo.group`.
     """
-    usable = [photo for photo in photos if photo.is_usable and photo.label]
-    keys = np.fromiter((hash(photo.inspection.sha256) for photo in usable), np.int64, len(usable))
-    values, counts = np.unique(keys, return_counts=True)
-    same: dict[str, list[Photo]] = defaultdict(list)
-    distinct: list[Photo] = []
-    for photo, is_repeated in zip(usable, np.isin(keys, values[counts > 1]).tolist(), strict=True):
-        copies = same[photo.inspection.sha256] if is_repeated else []
-        copies.append(photo)
-        # A file that lies in both classes stands for its class here, to find pictures that look like it.
-        distinct += copies if len(copies) == 1 else ()
-    for first, *copies in same.values():
-        if all(photo.label == first.label for photo in copies):
-            for photo in copies:
-                photo.judge(Verdict.DUPLICATE, f"the same file as {first.name}")
-        else:
-            _mark_two_classes([first, *copies], "the same file as")
-    for number, members in enumerate(alike(distinct)):
-        _mark_alike(members, number)
+    # A file that lies in both classes stands for its class here, to find pictures that look like it.
+    first = f"SELECT min(number), phash FROM photos WHERE {IS_USABLE} GROUP BY sha256 ORDER BY 1"
+    distinct = np.fromiter(photos.query(first), np.dtype([("number", np.int64), ("phash", "S32")]))
+    numbers, content = distinct["number"].copy(), distinct["phash"].copy()
+    del distinct  # the memory of a million counts
+    repeated = f"SELECT sha256 FROM photos WHERE {IS_USABLE} GROUP BY sha256 HAVING count(*) > 1"
+    same = photos.select(f"{IS_USABLE} AND sha256 IN ({repeated})", order="sha256, number")
+    for _, copies in groupby(same, lambda photo: photo.inspection.sha256):
+        photos.save(_marked_same(*copies))
+    for number, members in enumerate(alike(content)):
+        photos.save(_marked_alike([photos[int(numbers[index])] for index in members], number))
 
 
-def alike(photos: Sequence[Photo]) -> list[list[Photo]]:
-    """Return groups of photographs that look alike; one that looks like no other is in none."""
-    content = np.fromiter((photo.inspection.phash for photo in photos), "S32", len(photos))
-    hashes = content.view(np.uint8).reshape(-1, 32)
+def alike(content: npt.NDArray[np.bytes_]) -> list[list[int]]:
+    """Return the indices of perceptual hashes that look alike, in groups; one like no other is in none."""
     parent: dict[int, int] = {}
 
     def find(index: int) -> int:
@@ -72,12 +64,12 @@ def alike(photos: Sequence[Photo]) -> list[list[Photo]]:
             parent[index] = index = parent[parent[index]]
         return index
 
-    for one, other in near_pairs(hashes):
+    for one, other in near_pairs(content.view(np.uint8).reshape(-1, 32)):
         low, high = sorted((find(one), find(other)))
         parent[high] = low
-    groups: dict[int, list[Photo]] = defaultdict(list)
+    groups: dict[int, list[int]] = defaultdict(list)
     for index in sorted(parent):
-        groups[find(index)].append(photos[index])
+        groups[find(index)].append(index)
     return list(groups.values())
 
 
@@ -87,13 +79,14 @@ def near_duplicates(splits: Mapping[str, Sequence[Path]]) -> list[list[tuple[str
     All of them are decoded, on all processors; what `prepare` would leave out, such as a damaged file or a
     plain surface, is in no group.
     """
-    photos = [Photo(file_source(str(path)), split=split) for split, paths in splits.items() for path in paths]
-    inspect_photos(photos, processors())
-    groups = alike([photo for photo in photos if photo.is_usable])
+    places = [(split, path) for split, paths in splits.items() for path in paths]
+    photos = (Photo(str(path), str(path), split=split) for split, path in places)
+    usable = [photo for photo in inspected(photos, len(places), processors()) if photo.is_usable]
+    groups = alike(np.array([photo.inspection.phash for photo in usable], "S32"))
     return [
-        [(str(photo.split), Path(photo.source.name)) for photo in group]
+        [(str(usable[index].split), Path(usable[index].path)) for index in group]
         for group in groups
-        if len({photo.split for photo in group}) > 1
+        if len({usable[index].split for index in group}) > 1
     ]
 
 
@@ -132,18 +125,24 @@ def _near_in_band(
         yield from zip(one[near].tolist(), other[near].tolist(), strict=True)
 
 
-def _mark_alike(members: Sequence[Photo], number: int) -> None:
+def _marked_same(first: Photo, *copies: Photo) -> Iterable[Photo]:
+    if all(photo.label == first.label for photo in copies):
+        return [photo.judge(Verdict.DUPLICATE, f"the same file as {first.name}") for photo in copies]
+    return _marked_two_classes([first, *copies], "the same file as")
+
+
+def _marked_alike(members: Sequence[Photo], number: int) -> Iterable[Photo]:
     labels = {photo.label for photo in members}
     if len(labels) > 1 or any(photo.verdict is Verdict.TWO_CLASSES for photo in members):
-        _mark_two_classes(members, "looks like")
-        return
+        return _marked_two_classes(members, "looks like")
     for photo in members:
         other = members[1] if photo is members[0] else members[0]
         photo.group = number
         photo.remark(Verdict.NEAR_DUPLICATE, f"looks like {other.name}: kept in one split")
+    return members
 
 
-def _mark_two_classes(members: Sequence[Photo], how: str) -> None:
+def _marked_two_classes(members: Sequence[Photo], how: str) -> Iterator[Photo]:
     """Leave out photographs of which one class is wrong; one that is left out already keeps its reason."""
     in_both = next((photo for photo in members if photo.verdict is Verdict.TWO_CLASSES), None)
     for photo in members:
@@ -154,4 +153,4 @@ def _mark_two_classes(members: Sequence[Photo], how: str) -> None:
         else:
             other = next(other for other in members if other.label != photo.label)
             where = f"{other.name}, which lies in class {other.label}"
-        photo.judge(Verdict.TWO_CLASSES, f"{how} {where}")
+        yield photo.judge(Verdict.TWO_CLASSES, f"{how} {where}")

@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, cast
+from itertools import islice
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -20,6 +21,7 @@ from tqdm.auto import tqdm
 
 from catdog_pl.data.images import Decoded, decode, silence_pillow
 from catdog_pl.data.prepare.photo import Inspection, Photo, Verdict
+from catdog_pl.data.prepare.photos import IS_USABLE, Photos
 from catdog_pl.errors import CatDogError, ImageError
 from catdog_pl.io.source import ImageSource
 
@@ -57,22 +59,26 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def inspect_photos(photos: Iterable[Photo], jobs: int) -> None:
+def inspect_photos(photos: Photos, jobs: int) -> None:
     """Fill in `Photo.inspection` of every photograph that has no fault yet, in so many processes."""
+    is_sound = f"verdict = '{Verdict.OK}'"
+    photos.save(inspected(photos.select(is_sound), photos.count(is_sound), jobs))
+
+
+def inspected(photos: Iterable[Photo], count: int, jobs: int) -> Iterator[Photo]:
+    """Yield so many photographs with their inspections, and show how far it is."""
     silence_pillow()
-    sound = [photo for photo in photos if photo.verdict is Verdict.OK]
-    found = inspections(sound, jobs)
-    bar: tqdm[Any] = tqdm(found, total=len(sound), desc="checking", unit="photo", disable=None)
-    for photo, inspection in zip(sound, bar, strict=True):
-        photo.inspection = inspection
+    found = inspections(photos, count, jobs)
+    bar: tqdm[Photo] = tqdm(found, total=count, desc="checking", unit="photo", disable=None)
+    yield from bar
 
 
-def mark_too_small(photos: Iterable[Photo], min_side: int) -> None:
+def mark_too_small(photos: Photos, min_side: int) -> None:
     """Leave out photographs with a side of fewer pixels than ``min_side``."""
-    for photo in photos:
+    for photo in photos.select(f"{IS_USABLE} AND min(width, height) < ?", min_side):
         width, height = photo.inspection.width, photo.inspection.height
-        if photo.is_usable and min(width, height) < min_side:
-            photo.judge(Verdict.TOO_SMALL, f"{width} x {height}, with a side of fewer than {min_side} pixels")
+        reason = f"{width} x {height}, with a side of fewer than {min_side} pixels"
+        photos.save([photo.judge(Verdict.TOO_SMALL, reason)])
 
 
 def inspect_photo(source: ImageSource) -> Inspection:
@@ -128,9 +134,9 @@ Inspector = Callable[[ImageSource], Inspection]
 
 
 def inspections(
-    photos: Sequence[Photo], jobs: int, inspect: Inspector = inspect_photo
-) -> Iterator[Inspection]:
-    """Yield the inspection of each photograph, in order.
+    photos: Iterable[Photo], count: int, jobs: int, inspect: Inspector = inspect_photo
+) -> Iterator[Photo]:
+    """Yield so many photographs with their inspections, in order.
 
     A photograph on which the process that decodes it dies is named unreadable; the others are inspected.
     Few photographs are inspected in this process; ``inspect`` is a function that others can import.
@@ -138,30 +144,47 @@ def inspections(
     Raises:
         CatDogError: the processes die whatever they decode.
     """
-    if jobs == 1 or len(photos) < _WORTH_PROCESSES:
-        yield from (inspect(photo.source) for photo in photos)
+    if jobs == 1 or count < _WORTH_PROCESSES:
+        for photo in photos:
+            yield from _filled([photo], [inspect(photo.source)])
         return
-    done = 0
-    while done < len(photos):
+    rest, ahead = iter(photos), deque[list[Photo]]()
+    while True:
         try:
-            for chunk in _in_parallel(photos[done:], jobs, inspect):
-                yield from chunk
-                done += len(chunk)
+            yield from _in_parallel(rest, ahead, jobs, inspect)
         except BrokenProcessPool:
-            yield from _one_by_one([photo.source for photo in photos[done : done + _CHUNK]], inspect)
-            done += _CHUNK
+            chunk = ahead.popleft()
+            yield from _filled(chunk, _one_by_one([photo.source for photo in chunk], inspect))
+        else:
+            return
 
 
-def _in_parallel(photos: Sequence[Photo], jobs: int, inspect: Inspector) -> Iterator[list[Inspection]]:
+def _in_parallel(
+    photos: Iterator[Photo], ahead: deque[list[Photo]], jobs: int, inspect: Inspector
+) -> Iterator[Photo]:
+    """Yield photographs with their inspections; those that are handed out meanwhile are in ``ahead``."""
     with _pool(jobs) as pool:
-        pending: deque[Future[list[Inspection]]] = deque()
-        for start in range(0, len(photos), _CHUNK):
-            sources = [photo.source for photo in photos[start : start + _CHUNK]]
-            pending.append(pool.submit(_inspect_chunk, sources, inspect))
-            if len(pending) == _AHEAD * jobs:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+        pending = deque(_submitted(pool, chunk, inspect) for chunk in ahead)
+        while True:
+            while len(ahead) < _AHEAD * jobs and (chunk := list(islice(photos, _CHUNK))):
+                ahead.append(chunk)
+                pending.append(_submitted(pool, chunk, inspect))
+            if not ahead:
+                return
+            found = pending.popleft().result()
+            yield from _filled(ahead.popleft(), found)
+
+
+def _submitted(
+    pool: ProcessPoolExecutor, chunk: Iterable[Photo], inspect: Inspector
+) -> Future[list[Inspection]]:
+    return pool.submit(_inspect_chunk, [photo.source for photo in chunk], inspect)
+
+
+def _filled(photos: Iterable[Photo], found: Iterable[Inspection]) -> Iterator[Photo]:
+    for photo, inspection in zip(photos, found, strict=True):
+        photo.inspection = inspection
+        yield photo
 
 
 def _one_by_one(sources: Sequence[ImageSource], inspect: Inspector) -> list[Inspection]:

@@ -7,12 +7,11 @@ that the folder is as it was prepared.
 
 import csv
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from catdog_pl.data.prepare.photo import Photo
+from catdog_pl.data.prepare.photos import Photos
 from catdog_pl.errors import CatDogError
 
 MANIFEST = "manifest.csv"
@@ -28,21 +27,21 @@ COLUMNS = (
 """``file`` is the path under ROOT, empty for a photograph that was left out; ``source`` where it came from;
 the others are as in `Photo` and `Inspection`, empty or 0 where they are unknown."""
 
+_ROWS = (
+    "SELECT file, name, coalesce(split, ''), coalesce(label, ''), sha256, size, width, height, mode, verdict,"
+    " reason FROM photos ORDER BY number"
+)
+
 Counts = Mapping[str, Mapping[str, int]]
 """Split -> class -> photographs."""
 
 
-def write_manifest(photos: Iterable[Photo], path: Path) -> None:
+def write_manifest(photos: Photos, path: Path) -> None:
     """Write a row for every photograph, in the order given."""
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
-        for photo in photos:
-            found = photo.inspection
-            table.writerow((
-                photo.file, photo.name, photo.split or "", photo.label or "", found.sha256, found.size,
-                found.width, found.height, found.mode, found.verdict, found.reason,
-            ))  # fmt: skip
+        table.writerows(photos.query(_ROWS))
 
 
 def read_manifest(root: Path) -> Iterator[dict[str, str]]:
@@ -62,15 +61,16 @@ def read_manifest(root: Path) -> Iterator[dict[str, str]]:
         yield from (dict(zip(COLUMNS, row, strict=True)) for row in rows if len(row) == len(COLUMNS))
 
 
-def counts(photos: Iterable[Photo]) -> Counts:
+def counts(photos: Photos) -> Counts:
     """Count the photographs of each class in each split."""
     table: dict[str, dict[str, int]] = {}
-    for (split, label), count in sorted(Counter((p.split, p.label) for p in photos if p.split).items()):
-        table.setdefault(str(split), {})[str(label)] = count
+    of_each = "SELECT split, label, count(*) FROM photos WHERE split IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2"
+    for split, label, count in photos.query(of_each):
+        table.setdefault(split, {})[str(label)] = count
     return table
 
 
-def write_receipt(folder: Path, request: dict[str, Any], photos: Iterable[Photo]) -> None:
+def write_receipt(folder: Path, request: dict[str, Any], photos: Photos) -> None:
     """Write the request, in plain values, and the counts that it gave."""
     text = json.dumps({"asked": request, "counts": counts(photos)}, indent=2)
     (folder / RECEIPT).write_text(text + "\n", encoding="utf-8")

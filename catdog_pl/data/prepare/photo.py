@@ -1,13 +1,12 @@
 """One photograph on its way from a source to a split."""
 
-import marshal
-import os
-import sys
+from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple, Self
 
 from catdog_pl.io.source import ImageSource, read_file
+from catdog_pl.io.zip import read_zip_member
 
 
 class Verdict(StrEnum):
@@ -95,88 +94,60 @@ def begins_like_photo(content: bytes) -> bool:
 LABEL_LETTERS = 100
 """Letters that are kept of a class that a source tells."""
 
-_packed = lru_cache(1)(marshal.dumps)  # those not inspected share their bytes
 
-
+@dataclass(slots=True)
 class Photo:
-    """One photograph. A million are in memory at once, so what is seldom asked for is kept as few bytes.
+    """One photograph, a row of `Photos`.
 
     Attributes:
         name: as a person would point at it, on one line: ``dogs-vs-cats.zip/train/cat.0.jpg``.
-        path: a file that holds these bytes and no others, which is read and can be linked; None inside a zip.
+        path: the file that holds its bytes; empty where it was refused unread.
+        place: where in this file, a zip, it lies: the numbers of `member_place`; empty for all of the file.
         is_ours: that file was unpacked, downloaded or drawn by us.
         label: its class, or None where nothing tells.
         given_split: the split that its source has it in, if that is to be kept.
-        verdict: what all checks so far say, with the ``reason`` in words.
+        inspection: what is known of its content, with the verdict of all checks so far.
         group: photographs that look alike have the same number here, and must share a split.
         split: where it goes; None leaves it out.
         file: its path under ROOT, with ``/``; empty where it is left out.
+        number: of its row.
     """
 
-    __slots__ = (
-        "_file", "_folder", "_found", "_own", "_parent", "_read", "file", "given_split", "group", "is_ours",
-        "label", "reason", "split", "verdict",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        source: ImageSource,
-        path: str | None = None,
-        is_ours: bool = False,
-        label: str | None = None,
-        given_split: str | None = None,
-        inspection: Inspection = NOT_INSPECTED,
-        group: int | None = None,
-        split: str | None = None,
-    ) -> None:
-        folder, slash, self._file = source.name.rpartition("/")
-        self._folder = sys.intern(folder + slash)
-        self._read = None if path else source.read
-        parent, file = os.path.split(path or "")
-        self._parent, self._own = sys.intern(parent), "" if file == self._file else file
-        self.is_ours = is_ours
-        self.label = label
-        self.given_split = given_split
-        self.inspection = inspection
-        self.group = group
-        self.split = split
-        self.file = ""
-
-    @property
-    def name(self) -> str:
-        """As a person would point at it."""
-        return self._folder + self._file
-
-    @property
-    def path(self) -> str | None:
-        """The file that holds these bytes and no others."""
-        return None if self._read else os.path.join(self._parent, self._own or self._file)
+    name: str
+    path: str = ""
+    place: str = ""
+    is_ours: bool = False
+    label: str | None = None
+    given_split: str | None = None
+    inspection: Inspection = NOT_INSPECTED
+    group: int | None = None
+    split: str | None = None
+    file: str = ""
+    number: int = 0
 
     @property
     def source(self) -> ImageSource:
         """Its name, and a way to read its bytes."""
-        return ImageSource(self.name, self._read or partial(read_file, self.path or ""))
+        if self.place:
+            return ImageSource(self.name, partial(read_zip_member, self.path, *map(int, self.place.split())))
+        return ImageSource(self.name, partial(read_file, self.path))
 
     @property
-    def inspection(self) -> Inspection:
-        """What is known of its content, with the verdict of all checks so far."""
-        return Inspection(self.verdict, self.reason, *marshal.loads(self._found))
-
-    @inspection.setter
-    def inspection(self, found: Inspection) -> None:
-        self.verdict, self.reason = found[:2]
-        self._found = _packed(found[2:])
+    def verdict(self) -> Verdict:
+        """What all checks so far say."""
+        return self.inspection.verdict
 
     @property
     def is_usable(self) -> bool:
         """Whether the checks found nothing that keeps it out of a split."""
-        return self.verdict in USABLE
+        return self.inspection.verdict in USABLE
 
-    def judge(self, verdict: Verdict, reason: str) -> None:
-        """Replace the verdict."""
-        self.verdict, self.reason = verdict, reason
+    def judge(self, verdict: Verdict, reason: str) -> Self:
+        """Replace the verdict, and return the photograph."""
+        self.inspection = self.inspection._replace(verdict=verdict, reason=reason)
+        return self
 
     def remark(self, verdict: Verdict, reason: str) -> None:
         """Add to what is known of a photograph that stays usable; only the verdict ok is replaced."""
-        reasons = filter(None, (self.reason, reason))
+        reasons = filter(None, (self.inspection.reason, reason))
         self.judge(verdict if self.verdict is Verdict.OK else self.verdict, "; ".join(reasons))

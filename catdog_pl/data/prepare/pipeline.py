@@ -1,6 +1,6 @@
 """``prepare``: raw photographs -> checked and split folders. Each step is a module of this room."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from catdog_pl.data.prepare.manifest import (
     write_manifest,
     write_receipt,
 )
+from catdog_pl.data.prepare.photos import photo_table
 from catdog_pl.data.prepare.placement import Staging, place
 from catdog_pl.data.prepare.relabel import read_relabel, relabel
 from catdog_pl.data.prepare.report import contact_sheet, count_table, page, summary
@@ -49,31 +50,33 @@ def prepare(config: PrepareConfig) -> None:
             print(f"Finished what an interrupted run had ready in {one_line(str(config.root))}.")
         if not config.overwrite and _is_done(config.root, request):
             return
-        limits = Limits(config.max_files, int(config.max_gigabytes * 10**9))
-        sources = [one_line(mask(source)) for source in config.sources]
-        photos = find_photos(config.sources, staging, limits, config.sha256)
-        notes = label_photos(photos, config.classes, config.resplit, ", ".join(sources))
-        inspect_photos(photos, config.jobs or processors())
-        mark_too_small(photos, config.min_side)
-        notes += relabel(photos, changes, one_line(str(config.relabel)))
-        mark_duplicates(photos)
-        if config.strict and (found := list(photo_faults(photos))):
-            _print_lines(found)
-            amount = f"{len(found)} of {len(photos)} photographs are bad"
-            raise CatDogError(f"--strict: {amount}; nothing was prepared")
-        earlier = _earlier(config.root, request)
-        notes += assign_splits(photos, amounts, config.seed, earlier, ", ".join(sources))
-        if copied := place(photos, staging.new, staging.free_bytes(), config.link):
-            notes.append(f"Copied {copied} photographs: they cannot be linked from where they lie.")
-        notes += [DATASETS[source].licence for source in config.sources if source in DATASETS]
-        text = page(photos, counts(photos), sources, notes)
-        (staging.new / REPORT).write_text(text, encoding="utf-8")
-        contact_sheet(photos).save(staging.new / CONTACT_SHEET)
-        write_manifest(photos, staging.new / MANIFEST)
-        write_receipt(staging.new, request, photos)
+        with photo_table(staging.table) as photos:
+            limits = Limits(config.max_files, int(config.max_gigabytes * 10**9))
+            sources = [one_line(mask(source)) for source in config.sources]
+            find_photos(photos, config.sources, staging, limits, config.sha256)
+            notes = label_photos(photos, config.classes, config.resplit, ", ".join(sources))
+            inspect_photos(photos, config.jobs or processors())
+            mark_too_small(photos, config.min_side)
+            notes += relabel(photos, changes, one_line(str(config.relabel)))
+            mark_duplicates(photos)
+            if config.strict and (found := list(photo_faults(photos))):
+                _print_lines(found)
+                amount = f"{len(found)} of {photos.count()} photographs are bad"
+                raise CatDogError(f"--strict: {amount}; nothing was prepared")
+            earlier = _earlier(config.root, request)
+            notes += assign_splits(photos, amounts, config.seed, earlier, ", ".join(sources))
+            if copied := place(photos, staging.new, staging.free_bytes(), config.link):
+                notes.append(f"Copied {copied} photographs: they cannot be linked from where they lie.")
+            notes += [DATASETS[source].licence for source in config.sources if source in DATASETS]
+            text = page(photos, counts(photos), sources, notes)
+            (staging.new / REPORT).write_text(text, encoding="utf-8")
+            contact_sheet(photos).save(staging.new / CONTACT_SHEET)
+            write_manifest(photos, staging.new / MANIFEST)
+            write_receipt(staging.new, request, photos)
+            lines = [*summary(photos, counts(photos), str(config.root)), *notes]
         staging.commit(_RESULT)
     where = f"Listed in {config.root / MANIFEST}, shown in {config.root / REPORT} and {CONTACT_SHEET}."
-    _print_lines([*summary(photos, counts(photos), str(config.root)), *notes, where])
+    _print_lines([*lines, where])
 
 
 def check(root: Path, jobs: int | None, min_side: int) -> bool:
@@ -84,15 +87,17 @@ def check(root: Path, jobs: int | None, min_side: int) -> bool:
     """
     if not any((root / split).is_dir() for split in SPLITS):
         raise CatDogError(f"{root}: there is no {' or '.join(SPLITS)} folder in it")
-    photos = photos_of(root)
-    inspect_photos(photos, jobs or processors())
-    mark_too_small(photos, min_side)
-    mark_duplicates(photos)
-    mark_leaks(photos)
-    found = faults(root, photos)
+    with photo_table() as photos:
+        photos.add(photos_of(root))
+        inspect_photos(photos, jobs or processors())
+        mark_too_small(photos, min_side)
+        mark_duplicates(photos)
+        mark_leaks(photos)
+        found = faults(root, photos)
+        table = count_table(counts(photos), str(root))
     advice = f"Faults: {len(found)}. To be rid of them, prepare the source again with --overwrite."
     end = [*found, advice] if found else ["Nothing is wrong."]
-    _print_lines([*count_table(counts(photos), str(root)), *end])
+    _print_lines([*table, *end])
     return not found
 
 
@@ -161,9 +166,8 @@ def _is_done(root: Path, request: dict[str, Any]) -> bool:
     return False
 
 
-def _earlier(root: Path, request: dict[str, Any]) -> dict[str, str]:
-    """Return the split of every photograph in ROOT, where the same amounts and seed were asked for."""
+def _earlier(root: Path, request: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield hash and split of every photograph in ROOT, where the same amounts and seed were asked for."""
     before = read_receipt(root).get("asked", {})
-    if any(before.get(key) != request.get(key) for key in ("seed", "amounts", "resplit")):
-        return {}
-    return {row["sha256"]: row["split"] for row in read_manifest(root) if row["split"] in SPLITS}
+    if all(before.get(key) == request.get(key) for key in ("seed", "amounts", "resplit")):
+        yield from ((row["sha256"], row["split"]) for row in read_manifest(root) if row["split"] in SPLITS)

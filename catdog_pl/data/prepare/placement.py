@@ -8,6 +8,7 @@
     ready          written when ``new`` is complete; names what ROOT holds and ``new`` does not
     old/           what ROOT held before, until the exchange is done
     lock           held by the run at work
+    photos.sqlite  its table of photographs
 
 Until ``ready`` is there, ROOT is not touched. From then on each step moves one name, on one disk, and
 `Staging.finish` can be called again after any of them: the next run finishes one that was killed there. After
@@ -17,7 +18,7 @@ a power cut, ``prepare --check`` tells whether the disk has kept everything.
 import os
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -26,13 +27,17 @@ from typing import Self
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
+from catdog_pl.data.prepare.manifest import counts
 from catdog_pl.data.prepare.photo import Photo
+from catdog_pl.data.prepare.photos import Photos
 from catdog_pl.errors import CatDogError, ImageError
 
 STAGING = ".prepare"
 
 # Left free on the disk for the manifest, the report and everybody else.
 _RESERVE_BYTES = 200 * 10**6
+
+_IS_CHOSEN = "split IS NOT NULL"
 
 
 class Staging:
@@ -49,6 +54,7 @@ class Staging:
         self.new = self.folder / "new"
         self.old = self.folder / "old"
         self.ready = self.folder / "ready"
+        self.table = self.folder / "photos.sqlite"
         self.finished = False
         self._is_new = not root.exists()
         self._lock = FileLock(self.folder / "lock", timeout=0)
@@ -68,6 +74,7 @@ class Staging:
         if self.finished:
             self.finish()
         _remove(self.old)
+        _remove(self.table)
         self.empty(self.new)
         return self
 
@@ -128,7 +135,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def place(photos: Sequence[Photo], folder: Path, free_bytes: int, link: bool) -> int:
+def place(photos: Photos, folder: Path, free_bytes: int, link: bool) -> int:
     """Put every photograph that has a split under ``folder/split/class/``, and note where in `Photo.file`.
 
     With ``link``, the user's files become hard links where the disk can; returns how many did not.
@@ -136,48 +143,49 @@ def place(photos: Sequence[Photo], folder: Path, free_bytes: int, link: bool) ->
     Raises:
         CatDogError: there is too little room, or a photograph has vanished meanwhile.
     """
-    chosen = [photo for photo in photos if photo.split]
-    needed = sum(photo.inspection.size for photo in chosen if not _can_link(photo, link))
+    is_copied = f"{_IS_CHOSEN} AND NOT is_ours AND (place != '' OR NOT ?)"
+    needed = photos.value("coalesce(sum(size), 0)", is_copied, link)
     if needed > free_bytes:
         raise CatDogError(
             f"{needed:,} bytes of photographs do not fit on the disk, which has {free_bytes:,} free; make"
             " room, or give --link, which takes none for files on the same disk"
         )
-    _choose_names(chosen)
-    for name in sorted({os.path.dirname(photo.file) for photo in chosen}):
-        (folder / name).mkdir(parents=True)
+    photos.query_each("UPDATE photos SET file = ? WHERE number = ?", _files(photos))
+    for split, classes in counts(photos).items():
+        for label in classes:
+            (folder / split / label).mkdir(parents=True)
     # In one thread: files of one folder are created one after another by the system, and threads that wait
     # for their turn were slower.
-    bar: tqdm[Photo] = tqdm(chosen, desc="placing", unit="photo", disable=None)
+    chosen, count = photos.select(_IS_CHOSEN), photos.count(_IS_CHOSEN)
+    bar: tqdm[Photo] = tqdm(chosen, total=count, desc="placing", unit="photo", disable=None)
     return sum(_copy_or_link(photo, folder / photo.file, link) for photo in bar)
 
 
-def _choose_names(photos: Sequence[Photo]) -> None:
-    """Choose every file's name: its own, with a part of its hash where another has the same."""
+def _files(photos: Photos) -> Iterator[tuple[str, int]]:
+    """Yield every file's name, its own with a part of its hash where another has the same, and its number."""
     taken: set[str] = set()
     folder = None
-    for photo in sorted(photos, key=lambda photo: (photo.split, photo.label)):
-        if folder != (folder := (photo.split, photo.label)):
+    for number, name, split, label, extension, sha256 in photos.query(
+        f"SELECT number, name, split, label, extension, sha256 FROM photos WHERE {_IS_CHOSEN}"
+        " ORDER BY split, label, number"
+    ):
+        if folder != (folder := f"{split}/{label}"):
             taken.clear()  # of the folder before, for a million names take a lot of memory
-        stem = PurePosixPath(photo.name).stem
-        file = f"{photo.split}/{photo.label}/{safe_name(stem, photo.inspection.extension)}"
+        file = safe_name(PurePosixPath(name).stem, extension)
         if file.casefold() in taken:  # as macOS and Windows compare names
             stem, ending = os.path.splitext(file)
-            file = f"{stem}-{photo.inspection.sha256[:16]}{ending}"
+            file = f"{stem}-{sha256[:16]}{ending}"
         taken.add(file.casefold())
-        photo.file = file
-
-
-def _can_link(photo: Photo, link: bool) -> bool:
-    return photo.is_ours or (link and photo.path is not None)
+        yield f"{folder}/{file}", number
 
 
 def _copy_or_link(photo: Photo, target: Path, link: bool) -> bool:
     """Put one photograph in its place; return whether it was copied where a link was asked for."""
-    can_link = _can_link(photo, link)
-    if can_link and photo.path:
+    can_link = photo.is_ours or (link and not photo.place)
+    if can_link:
+        path = os.path.realpath(photo.path) if os.path.islink(photo.path) else photo.path
         with suppress(OSError):  # another disk, or a file system without links
-            os.link(os.path.realpath(photo.path), target)  # of a link, the file behind it
+            os.link(path, target)  # of a link, the file behind it
             return False
     try:
         content = photo.source.read()

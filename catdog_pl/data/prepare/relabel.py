@@ -7,11 +7,12 @@ are read; the others are for whoever edits the file.
 
 import csv
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from catdog_pl.data.prepare.photo import Photo, Verdict
+from catdog_pl.data.prepare.photo import Verdict
+from catdog_pl.data.prepare.photos import Photos
 from catdog_pl.data.prepare.placement import safe_label
 from catdog_pl.data.prepare.table import open_table
 from catdog_pl.errors import CatDogError, ImageError, UsageError
@@ -88,7 +89,7 @@ def read_relabel(path: Path) -> dict[str, str]:
     return changes
 
 
-def relabel(photos: Sequence[Photo], changes: Mapping[str, str], name: str) -> list[str]:
+def relabel(photos: Photos, changes: Mapping[str, str], name: str) -> list[str]:
     """Give photographs the class in ``changes``, or leave them out; return lines to print.
 
     Errors and reasons call the table of corrections ``name``.
@@ -98,12 +99,15 @@ def relabel(photos: Sequence[Photo], changes: Mapping[str, str], name: str) -> l
     """
     if not changes:
         return []
-    classes = sorted({photo.label for photo in photos if photo.label})
+    classes = sorted(photos.classes())
     if wrong := sorted({*changes.values()} - {*classes, DROP}):
         valid = f"{' or '.join(classes)}, {DROP} to leave it out, or nothing to leave it as it is"
         raise CatDogError(f"{name}: {wrong[0]!r} is not a class; give a photograph {valid}")
-    for photo in photos:
-        change = changes.get(photo.inspection.sha256)
+    missing = {*changes}
+    for photo in photos.select():
+        sha256 = photo.inspection.sha256
+        missing.discard(sha256)
+        change = changes.get(sha256)
         if not change or not photo.is_usable or not photo.label:
             continue
         if change not in classes:
@@ -111,5 +115,6 @@ def relabel(photos: Sequence[Photo], changes: Mapping[str, str], name: str) -> l
         elif change != photo.label:
             photo.remark(Verdict.RELABELLED, f"{photo.label} in its source, {change} in {name}")
             photo.label = change
-    missing = len(changes.keys() - {photo.inspection.sha256 for photo in photos})
-    return [f"Not in the source: {missing} of {len(changes)} photographs in {name}."] if missing else []
+        photos.save([photo])
+    count = f"{len(missing)} of {len(changes)} photographs"
+    return [f"Not in the source: {count} in {name}."] if missing else []

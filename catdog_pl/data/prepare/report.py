@@ -1,15 +1,16 @@
 """What ``prepare`` tells when it is done: on the screen, on a page, and in one picture of photographs."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from textwrap import wrap
 
 from PIL import Image, ImageDraw, ImageFont
 
 from catdog_pl.data.images import decode
-from catdog_pl.data.prepare.manifest import CONTACT_SHEET, MANIFEST, Counts
+from catdog_pl.data.prepare.manifest import CONTACT_SHEET, MANIFEST, Counts, counts
 from catdog_pl.data.prepare.photo import FAULTS, USABLE, Photo, Verdict
+from catdog_pl.data.prepare.photos import Photos
 from catdog_pl.data.prepare.splits import SPLITS
 from catdog_pl.errors import ImageError
 
@@ -37,24 +38,31 @@ def count_table(counts: Counts, corner: str) -> list[str]:
     return lines
 
 
-def summary(photos: Sequence[Photo], counts: Counts, corner: str) -> list[str]:
+def summary(photos: Photos, counts: Counts, corner: str) -> list[str]:
     """Return the lines that are printed: found, verdicts, splits."""
-    verdicts = Counter(photo.verdict for photo in photos)
-    labels = Counter(p.label or "of no class" for p in photos if p.verdict is not Verdict.PASSED_BY)
+    verdicts = _verdicts(photos)
+    of_label = f"SELECT label, count(*) FROM photos WHERE verdict != '{Verdict.PASSED_BY}' GROUP BY label"
+    labels = Counter({label or "of no class": count for label, count in photos.query(of_label)})
     found = ", ".join(f"{count} {label}" for label, count in sorted(labels.items()))
-    used = sum(photo.split is not None for photo in photos)
+    used = photos.count("split IS NOT NULL")
     return [
         f"Found {labels.total()} photographs ({found}), used {used}.",
-        *(f"{verdicts[v]:>8}  {v:<16} {v.meaning}" for v in Verdict if v.meaning and verdicts[v]),
+        *(f"{verdicts[v]:>8}  {v:<16} {v.meaning}" for v in verdicts),
         *count_table(counts, corner),
     ]
+
+
+def _verdicts(photos: Photos) -> dict[Verdict, int]:
+    """Count the photographs of each verdict that is listed."""
+    found = dict(photos.query("SELECT verdict, count(*) FROM photos GROUP BY verdict"))
+    return {verdict: found[verdict] for verdict in Verdict if verdict.meaning and verdict in found}
 
 
 def _classes(counts: Counts) -> list[str]:
     return sorted({label for split in counts.values() for label in split})
 
 
-def page(photos: Sequence[Photo], counts: Counts, sources: Sequence[str], notes: Sequence[str]) -> str:
+def page(photos: Photos, counts: Counts, sources: Sequence[str], notes: Sequence[str]) -> str:
     """Return the report in Markdown, with ``notes`` to add, such as a licence."""
     classes = _classes(counts)
     lines = ["# Prepared photographs", "", f"From {', '.join(sources)}.", ""]
@@ -64,27 +72,26 @@ def page(photos: Sequence[Photo], counts: Counts, sources: Sequence[str], notes:
         row = counts.get(split, {})
         lines.append(f"| {split} | {' | '.join(str(row.get(label, 0)) for label in classes)} |")
     lines += ["", f"![A few photographs, and what was left out]({CONTACT_SHEET})", ""]
-    for verdict in Verdict:
-        members = [photo for photo in photos if photo.verdict is verdict]
-        lines += _section(verdict, members) if members and verdict.meaning else []
+    for verdict, count in _verdicts(photos).items():
+        lines += _section(verdict, count, photos.select("verdict = ?", verdict, limit=_NAMED))
     lines += [f"Every photograph has a row in `{MANIFEST}`.", ""]
     return "\n".join(lines)
 
 
-def _section(verdict: Verdict, members: Sequence[Photo]) -> list[str]:
+def _section(verdict: Verdict, count: int, first: Iterable[Photo]) -> list[str]:
     what = "Used" if verdict in USABLE else "Left out"
     meaning = verdict.meaning.removeprefix("used, ")
-    lines = [f"## {verdict}: {len(members)}", "", f"{what}: {meaning}.", ""]
+    lines = [f"## {verdict}: {count}", "", f"{what}: {meaning}.", ""]
     if verdict is not Verdict.NOT_NEEDED:
-        lines += [f"- `{photo.name}`: {photo.inspection.reason}" for photo in members[:_NAMED]]
-        lines += [f"- and {len(members) - _NAMED} more"] if len(members) > _NAMED else []
+        lines += [f"- `{photo.name}`: {photo.inspection.reason}" for photo in first]
+        lines += [f"- and {count - _NAMED} more"] if count > _NAMED else []
         lines.append("")
     return lines
 
 
-def contact_sheet(photos: Sequence[Photo]) -> Image.Image:
+def contact_sheet(photos: Photos) -> Image.Image:
     """Draw some photographs of each class, some that look alike and some left out; RGB, 1308 pixels wide."""
-    sections = list(_sections(photos))
+    sections = list(_sections(photos, counts(photos)))
     height = _GAP + sum(_HEADING + _rows(tiles) * (_TILE + _CAPTION) for _, tiles in sections)
     sheet = Image.new("RGB", (_WIDTH, height), _PAPER)
     top = _GAP
@@ -98,26 +105,27 @@ def contact_sheet(photos: Sequence[Photo]) -> Image.Image:
     return sheet
 
 
-def _sections(photos: Sequence[Photo]) -> Iterator[tuple[str, list[Photo]]]:
-    for label in sorted({photo.label for photo in photos if photo.split and photo.label}):
-        members = [[p for p in photos if p.split == split and p.label == label] for split in SPLITS]
-        tiles = []
-        for some, count in zip(members, (4, 2, 2), strict=True):
-            tiles += some[:: max(1, len(some) // count)][:count]  # evenly from first to last
-        yield f"{label}: {sum(map(len, members))} photographs", tiles
-    alike = sorted((p for p in photos if p.group is not None and p.split), key=lambda photo: photo.group or 0)
-    if alike:
-        yield f"look alike, kept in one split: {len(alike)}", alike[: 2 * _COLUMNS]
-    left_out = [photo for photo in photos if photo.verdict in FAULTS and not photo.split]
-    if left_out:
-        yield f"left out: {len(left_out)}", _of_each_verdict(left_out, 4 * _COLUMNS)
-
-
-def _of_each_verdict(photos: Sequence[Photo], count: int) -> list[Photo]:
-    """Return a few of every verdict, those of one verdict side by side."""
-    verdicts = [[photo for photo in photos if photo.verdict is verdict] for verdict in Verdict]
-    in_turn = [photo for turn in zip_longest(*verdicts) for photo in turn if photo][:count]
-    return sorted(in_turn, key=lambda photo: list(Verdict).index(photo.verdict))
+def _sections(photos: Photos, counts: Counts) -> Iterator[tuple[str, list[Photo]]]:
+    for label in _classes(counts):
+        of_splits = [counts.get(split, {}).get(label, 0) for split in SPLITS]
+        tiles: list[Photo] = []
+        for split, here, count in zip(SPLITS, of_splits, (4, 2, 2), strict=True):
+            for number in range(min(here, count)):  # evenly from first to last
+                offset = number * max(1, here // count)
+                tiles += photos.select("split = ? AND label = ?", split, label, limit=1, offset=offset)
+        yield f"{label}: {sum(of_splits)} photographs", tiles
+    is_alike = '"group" IS NOT NULL AND split IS NOT NULL'
+    if count := photos.count(is_alike):
+        tiles = list(photos.select(is_alike, order='"group", number', limit=2 * _COLUMNS))
+        yield f"look alike, kept in one split: {count}", tiles
+    is_left_out = f"verdict IN {tuple(map(str, FAULTS))} AND split IS NULL"
+    if count := photos.count(is_left_out):
+        most = 4 * _COLUMNS
+        found = _verdicts(photos)
+        verdicts = [photos.select(f"{is_left_out} AND verdict = ?", v, limit=most) for v in found]
+        # A few of every verdict, those of one verdict side by side.
+        in_turn = [photo for turn in zip_longest(*verdicts) for photo in turn if photo][:most]
+        yield f"left out: {count}", sorted(in_turn, key=lambda photo: list(Verdict).index(photo.verdict))
 
 
 def _rows(tiles: Sequence[Photo]) -> int:

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -13,17 +14,26 @@ from urllib.parse import unquote, urlsplit
 
 from catdog_pl.data.prepare.archives import SHARDS, Limits, is_archive_name, unpack, unpacked
 from catdog_pl.data.prepare.manifest import RECEIPT, WRITTEN
-from catdog_pl.data.prepare.photo import LABEL_LETTERS, PASSED_BY, Photo, Verdict, begins_like_photo
+from catdog_pl.data.prepare.photo import (
+    LABEL_LETTERS,
+    NOT_INSPECTED,
+    PASSED_BY,
+    Photo,
+    Verdict,
+    begins_like_photo,
+)
+from catdog_pl.data.prepare.photos import Photos, photo_table
 from catdog_pl.data.prepare.table import open_table
 from catdog_pl.errors import ArchiveError, CatDogError, UsageError, one_line
 from catdog_pl.io.files import IMAGE_EXTENSIONS, is_image_name, is_url, walk
-from catdog_pl.io.source import ImageSource, read_file
 from catdog_pl.io.store import STORES, archive_urls, download_file, download_pictures, is_store, open_store
 
 if TYPE_CHECKING:
     from catdog_pl.data.prepare.placement import Staging
 
 SAMPLE = "sample"
+
+_IS_PHOTO = f"verdict != '{Verdict.PASSED_BY}'"
 
 
 class Dataset(NamedTuple):
@@ -104,20 +114,18 @@ def _check_path(source: str) -> None:
 
 
 def find_photos(
-    sources: Sequence[str], staging: "Staging", limits: Limits, sha256: str | None
-) -> list[Photo]:
-    """Find the photographs of all sources, in the order of sources and names.
+    photos: Photos, sources: Sequence[str], staging: "Staging", limits: Limits, sha256: str | None
+) -> None:
+    """Add the photographs of all sources, in the order of sources and names.
 
     Raises:
         CatDogError: an archive cannot be had or read, or there is no photograph.
     """
-    photos: list[Photo] = []
     digest = f"sha256:{sha256}" if sha256 else None
     for source in sources:
-        photos += sorted(_found(source, staging, limits, digest), key=lambda photo: photo.name)
-    if all(photo.verdict is Verdict.PASSED_BY for photo in photos):
+        photos.add(_found(source, staging, limits, digest), by_name=True)
+    if not photos.count(_IS_PHOTO):
         raise CatDogError(f"{', '.join(sources)}: there is no photograph in it{_hint(sources)}")
-    return photos
 
 
 def _found(source: str, staging: "Staging", limits: Limits, digest: str | None) -> Iterable[Photo]:
@@ -126,10 +134,8 @@ def _found(source: str, staging: "Staging", limits: Limits, digest: str | None) 
         return _in_folder(_drawn_sample(staging), SAMPLE, is_ours=True)
     if source in DATASETS:
         dataset = DATASETS[source]
-        found = list(unpacked(_archive_folder(dataset.url, dataset.digest, staging, limits), source))
-        for photo in found:
-            photo.label = dataset.label(photo.name.rpartition("/")[2])
-        return found
+        found = unpacked(_archive_folder(dataset.url, dataset.digest, staging, limits), source)
+        return (replace(photo, label=dataset.label(photo.name.rpartition("/")[2])) for photo in found)
     if _is_table(source):
         return _in_table(Path(source))
     if is_store(source):
@@ -140,10 +146,12 @@ def _found(source: str, staging: "Staging", limits: Limits, digest: str | None) 
             return _in_folder(_store_folder(source, staging), one_line(source))
         archives = [(url, one_line(url)) for url in urls]
     elif is_path(source) and os.path.isdir(source):
-        found = list(_in_folder(Path(source), Path(source).resolve().name, without=staging.root))
-        archives = [(photo.path, photo.name) for photo in found if photo.path and _is_shard_name(photo.path)]
-        if not archives or any(photo.verdict is not Verdict.PASSED_BY for photo in found):
-            return found
+        find = partial(_in_folder, Path(source), Path(source).resolve().name, without=staging.root)
+        if any(photo.verdict is not Verdict.PASSED_BY for photo in find()):
+            return find()
+        archives = [(photo.path, photo.name) for photo in find() if _is_shard_name(photo.path)]
+        if not archives:
+            return find()
     else:
         path = unquote(urlsplit(source).path) if is_url(source) else source
         archives = [(source, Path(path).name or "download")]
@@ -160,20 +168,26 @@ def identity(source: str, without: Path | None = None) -> str:
     run that was killed need not unpack again, and a run that is repeated need not run.
     """
     words = hashlib.sha256(source.encode(errors="surrogateescape"))
-    files: list[str] = []
-    if is_path(source):
-        photos = list(_in_folder(Path(source), "", without=without)) if os.path.isdir(source) else []
-        files = sorted(p.path for p in photos if p.path and p.verdict is not Verdict.PASSED_BY)
-        files = files or [p.path for p in photos if p.path and _is_shard_name(p.path)] or [source]
-        if _is_table(source):
-            files += [photo.path for photo in _in_table(Path(source)) if photo.path]
-    for file in files:
+    for file in _files(source, without) if is_path(source) else ():
         stamp = "none"
         with suppress(OSError, ValueError):  # ValueError: a NUL in a name of a CSV
             status = os.stat(file)
             stamp = f"{status.st_size}:{status.st_mtime_ns}"
         words.update(f"{os.path.abspath(file)}\n{stamp}\n".encode(errors="surrogateescape"))
     return words.hexdigest()[:16]
+
+
+def _files(source: str, without: Path | None) -> Iterator[str]:
+    """Yield the files that a source of this machine is read from."""
+    if not os.path.isdir(source):
+        yield source
+        yield from (photo.path for photo in (_in_table(Path(source)) if _is_table(source) else ()))
+        return
+    with photo_table() as photos:
+        photos.add(_in_folder(Path(source), "", without=without))
+        yield from (photo.path for photo in photos.select(_IS_PHOTO, order="path"))
+        if not photos.count(_IS_PHOTO):
+            yield from [p.path for p in photos.select() if _is_shard_name(p.path)] or [source]
 
 
 def _drawn_sample(staging: "Staging") -> Path:
@@ -233,14 +247,13 @@ def _in_folder(
     written = {os.path.join(folder, name) for name in WRITTEN if (folder / RECEIPT).exists()}
     for parent, names in walk(folder, _raise, others.append):
         if not without or not Path(os.path.realpath(parent)).is_relative_to(without.resolve()):
-            paths = [(os.path.join(parent, name), True) for name in names]
-            paths += [(path, False) for path in others]
-            for path, is_image in (pair for pair in paths if pair[0] not in written):
-                name = one_line(PurePosixPath(source, Path(path).relative_to(folder)).as_posix())
-                photo = Photo(ImageSource(name, partial(read_file, path)), path, is_ours)
-                if not is_image and not _begins_like_photo(path):
-                    photo.inspection = PASSED_BY
-                yield photo
+            inside = PurePosixPath(source, Path(parent).relative_to(folder))
+            for path in chain((os.path.join(parent, name) for name in names), others):
+                if path not in written:
+                    file = os.path.basename(path)
+                    is_photo = is_image_name(file) or _begins_like_photo(path)
+                    found = NOT_INSPECTED if is_photo else PASSED_BY
+                    yield Photo(one_line(f"{inside}/{file}"), path, is_ours=is_ours, inspection=found)
         others.clear()
 
 
@@ -263,8 +276,8 @@ def _in_table(path: Path) -> Iterator[Photo]:
                 found = (ending for ending in IMAGE_EXTENSIONS if os.path.isfile(place + ending))
                 ending = next(found, "")
                 name, place = name + ending, place + ending
-            source = ImageSource(one_line(f"{folder.name}/{name}"), partial(read_file, place))
-            yield Photo(source, place, label=label[:LABEL_LETTERS] or None)
+            name = one_line(f"{folder.name}/{name}")
+            yield Photo(name, place, label=label[:LABEL_LETTERS] or None)
 
 
 def _is_table(source: str) -> bool:

@@ -7,13 +7,16 @@ to fill another, and leaves every photograph that an earlier run has placed wher
 """
 
 import hashlib
-from collections import Counter, defaultdict
+from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain, groupby, repeat
+from operator import attrgetter
 from typing import NamedTuple
 
-from catdog_pl.data.prepare.photo import Photo, Verdict
+from catdog_pl.data.prepare.photo import Verdict
+from catdog_pl.data.prepare.photos import IS_USABLE, Photos
 from catdog_pl.data.statistics import wilson_interval
 from catdog_pl.errors import CatDogError, UsageError
 
@@ -62,24 +65,22 @@ class Group:
 
 
 def assign_splits(
-    photos: Sequence[Photo], amounts: Amounts | None, seed: int, earlier: Mapping[str, str], source: str
+    photos: Photos, amounts: Amounts | None, seed: int, earlier: Iterable[tuple[str, str]], source: str
 ) -> list[str]:
     """Give every usable photograph its split, those that look alike the same one; return lines to print.
 
     Without ``amounts`` the split of the source is kept (`Photo.given_split`); where it has none, the
-    workshop's sizes are used, or `sensible_sizes` where there are fewer photographs. ``earlier`` has the
-    split of each sha256 in an earlier run; errors call the photographs ``source``.
+    workshop's sizes are used, or `sensible_sizes` where there are fewer photographs. ``earlier`` has each
+    sha256 of an earlier run and its split; errors call the photographs ``source``.
 
     Raises:
         UsageError: there are amounts, and the source has a split.
         CatDogError: there are not two classes, or too few photographs for each split to have both.
     """
-    classes: dict[str, list[Photo]] = defaultdict(list)
-    for photo in photos:
-        if photo.is_usable and photo.label:
-            classes[photo.label].append(photo)
+    by_label = f"SELECT label, count(*) FROM photos WHERE {IS_USABLE} GROUP BY label ORDER BY min(number)"
+    classes = dict(photos.query(by_label))
     _check_classes(photos, classes, source)
-    given = [split for split in SPLITS if any(photo.given_split == split for photo in photos)]
+    given = [split for split in SPLITS if photos.count("given_split = ?", split)]
     if given and amounts:
         raise UsageError(
             f"{source} has a split already ({', '.join(given)}), which is kept; --sizes and --fractions need"
@@ -89,41 +90,45 @@ def assign_splits(
     if given:
         missing = next((split for split in SPLITS if split not in given), None)
         fixed = SPLITS[1:] if missing else SPLITS
-        earlier = {sha256: split for sha256, split in earlier.items() if split in ("train", missing)}
-        earlier |= {p.inspection.sha256: split for p in photos if (split := p.given_split) in fixed and split}
+        photos.keep_splits((sha256, split) for sha256, split in earlier if split in ("train", missing))
+        for_each = "SELECT sha256, given_split FROM photos WHERE given_split IS NOT NULL ORDER BY number"
+        photos.keep_splits((sha256, split) for sha256, split in photos.query(for_each) if split in fixed)
         plan = Kept(missing)
     else:
+        photos.keep_splits(earlier)
         plan = _possible(amounts, classes, source)
-    for members in classes.values():
-        split_class(members, plan, seed, earlier)
+    for label in classes:
+        split_class(photos, label, plan, seed)
     for split in SPLITS:
         is_wanted = given or getattr(plan, split)
-        for label, members in sorted(classes.items()):
-            if is_wanted and all(photo.split != split for photo in members):
+        for label in sorted(classes):
+            if is_wanted and not photos.count("split = ? AND label = ?", split, label):
                 advice = "--resplit splits anew" if given else "--sizes gives every split its share"
                 raise CatDogError(f"{source}: no {label} falls into {split}; {advice}")
     return list(_notes(photos, plan, amounts, given))
 
 
-def _check_classes(photos: Iterable[Photo], classes: Mapping[str, Sequence[Photo]], source: str) -> None:
+def _check_classes(photos: Photos, classes: Mapping[str, int], source: str) -> None:
     """Refuse a source that has not good photographs of two classes."""
-    for label in sorted({photo.label for photo in photos if photo.label} - classes.keys()):
-        members = [photo for photo in photos if photo.label == label]
-        verdicts = Counter(photo.verdict for photo in members)
-        reasons = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+    for label in sorted(photos.classes() - classes.keys()):
+        first = next(photos.select("label = ?", label))
+        of_label = (
+            "SELECT verdict, count(*) FROM photos WHERE label = ? GROUP BY verdict ORDER BY min(number)"
+        )
+        reasons = ", ".join(f"{count} {verdict}" for verdict, count in photos.query(of_label, label))
         raise CatDogError(
-            f"{source}: none of {len(members)} photographs of class {label} can be used ({reasons});"
-            f" {members[0].name}: {members[0].inspection.reason}"
+            f"{source}: none of {photos.count('label = ?', label)} photographs of class {label} can be used"
+            f" ({reasons}); {first.name}: {first.inspection.reason}"
         )
     if len(classes) != 2:
         names = ", ".join(sorted(classes)) or "neither"
         raise CatDogError(f"{source}: photographs of two classes are needed; there are some of {names}")
 
 
-def _possible(amounts: Amounts | None, classes: Mapping[str, Sequence[Photo]], source: str) -> Amounts:
+def _possible(amounts: Amounts | None, classes: Mapping[str, int], source: str) -> Amounts:
     """Return the amounts that the smaller class allows."""
-    label, smaller = min(classes.items(), key=lambda item: len(item[1]))
-    available, splits = len(smaller), sum(amount > 0 for amount in amounts or WORKSHOP)
+    label, available = min(classes.items(), key=lambda item: item[1])
+    splits = sum(amount > 0 for amount in amounts or WORKSHOP)
     if available < splits:
         good = f"{available} good photographs of class {label}"
         raise CatDogError(f"{source}: {good} do not make {splits} splits")
@@ -134,7 +139,7 @@ def _possible(amounts: Amounts | None, classes: Mapping[str, Sequence[Photo]], s
     return WORKSHOP if available >= sum(WORKSHOP) else sensible_sizes(available)
 
 
-def _notes(photos: Iterable[Photo], plan: Plan, amounts: Amounts | None, given: list[str]) -> Iterator[str]:
+def _notes(photos: Photos, plan: Plan, amounts: Amounts | None, given: list[str]) -> Iterator[str]:
     if isinstance(plan, Kept):
         missing = f"; {plan.missing} is taken from train" if plan.missing else ""
         yield f"Kept the split of the source ({', '.join(given)}){missing}. --resplit mixes and splits anew."
@@ -142,7 +147,7 @@ def _notes(photos: Iterable[Photo], plan: Plan, amounts: Amounts | None, given: 
         sizes, fewer = (" / ".join(map(str, sizes)) for sizes in (amounts or WORKSHOP, plan))
         how = "in the same proportions" if amounts else f"the test has a fifth, {WORKSHOP.test} at most"
         yield f"Fewer photographs than {sizes} of each class: {fewer}, {how}."
-    count = sum(photo.split == "test" for photo in photos)
+    count = photos.count("split = 'test'")
     if 0 < count < _FEW_TESTS:
         right = round(0.9 * count)
         low, high = wilson_interval(right, count)
@@ -210,10 +215,10 @@ def split_by_sizes(groups: Sequence[Group], sizes: Sizes) -> list[str | None]:
     room = dict(zip(SPLITS, sizes, strict=True))
     order = sorted(range(len(groups)), key=lambda index: groups[index].position)
     new = [index for index in order if groups[index].earlier is None]
-    kept = [(index, split) for index in order if (split := groups[index].earlier)]
-    by_position = [(index, preferred(groups[index].position, sizes)) for index in new]
-    anywhere = [(index, split) for split in SPLITS for index in new]
-    for index, split in (*kept, *by_position, *anywhere):
+    kept = ((index, split) for index in order if (split := groups[index].earlier))
+    by_position = ((index, preferred(groups[index].position, sizes)) for index in new)
+    anywhere = ((index, split) for split in SPLITS for index in new)
+    for index, split in chain(kept, by_position, anywhere):
         if splits[index] is None and groups[index].size <= room[split]:
             splits[index] = split
             room[split] -= groups[index].size
@@ -232,50 +237,68 @@ def _split_by_source(groups: Sequence[Group], missing: str | None) -> list[str |
     return [split or "train" for split in split_by_sizes(groups, Sizes(**room))]
 
 
-def split_class(photos: Iterable[Photo], plan: Plan, seed: int, earlier: Mapping[str, str]) -> None:
+def split_class(photos: Photos, label: str, plan: Plan, seed: int) -> None:
     """Give every usable photograph of one class its split; one that gets none is not needed."""
-    families: list[list[Photo]] = []
-    alike: dict[int, list[Photo]] = {}
-    for photo in photos:
-        family = [] if photo.group is None else alike.setdefault(photo.group, [])
-        families += [] if family else [family]
-        family.append(photo)
-    members = [_of_one_split(family, earlier) for family in families]
-    groups = [_group(family, seed, earlier) for family in members]
-    splits: list[str | None]
+    for family in _families(photos, label, '"group" IS NOT NULL'):
+        photos.query_each(
+            f"UPDATE photos SET verdict = '{Verdict.DUPLICATE}', reason = ? WHERE number = ?",
+            _of_other_splits(family),
+        )
+    numbers, groups = array("q"), []
+    for family in _families(photos, label):
+        numbers.extend(member.number for member in family)
+        groups.append(_group(family, seed))
+    splits: Sequence[str | None]
     if isinstance(plan, Sizes):
         splits = split_by_sizes(groups, plan)
     elif isinstance(plan, Fractions):
         splits = [group.earlier or preferred(group.position, plan) for group in groups]
     else:
         splits = _split_by_source(groups, plan.missing)
-    for family, split in zip(members, splits, strict=True):
-        for photo in family:
-            photo.split = split
-            if split is None:
-                photo.judge(Verdict.NOT_NEEDED, "the splits are full")
+    of_each = chain.from_iterable(
+        repeat(split, group.size) for split, group in zip(splits, groups, strict=True)
+    )
+    rows = zip(of_each, numbers, strict=True)
+    photos.query_each("UPDATE photos SET split = ? WHERE number = ?", rows)
+    photos.query(
+        f"UPDATE photos SET verdict = '{Verdict.NOT_NEEDED}', reason = 'the splits are full'"
+        f" WHERE {IS_USABLE} AND label = ? AND split IS NULL",
+        label,
+    )
 
 
-def _of_one_split(family: list[Photo], earlier: Mapping[str, str]) -> list[Photo]:
-    """Return photographs that look alike, without those that an earlier run has put into another split.
+class _Member(NamedTuple):
+    family: int  # photographs that look alike have the same
+    number: int
+    sha256: str
+    earlier: str | None  # split
+
+
+def _families(photos: Photos, label: str, where: str = "TRUE") -> Iterator[list[_Member]]:
+    """Yield the usable photographs of a class, those that look alike together, always in the same order."""
+    rows = photos.query(
+        'SELECT coalesce("group", -number) AS family, number, sha256, earlier.split FROM photos'
+        f" LEFT JOIN earlier USING (sha256) WHERE {IS_USABLE} AND label = ? AND {where}"
+        " ORDER BY family, number",
+        label,
+    )
+    for _, members in groupby(map(_Member._make, rows), attrgetter("family")):
+        yield list(members)
+
+
+def _of_other_splits(family: Sequence[_Member]) -> Iterator[tuple[str, int]]:
+    """Yield why photographs are left out that an earlier run has put into another split than those alike.
 
     A new photograph may look like two that did not look like each other; neither of these may move.
     """
-    if len(family) == 1:  # nearly every family is; no counting for them
-        return family
-    splits = Counter(earlier.get(photo.inspection.sha256, "") for photo in family)
-    del splits[""]
-    if len(splits) < 2:
-        return family
+    splits = Counter(member.earlier for member in family if member.earlier)
     kept = max(SPLITS, key=lambda split: splits[split])
-    for photo in family:
-        if earlier.get(photo.inspection.sha256, kept) != kept:
-            photo.judge(Verdict.DUPLICATE, f"looks like photographs that are in {kept}")
-    return [photo for photo in family if photo.is_usable]
+    for member in family:
+        if member.earlier not in (None, kept):
+            yield f"looks like photographs that are in {kept}", member.number
 
 
-def _group(family: Sequence[Photo], seed: int, earlier: Mapping[str, str]) -> Group:
+def _group(family: Sequence[_Member], seed: int) -> Group:
     """Return a group at the position of its member with the smallest hash."""
-    hashes = [photo.inspection.sha256 for photo in family]
-    known = next((earlier[sha256] for sha256 in hashes if sha256 in earlier), None)
-    return Group(position(min(hashes), seed), len(family), known)
+    known = next((member.earlier for member in family if member.earlier), None)
+    return Group(position(min(member.sha256 for member in family), seed), len(family), known)

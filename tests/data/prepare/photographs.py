@@ -3,12 +3,23 @@
 import csv
 import hashlib
 import zipfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from catdog_pl.data.prepare.photo import Photo
+from catdog_pl.data.prepare.photos import Photos, photo_table
 from catdog_pl.data.prepare.splits import SPLITS
+
+
+def after(step: Callable[[Photos], object], photos: Iterable[Photo]) -> list[Photo]:
+    """The photographs as a step of ``prepare`` leaves them."""
+    with photo_table() as table:
+        table.add(photos)
+        step(table)
+        return list(table.select())
 
 
 def picture(number: int) -> Image.Image:

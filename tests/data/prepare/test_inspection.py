@@ -26,6 +26,7 @@ from catdog_pl.data.prepare.photo import Inspection, Photo, Verdict
 from catdog_pl.errors import CatDogError, ImageError
 from catdog_pl.io.source import ImageSource, file_source
 from catdog_pl.io.zip import read_zip_member
+from tests.data.prepare.photographs import after
 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 
@@ -161,11 +162,11 @@ def test_a_member_that_is_empty_or_too_large_is_not_read(size: int, reason: str)
 
 def test_too_small_is_judged_by_the_shorter_side() -> None:
     photos = [
-        Photo(file_source("a"), label="cat", inspection=Inspection(width=32, height=32)),
-        Photo(file_source("b"), label="cat", inspection=Inspection(width=900, height=31)),
+        Photo("a", label="cat", inspection=Inspection(width=32, height=32)),
+        Photo("b", label="cat", inspection=Inspection(width=900, height=31)),
     ]
-    mark_too_small(photos, 32)
-    assert [photo.verdict for photo in photos] == [Verdict.OK, Verdict.TOO_SMALL]
+    marked = after(lambda table: mark_too_small(table, 32), photos)
+    assert [photo.verdict for photo in marked] == [Verdict.OK, Verdict.TOO_SMALL]
 
 
 def test_the_perceptual_hash_is_that_of_imagehash() -> None:
@@ -226,7 +227,7 @@ def test_no_pair_within_15_bits_is_missed(bits: int, monkeypatch: pytest.MonkeyP
 
 def test_nothing_to_compare_is_no_error() -> None:
     assert list(near_pairs(np.empty((0, 32), dtype=np.uint8))) == []
-    mark_duplicates([])
+    assert after(mark_duplicates, []) == []
 
 
 def test_a_pair_that_agrees_in_columns_only_is_found() -> None:
@@ -257,19 +258,19 @@ def seen(name: str, label: str, sha256: str, bits: int, group_seed: int = 0) -> 
     base = np.random.default_rng(group_seed).integers(0, 256, 32, dtype=np.uint8)
     flips = np.packbits(np.arange(256) < bits)
     found = Inspection(sha256=sha256, phash=(base ^ flips).tobytes())
-    return Photo(file_source(name), label=label, inspection=found)
+    return Photo(name, label=label, inspection=found)
 
 
 def test_the_same_file_again_is_left_out_but_the_first() -> None:
     photos = [seen("a", "cat", "1", 0), seen("b", "cat", "1", 0), seen("c", "cat", "1", 0)]
-    mark_duplicates(photos)
+    photos = after(mark_duplicates, photos)
     assert [photo.verdict for photo in photos] == [Verdict.OK, Verdict.DUPLICATE, Verdict.DUPLICATE]
     assert photos[2].inspection.reason == "the same file as a"
 
 
 def test_the_same_file_in_both_classes_is_left_out_altogether() -> None:
     photos = [seen("a", "cat", "1", 0), seen("b", "dog", "1", 0), seen("c", "cat", "2", 0, 5)]
-    mark_duplicates(photos)
+    photos = after(mark_duplicates, photos)
     assert [photo.verdict for photo in photos] == [Verdict.TWO_CLASSES, Verdict.TWO_CLASSES, Verdict.OK]
     assert photos[0].inspection.reason == "the same file as b, which lies in class dog"
 
@@ -281,7 +282,7 @@ def test_near_duplicates_of_one_class_are_tied_together() -> None:
         seen("b", "cat", "2", 12),
         seen("c", "cat", "3", 24),
     ]
-    mark_duplicates(photos)
+    photos = after(mark_duplicates, photos)
     assert photos[0].group is not None
     assert {photo.group for photo in photos} == {photos[0].group, None}
     assert [photo.verdict for photo in photos] == [Verdict.NEAR_DUPLICATE, Verdict.OK] + 2 * [
@@ -292,14 +293,14 @@ def test_near_duplicates_of_one_class_are_tied_together() -> None:
 
 def test_near_duplicates_in_both_classes_are_left_out_altogether() -> None:
     photos = [seen("a", "cat", "1", 0), seen("b", "dog", "2", 12)]
-    mark_duplicates(photos)
+    photos = after(mark_duplicates, photos)
     assert {photo.verdict for photo in photos} == {Verdict.TWO_CLASSES}
     assert photos[1].inspection.reason == "looks like a, which lies in class cat"
 
 
 def test_a_picture_that_looks_like_one_in_both_classes_is_in_doubt_too() -> None:
     photos = [seen("a", "cat", "1", 0), seen("b", "dog", "1", 0), seen("c", "cat", "2", 12)]
-    mark_duplicates(photos)
+    photos = after(mark_duplicates, photos)
     assert {photo.verdict for photo in photos} == {Verdict.TWO_CLASSES}
     assert photos[2].inspection.reason == "looks like a, which lies in both classes"
 
@@ -307,7 +308,7 @@ def test_a_picture_that_looks_like_one_in_both_classes_is_in_doubt_too() -> None
 def files(folder: Path, count: int) -> list[Photo]:
     for number in range(count):
         (folder / f"{number}.jpg").write_bytes(encoded(picture(number, (48, 36)), "JPEG"))
-    return [Photo(file_source(str(folder / f"{number}.jpg"))) for number in range(count)]
+    return [Photo(path, path) for path in (str(folder / f"{number}.jpg") for number in range(count))]
 
 
 def dies_on_13(source: ImageSource) -> Inspection:
@@ -323,9 +324,9 @@ def dies(source: ImageSource) -> Inspection:
 
 def test_processes_see_what_one_process_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos = files(tmp_path, 80)
-    alone = list(inspections(photos, 1))
+    alone = [photo.inspection for photo in inspections(photos, 80, 1)]
     monkeypatch.setattr(inspection, "_WORTH_PROCESSES", 10)
-    assert list(inspections(photos, 2)) == alone
+    assert [photo.inspection for photo in inspections(photos, 80, 2)] == alone
     assert len({one.sha256 for one in alone}) == 80
 
 
@@ -335,10 +336,10 @@ def test_a_photograph_that_kills_its_process_is_named_and_the_others_are_seen(
 ) -> None:
     monkeypatch.setattr(inspection, "_WORTH_PROCESSES", 2)
     monkeypatch.setattr(inspection, "_CHUNK", 2)
-    photos = [Photo(file_source(str(tmp_path / f"{number}.jpg"))) for number in range(11, 16)]
+    photos = [Photo(path, path) for path in (str(tmp_path / f"{number}.jpg") for number in range(11, 16))]
     for photo in photos:
         Path(photo.name).write_bytes(JPEG)
-    verdicts = [one.verdict for one in inspections(photos, 2, dies_on_13)]
+    verdicts = [one.verdict for one in inspections(photos, 5, 2, dies_on_13)]
     assert verdicts == ["ok", "ok", "unreadable", "ok", "ok"]
 
 
@@ -347,4 +348,4 @@ def test_processes_that_always_die_are_one_error(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(inspection, "_WORTH_PROCESSES", 2)
     monkeypatch.setattr(inspection, "_CHUNK", 2)
     with pytest.raises(CatDogError, match="--jobs 1"):
-        list(inspections([Photo(file_source(f"{number}.jpg")) for number in range(3)], 2, dies))
+        list(inspections([Photo(f"{number}.jpg", f"{number}.jpg") for number in range(3)], 3, 2, dies))

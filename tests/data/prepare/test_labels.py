@@ -6,17 +6,15 @@ import pytest
 from catdog_pl.data.prepare.labels import label_photos
 from catdog_pl.data.prepare.photo import Photo
 from catdog_pl.errors import CatDogError
-from catdog_pl.io.source import file_source
 from tests.conftest import Run
-from tests.data.prepare.photographs import counts, draw, kaggle, manifest, photos, picture, zipped
+from tests.data.prepare.photographs import after, counts, draw, kaggle, manifest, photos, picture, zipped
 
 Capture = pytest.CaptureFixture[str]
 
 
 def labels(*names: str) -> list[str | None]:
-    photos = [Photo(file_source(name)) for name in names]
-    label_photos(photos, None, False, "photos")
-    return [photo.label for photo in photos]
+    labelled = after(lambda table: label_photos(table, None, False, "photos"), map(Photo, names))
+    return [photo.label for photo in labelled]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 import hashlib
+from collections.abc import Iterable, Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from catdog_pl.data.prepare.photo import Inspection, Photo, Verdict
+from catdog_pl.data.prepare.photos import Photos
 from catdog_pl.data.prepare.placement import safe_label, safe_name
 from catdog_pl.data.prepare.splits import (
     SPLITS,
@@ -19,7 +21,7 @@ from catdog_pl.data.prepare.splits import (
     split_by_sizes,
     split_class,
 )
-from catdog_pl.io.source import file_source
+from tests.data.prepare.photographs import after
 
 TENTHS = Fractions(0.8, 0.1, 0.1)
 
@@ -27,19 +29,25 @@ TENTHS = Fractions(0.8, 0.1, 0.1)
 def photo(number: int, group: int | None = None) -> Photo:
     sha256 = hashlib.sha256(str(number).encode()).hexdigest()
     found = Inspection(sha256=sha256)
-    return Photo(file_source(f"{number}.jpg"), label="cat", inspection=found, group=group)
+    return Photo(f"{number}.jpg", label="cat", inspection=found, group=group)
 
 
 def splits(photos: list[Photo]) -> dict[str, str | None]:
     return {photo.inspection.sha256: photo.split for photo in photos}
 
 
+def split(photos: Iterable[Photo], amounts: Sizes | Fractions, earlier: Mapping[str, str]) -> list[Photo]:
+    def step(table: Photos) -> None:
+        table.keep_splits(earlier.items())
+        split_class(table, "cat", amounts, 2018)
+
+    return after(step, photos)
+
+
 def assigned(
     numbers: range, amounts: Sizes | Fractions, earlier: dict[str, str] | None = None
 ) -> list[Photo]:
-    photos = [photo(number) for number in numbers]
-    split_class(photos, amounts, 2018, earlier or {})
-    return photos
+    return split(map(photo, numbers), amounts, earlier or {})
 
 
 def count(photos: list[Photo]) -> tuple[int, ...]:
@@ -132,9 +140,9 @@ def test_with_fractions_a_photograph_keeps_its_split_whatever_is_added() -> None
 
 def test_with_fractions_a_new_look_alike_follows_the_one_that_was_there() -> None:
     old, new = photo(1, 7), photo(2, 7)
-    for split in SPLITS:
-        split_class([old, new], TENTHS, 2018, {old.inspection.sha256: split})
-        assert (old.split, new.split) == (split, split)
+    for name in SPLITS:
+        found = split([old, new], TENTHS, {old.inspection.sha256: name})
+        assert [member.split for member in found] == [name, name]
 
 
 def test_with_sizes_no_photograph_changes_its_split_when_more_than_enough_are_there() -> None:
@@ -161,7 +169,7 @@ def test_a_photograph_of_an_earlier_run_is_left_out_rather_than_moved() -> None:
 
 def test_photographs_that_look_alike_share_a_split() -> None:
     photos = [photo(number, number // 3 if number < 60 else None) for number in range(200)]
-    split_class(photos, Sizes(100, 60, 30), 2018, {})
+    photos = split(photos, Sizes(100, 60, 30), {})
     for start in range(0, 60, 3):
         assert len({member.split for member in photos[start : start + 3]}) == 1
     assert count(photos) == (100, 60, 30)
@@ -170,7 +178,7 @@ def test_photographs_that_look_alike_share_a_split() -> None:
 def test_a_photograph_that_looks_like_two_splits_tears_nothing_and_moves_nothing() -> None:
     family = [photo(1, 7), photo(2, 7), photo(3, 7)]
     earlier = {family[0].inspection.sha256: "train", family[1].inspection.sha256: "test"}
-    split_class([*family, *(photo(number) for number in range(10, 60))], TENTHS, 2018, earlier)
+    family = split([*family, *(photo(number) for number in range(10, 60))], TENTHS, earlier)[:3]
     assert [member.split for member in family] == ["train", None, "train"]
     assert family[1].verdict is Verdict.DUPLICATE
 
