@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from catdog_pl.data.prepare.inspection import HASH_SIDE, inspected, processors
+from catdog_pl.data.prepare.inspection import HASH_SIDE, inspect_photos, processors
 from catdog_pl.data.prepare.photo import Photo, Verdict
-from catdog_pl.data.prepare.photos import IS_USABLE, Photos
+from catdog_pl.data.prepare.photos import IS_USABLE, Photos, photo_table
+from catdog_pl.errors import one_line
 
 NEAR_BITS = 32
 """Of 256; the largest distance between near duplicates."""
@@ -52,7 +53,8 @@ def mark_duplicates(photos: Photos) -> None:
     for _, copies in groupby(same, lambda photo: photo.inspection.sha256):
         photos.save(_marked_same(*copies))
     for number, members in enumerate(alike(content)):
-        photos.save(_marked_alike([photos[int(numbers[index])] for index in members], number))
+        rows = [next(photos.select("number = ?", int(numbers[index]))) for index in members]
+        photos.save(_marked_alike(rows, number))
 
 
 def alike(content: npt.NDArray[np.bytes_]) -> list[list[int]]:
@@ -79,9 +81,11 @@ def near_duplicates(splits: Mapping[str, Sequence[Path]]) -> list[list[tuple[str
     All of them are decoded, on all processors; what `prepare` would leave out, such as a damaged file or a
     plain surface, is in no group.
     """
-    places = [(split, path) for split, paths in splits.items() for path in paths]
-    photos = (Photo(str(path), str(path), split=split) for split, path in places)
-    usable = [photo for photo in inspected(photos, len(places), processors()) if photo.is_usable]
+    with photo_table() as photos:
+        for split, paths in splits.items():
+            photos.add(Photo(one_line(str(path)), str(path), label="", split=split) for path in paths)
+        inspect_photos(photos, processors())
+        usable = list(photos.select(IS_USABLE))
     groups = alike(np.array([photo.inspection.phash for photo in usable], "S32"))
     return [
         [(str(usable[index].split), Path(usable[index].path)) for index in group]

@@ -59,20 +59,6 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def inspect_photos(photos: Photos, jobs: int) -> None:
-    """Fill in `Photo.inspection` of every photograph that has no fault yet, in so many processes."""
-    is_sound = f"verdict = '{Verdict.OK}'"
-    photos.save(inspected(photos.select(is_sound), photos.count(is_sound), jobs))
-
-
-def inspected(photos: Iterable[Photo], count: int, jobs: int) -> Iterator[Photo]:
-    """Yield so many photographs with their inspections, and show how far it is."""
-    silence_pillow()
-    found = inspections(photos, count, jobs)
-    bar: tqdm[Photo] = tqdm(found, total=count, desc="checking", unit="photo", disable=None)
-    yield from bar
-
-
 def mark_too_small(photos: Photos, min_side: int) -> None:
     """Leave out photographs with a side of fewer pixels than ``min_side``."""
     for photo in photos.select(f"{IS_USABLE} AND min(width, height) < ?", min_side):
@@ -133,10 +119,8 @@ _COSINES = np.cos(np.pi * _FREQUENCY * (2 * _PIXEL + 1) / (2 * _PIXELS))
 Inspector = Callable[[ImageSource], Inspection]
 
 
-def inspections(
-    photos: Iterable[Photo], count: int, jobs: int, inspect: Inspector = inspect_photo
-) -> Iterator[Photo]:
-    """Yield so many photographs with their inspections, in order.
+def inspect_photos(photos: Photos, jobs: int, inspect: Inspector = inspect_photo) -> None:
+    """Fill in `Photo.inspection` of every photograph that has no fault yet, in so many processes.
 
     A photograph on which the process that decodes it dies is named unreadable; the others are inspected.
     Few photographs are inspected in this process; ``inspect`` is a function that others can import.
@@ -144,65 +128,50 @@ def inspections(
     Raises:
         CatDogError: the processes die whatever they decode.
     """
-    if jobs == 1 or count < _WORTH_PROCESSES:
-        for photo in photos:
-            yield from _filled([photo], [inspect(photo.source)])
-        return
-    rest, ahead = iter(photos), deque[list[Photo]]()
-    while True:
+    silence_pillow()
+    is_new = f"verdict = '{Verdict.OK}' AND sha256 = ''"
+    is_parallel = jobs > 1 and photos.count(is_new) >= _WORTH_PROCESSES
+    while count := photos.count(is_new):
+        new = photos.select(is_new)
+        found = _in_parallel(new, jobs, inspect) if is_parallel else _inspected(new, inspect)
         try:
-            yield from _in_parallel(rest, ahead, jobs, inspect)
+            photos.save(tqdm(found, total=count, desc="checking", unit="photo", disable=None))
         except BrokenProcessPool:
-            chunk = ahead.popleft()
-            yield from _filled(chunk, _one_by_one([photo.source for photo in chunk], inspect))
-        else:
-            return
+            photos.save(_one_by_one(list(photos.select(is_new, limit=_CHUNK)), inspect))
 
 
-def _in_parallel(
-    photos: Iterator[Photo], ahead: deque[list[Photo]], jobs: int, inspect: Inspector
-) -> Iterator[Photo]:
-    """Yield photographs with their inspections; those that are handed out meanwhile are in ``ahead``."""
-    with _pool(jobs) as pool:
-        pending = deque(_submitted(pool, chunk, inspect) for chunk in ahead)
-        while True:
-            while len(ahead) < _AHEAD * jobs and (chunk := list(islice(photos, _CHUNK))):
-                ahead.append(chunk)
-                pending.append(_submitted(pool, chunk, inspect))
-            if not ahead:
-                return
-            found = pending.popleft().result()
-            yield from _filled(ahead.popleft(), found)
-
-
-def _submitted(
-    pool: ProcessPoolExecutor, chunk: Iterable[Photo], inspect: Inspector
-) -> Future[list[Inspection]]:
-    return pool.submit(_inspect_chunk, [photo.source for photo in chunk], inspect)
-
-
-def _filled(photos: Iterable[Photo], found: Iterable[Inspection]) -> Iterator[Photo]:
-    for photo, inspection in zip(photos, found, strict=True):
-        photo.inspection = inspection
+def _inspected(photos: Iterable[Photo], inspect: Inspector) -> Iterator[Photo]:
+    for photo in photos:
+        photo.inspection = inspect(photo.source)
         yield photo
 
 
-def _one_by_one(sources: Sequence[ImageSource], inspect: Inspector) -> list[Inspection]:
+def _in_parallel(photos: Iterator[Photo], jobs: int, inspect: Inspector) -> Iterator[Photo]:
+    with _pool(jobs) as pool:
+        pending: deque[Future[list[Photo]]] = deque()
+        while chunk := list(islice(photos, _CHUNK)):
+            pending.append(pool.submit(_inspect_chunk, chunk, inspect))
+            if len(pending) == _AHEAD * jobs:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
+
+
+def _one_by_one(photos: Sequence[Photo], inspect: Inspector) -> Sequence[Photo]:
     """Inspect photographs of which one kills its process: each in a process of its own."""
     died = Inspection(Verdict.UNREADABLE, "the decoder dies on it")
-    chunk = []
-    for source in sources:
+    for photo in photos:
         try:
             with _pool(1) as pool:
-                chunk.append(pool.submit(inspect, source).result())
+                photo.inspection = pool.submit(inspect, photo.source).result()
         except BrokenProcessPool:
-            chunk.append(died)
-    if len(chunk) > 1 and all(found == died for found in chunk):
+            photo.inspection = died
+    if len(photos) > 1 and all(photo.inspection == died for photo in photos):
         raise CatDogError(
             f"the processes that decode photographs die, whatever they decode, the first at"
-            f" {sources[0].name}. Is there too little memory? --jobs 1 decodes without them"
+            f" {photos[0].name}. Is there too little memory? --jobs 1 decodes without them"
         )
-    return chunk
+    return photos
 
 
 def _pool(jobs: int) -> ProcessPoolExecutor:
@@ -224,5 +193,5 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _inspect_chunk(sources: Sequence[ImageSource], inspect: Inspector) -> list[Inspection]:
-    return [inspect(source) for source in sources]
+def _inspect_chunk(photos: Sequence[Photo], inspect: Inspector) -> list[Photo]:
+    return list(_inspected(photos, inspect))

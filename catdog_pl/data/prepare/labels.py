@@ -19,7 +19,7 @@ Folders called train, val, test and the like are no classes where ``train`` and 
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from functools import partial
 from itertools import takewhile
 from typing import NamedTuple
@@ -39,7 +39,7 @@ _PETS = frozenset({"cat", "dog"})
 _SPLITS = {name: split for split, synonyms in SPLIT_SYNONYMS.items() for name in (split, *synonyms)}
 # "val", "test1", "training_set", "train2017": the spellings of a split's folder.
 _SPLIT_FOLDER = re.compile(rf"({'|'.join(_SPLITS)})([ _-]?(set|data|images))?\d*", re.IGNORECASE)
-# Photographs of which the names may tell something.
+# Photographs whose names may tell something.
 _IS_SAFE = f"verdict NOT IN ('{Verdict.UNSAFE}', '{Verdict.PASSED_BY}')"
 # Of the photographs must have a level of folders for it to be that of the classes.
 _MOST = 0.9
@@ -47,21 +47,15 @@ _MOST = 0.9
 _SHOWN = 6
 
 
-_Key = tuple[str, str | None, str | None]
-"""What decides where a photograph belongs; of a million, few differ. Its name without the file, the class in
-Kaggle's file name, the class that its source tells."""
-
-
 class _Place(NamedTuple):
-    """Where the photographs of one key lie."""
+    """Where a photograph lies."""
 
-    folders: list[str]  # from outer to inner, without those of splits; or the one word that the source tells
+    folders: list[str]  # from outer to inner, without those of splits; or the one word that its source tells
     source: str | None  # without the ending of an archive; None where there is only one, or it is a split's
-    parent: str  # the folder or source they lie in, of whatever kind; or the word
-    split: str | None  # that one of their folders names
-    pet_file: str | None
-    is_told: bool  # by their source
-    photos: int
+    parent: str  # the folder or source it lies in, of whatever kind; or the word
+    split: str | None  # that one of its folders names
+    pet_file: str | None  # the class in Kaggle's file name
+    is_told: bool = False  # by its source
 
     def inner_first(self) -> list[str]:
         return [*reversed(self.folders), *([self.source] if self.source else [])]
@@ -77,37 +71,34 @@ def label_photos(photos: Photos, classes: Sequence[str] | None, resplit: bool, s
         CatDogError: there are not two classes.
     """
     _name_numbers(photos, classes or ("cat", "dog"))
-    places = _places(Counter(key for _, _, key in _keys(photos)))
-    labels = dict(zip(places, _labels([*places.values()], classes, source), strict=True))
-    labelled = {key: place for key, place in places.items() if labels[key]}
-    notes = []
-    if wrong := {key for key, place in labelled.items() if place.pet_file not in (None, labels[key])}:
-        first = next(name for _, name, key in _keys(photos) if key in wrong)
-        example = f"{sum(places[key].photos for key in wrong)}, such as {first}"
-        notes.append(f"File names that contradict their folder, which counts: {example}")
-    if unlabelled := {key: place for key, place in places.items() if not labels[key]}:
-        notes.append(f"Left out as of neither class: {_counted(unlabelled.values())}")
-        photos.query_each(
-            f"UPDATE photos SET verdict = '{Verdict.NO_CLASS}', reason = ?"
-            f" WHERE number = ? AND verdict = '{Verdict.OK}'",
-            ((_why(unlabelled[key]), number) for number, _, key in _keys(photos) if key in unlabelled),
-        )
-    is_split = not resplit and _is_split({place.split for place in labelled.values()})
-    splits = {key: place.split for key, place in labelled.items() if is_split}
+    places = _places(photos)
+    labels = _labels(places, classes, source)
+
+    def found() -> Iterator[tuple[int, str, _Place, str | None]]:
+        for (number, name, _), place, label in zip(_rows(photos), places, labels, strict=True):
+            yield number, name, place, label
+
+    is_split = not resplit and _is_split({place.split for _, _, place, label in found() if label})
     photos.query_each(
         "UPDATE photos SET label = ?, given_split = ? WHERE number = ?",
-        ((labels[key], splits.get(key), number) for number, _, key in _keys(photos)),
+        ((label, place.split if label and is_split else None, number) for number, _, place, label in found()),
     )
+    photos.query_each(
+        f"UPDATE photos SET verdict = '{Verdict.NO_CLASS}', reason = ? WHERE number = ? AND verdict = 'ok'",
+        ((_why(place), number) for number, _, place, label in found() if not label),
+    )
+    notes = []
+    if names := [name for _, name, place, label in found() if label and place.pet_file not in (None, label)]:
+        example = f"{len(names)}, such as {names[0]}"
+        notes.append(f"File names that contradict their folder, which counts: {example}")
+    if unlabelled := [place.parent for _, _, place, label in found() if not label]:
+        notes.append(f"Left out as of neither class: {_counted(unlabelled)}")
     return notes
 
 
-def _keys(photos: Photos) -> Iterator[tuple[int, str, _Key]]:
-    """Yield number, name and key of each photograph whose name may tell something."""
-    for number, name, word in photos.query(
-        f"SELECT number, name, label FROM photos WHERE {_IS_SAFE} ORDER BY number"
-    ):
-        parent, _, file = name.rpartition("/")
-        yield number, name, (parent, None if word else _match(_PET_FILE, file), word)
+def _rows(photos: Photos) -> Iterable[tuple[int, str, str | None]]:
+    """Return number, name and class of the photographs whose names may tell something."""
+    return photos.query(f"SELECT number, name, label FROM photos WHERE {_IS_SAFE} ORDER BY number")
 
 
 def _why(place: _Place) -> str:
@@ -118,15 +109,14 @@ def _why(place: _Place) -> str:
 
 def _name_numbers(photos: Photos, classes: Sequence[str]) -> None:
     """Turn the numbers that sources give for classes into the words they mean, if they are two, 0 and 1."""
-    labels = photos.query(f"SELECT DISTINCT label FROM photos WHERE {_IS_SAFE} AND label IS NOT NULL")
-    if {label for (label,) in labels if label.isdecimal()} <= {"0", "1"}:
+    if {label for label in photos.classes(_IS_SAFE) if label.isdecimal()} <= {"0", "1"}:
         for number, word in zip("01", classes, strict=True):
             photos.query(f"UPDATE photos SET label = ? WHERE {_IS_SAFE} AND label = ?", word, number)
 
 
-def _places(counts: Mapping[_Key, int]) -> dict[_Key, _Place]:
-    """Return where the photographs of each key lie, of which there are so many."""
-    parents = list(dict.fromkeys(parent for parent, _, _ in counts))
+def _places(photos: Photos) -> list[_Place]:
+    """Return where each photograph lies; those of one folder share what is the same."""
+    parents = {name.rpartition("/")[0]: None for _, name, _ in _rows(photos)}
     paths = [[stem(word) for word in parent.split("/")] for parent in parents]
     sources = {path[0] for path in paths}
     inner = [path[1:] for path in paths]
@@ -139,18 +129,21 @@ def _places(counts: Mapping[_Key, int]) -> dict[_Key, _Place]:
     splits = [_split(word) if word else None for word in found]
     if not _is_split(set(splits)):
         found = splits = [None] * len(paths)
-    of_parents = {}
+    places = {}
     for parent, path, word, split in zip(parents, paths, found, splits, strict=True):
         folders = [folder for folder in path[1:] if folder not in ("", ".", word)]
         source = path[0] if len(sources) > 1 and path[0] != word else None
-        of_parents[parent] = _Place(folders, source, path[-1], split, None, False, 0)
-    places = {}
-    for (parent, pet_file, word), count in counts.items():
-        place = of_parents[parent]._replace(pet_file=pet_file, photos=count)
+        for pet in (None, *_PETS):
+            places[parent, pet] = _Place(folders, source, path[-1], split, pet)
+    told: dict[tuple[str, str | None], _Place] = {}
+    of_photos = []
+    for _, name, word in _rows(photos):
+        parent, _, file = name.rpartition("/")
+        place = places[parent, _match(_PET_FILE, file)]
         if word:
-            place = _Place([word], None, word, place.split, None, True, count)
-        places[parent, pet_file, word] = place
-    return places
+            place = told.setdefault((word, place.split), _Place([word], None, word, place.split, None, True))
+        of_photos.append(place)
+    return of_photos
 
 
 def _split(folder: str) -> str | None:
@@ -162,7 +155,7 @@ def _is_split(splits: Set[str | None]) -> bool:
 
 
 def _labels(places: Sequence[_Place], classes: Sequence[str] | None, source: str) -> list[str | None]:
-    """Return the class of each place by the first rule that finds two."""
+    """Return the class of each photograph by the first rule that finds two."""
     if classes:
         named = {safe_label(name) for name in classes}
         labels = [map(safe_label, place.inner_first()) for place in places]
@@ -173,18 +166,18 @@ def _labels(places: Sequence[_Place], classes: Sequence[str] | None, source: str
     pets = [folder or file for folder, file in zip(folders, files, strict=True)]
     if {*folders} >= _PETS:
         return pets
-    are_named = 2 * _count(places, files) >= _count(places)
+    are_named = 2 * sum(map(bool, files)) >= len(files)
     level = _class_level(places, source)
     if level and not (are_named and _is_mixed(level, files)):
         return level
     sources = [place.source and safe_label(place.source) for place in places]
-    if {*pets} >= _PETS and (are_named or not _has_two(places, sources)):
+    if {*pets} >= _PETS and (are_named or not _has_two(sources)):
         return pets
-    if _has_two(places, sources):
+    if _has_two(sources):
         return sources
     raise CatDogError(
         f"{source}: two classes are needed, a folder for each or Kaggle's file names (cat.0.jpg, dog.0.jpg);"
-        f" found are {_counted(places)}. --classes A B names two folders to take"
+        f" found are {_counted(place.parent for place in places)}. --classes A B names two folders to take"
     )
 
 
@@ -196,7 +189,7 @@ def _match(form: re.Pattern[str], name: str) -> str | None:
 def _class_level(places: Sequence[_Place], source: str) -> list[str | None] | None:
     """Return the classes at the level where the tree parts in two; several levels must part it alike."""
     depths = range(max((len(place.folders) for place in places), default=0))
-    levels = [level for depth in depths if _has_two(places, level := _at_level(places, depth))]
+    levels = [level for depth in depths if _has_two(level := _at_level(places, depth))]
     for other in levels[1:]:
         if len({pair for pair in zip(levels[0], other, strict=True) if None not in pair}) > 2:
             first, second = (" and ".join(sorted(filter(None, set(level)))) for level in (levels[0], other))
@@ -208,7 +201,7 @@ def _class_level(places: Sequence[_Place], source: str) -> list[str | None] | No
 
 
 def _at_level(places: Sequence[_Place], depth: int) -> list[str | None]:
-    """Return each place's folder at a level; where it has none, its source if that is one of them."""
+    """Return each photograph's folder at a level; where it has none, its source if that is one of them."""
     level = [safe_label(place.folders[depth]) if len(place.folders) > depth else None for place in places]
     names = set(level)
     sources = [safe_label(place.source) if place.source else None for place in places]
@@ -216,13 +209,8 @@ def _at_level(places: Sequence[_Place], depth: int) -> list[str | None]:
     return [folder or (source if source in names else None) for folder, source in pairs]
 
 
-def _has_two(places: Sequence[_Place], level: Sequence[str | None]) -> bool:
-    return len(set(level) - {None}) == 2 and _count(places, level) >= _MOST * _count(places)
-
-
-def _count(places: Sequence[_Place], level: Sequence[str | None] | None = None) -> int:
-    """Return how many photographs there are, or have a word at this level."""
-    return sum(place.photos for place, word in zip(places, level or places, strict=True) if word)
+def _has_two(level: Sequence[str | None]) -> bool:
+    return len(set(level) - {None}) == 2 and sum(map(bool, level)) >= _MOST * len(level)
 
 
 def _is_mixed(level: Sequence[str | None], files: Sequence[str | None]) -> bool:
@@ -231,11 +219,8 @@ def _is_mixed(level: Sequence[str | None], files: Sequence[str | None]) -> bool:
     return any({file for other, file in pairs if other == label} >= _PETS for label in set(level))
 
 
-def _counted(places: Iterable[_Place]) -> str:
-    amounts: Counter[str] = Counter()
-    for place in places:
-        amounts[place.parent] += place.photos
-    counts = amounts.most_common()
+def _counted(names: Iterable[str]) -> str:
+    counts = Counter(names).most_common()
     shown = [f"{name} ({count})" for name, count in counts[:_SHOWN]]
     more = f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else ""
     return ", ".join(shown) + more or "none"

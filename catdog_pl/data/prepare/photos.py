@@ -35,22 +35,16 @@ class Photos:
             "PRAGMA synchronous = OFF",
             "BEGIN EXCLUSIVE",
             f"CREATE TABLE photos (number INTEGER PRIMARY KEY, {', '.join(_COLUMNS)})",
-            "CREATE TABLE earlier (sha256 PRIMARY KEY, split) WITHOUT ROWID",
         ):
             database.execute(sql)
 
-    def add(self, photos: Iterable[Photo], *, by_name: bool = False) -> None:
-        """Append photographs, as they come or in the order of their names."""
-        first = self.value("coalesce(max(number), 0)")
+    def add(self, photos: Iterable[Photo], order: str = "rowid") -> None:
+        """Append photographs, as they come or in order of a column."""
         columns, marks = ", ".join(_COLUMNS), ", ".join("?" * len(_COLUMNS))
-        self._database.executemany(f"INSERT INTO photos ({columns}) VALUES ({marks})", map(_row, photos))
-        if by_name:
-            last = self.value("coalesce(max(number), 0)")
-            added = "FROM photos WHERE number > ? AND number <= ?"
-            self.query(
-                f"INSERT INTO photos ({columns}) SELECT {columns} {added} ORDER BY name, number", first, last
-            )
-            self.query(f"DELETE {added}", first, last)
+        self.query(f"CREATE TABLE added ({columns})")
+        self.query_each(f"INSERT INTO added VALUES ({marks})", map(_row, photos))
+        self.query(f"INSERT INTO photos ({columns}) SELECT * FROM added ORDER BY {order}, rowid")
+        self.query("DROP TABLE added")
 
     def select(
         self, where: str = "TRUE", *values: object, order: str = "number", limit: int = -1, offset: int = 0
@@ -59,16 +53,9 @@ class Photos:
         sql = f"SELECT * FROM photos WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
         return map(_photo, self.query(sql, *values, limit, offset))
 
-    def __getitem__(self, number: int) -> Photo:
-        return next(self.select("number = ?", number))
-
     def count(self, where: str = "TRUE", *values: object) -> int:
         """Count the photographs for which a condition holds."""
-        return self.value("count(*)", where, *values)
-
-    def value(self, of: str, where: str = "TRUE", *values: object) -> int:
-        """Return a number that is computed of photographs."""
-        return int(self.query(f"SELECT {of} FROM photos WHERE {where}", *values).fetchone()[0])
+        return int(self.query(f"SELECT count(*) FROM photos WHERE {where}", *values).fetchone()[0])
 
     def query(self, sql: str, *values: object) -> sqlite3.Cursor:
         """Ask for something else than photographs; returns rows."""
@@ -78,13 +65,10 @@ class Photos:
         """Do something with the values of each row."""
         self._database.executemany(sql, rows)
 
-    def classes(self) -> set[str]:
+    def classes(self, where: str = "TRUE") -> set[str]:
         """Return the classes of all photographs, used or left out."""
-        return {label for (label,) in self.query("SELECT DISTINCT label FROM photos WHERE label != ''")}
-
-    def keep_splits(self, earlier: Iterable[tuple[str, str]]) -> None:
-        """Fill the table ``earlier``: a sha256 and its split; the last one counts."""
-        self.query_each("INSERT OR REPLACE INTO earlier VALUES (?, ?)", earlier)
+        rows = self.query(f"SELECT DISTINCT label FROM photos WHERE label IS NOT NULL AND {where}")
+        return {label for (label,) in rows}
 
     def save(self, photos: Iterable[Photo]) -> None:
         """Write back photographs that were changed."""
@@ -104,7 +88,8 @@ def photo_table(path: Path | None = None) -> Iterator[Photos]:
         with closing(sqlite3.connect(path or "", isolation_level=None)) as database:
             yield Photos(database)
     except sqlite3.OperationalError as error:
-        raise OSError(errno.EIO, str(error), str(path or gettempdir())) from error
+        reason = f"{error}, here or in the folder of temporary files"
+        raise OSError(errno.EIO, reason, str(path or gettempdir())) from error
     finally:
         if path:
             path.unlink(missing_ok=True)

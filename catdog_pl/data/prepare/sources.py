@@ -14,14 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from catdog_pl.data.prepare.archives import SHARDS, Limits, is_archive_name, unpack, unpacked
 from catdog_pl.data.prepare.manifest import RECEIPT, WRITTEN
-from catdog_pl.data.prepare.photo import (
-    LABEL_LETTERS,
-    NOT_INSPECTED,
-    PASSED_BY,
-    Photo,
-    Verdict,
-    begins_like_photo,
-)
+from catdog_pl.data.prepare.photo import LABEL_LETTERS, PASSED_BY, Photo, Verdict, begins_like_photo
 from catdog_pl.data.prepare.photos import Photos, photo_table
 from catdog_pl.data.prepare.table import open_table
 from catdog_pl.errors import ArchiveError, CatDogError, UsageError, one_line
@@ -123,7 +116,7 @@ def find_photos(
     """
     digest = f"sha256:{sha256}" if sha256 else None
     for source in sources:
-        photos.add(_found(source, staging, limits, digest), by_name=True)
+        photos.add(_found(source, staging, limits, digest), "name")
     if not photos.count(_IS_PHOTO):
         raise CatDogError(f"{', '.join(sources)}: there is no photograph in it{_hint(sources)}")
 
@@ -251,9 +244,10 @@ def _in_folder(
             for path in chain((os.path.join(parent, name) for name in names), others):
                 if path not in written:
                     file = os.path.basename(path)
-                    is_photo = is_image_name(file) or _begins_like_photo(path)
-                    found = NOT_INSPECTED if is_photo else PASSED_BY
-                    yield Photo(one_line(f"{inside}/{file}"), path, is_ours=is_ours, inspection=found)
+                    photo = Photo(one_line(f"{inside}/{file}"), path, is_ours=is_ours)
+                    if not is_image_name(file) and not _begins_like_photo(path):
+                        photo.inspection = PASSED_BY
+                    yield photo
         others.clear()
 
 
@@ -276,8 +270,7 @@ def _in_table(path: Path) -> Iterator[Photo]:
                 found = (ending for ending in IMAGE_EXTENSIONS if os.path.isfile(place + ending))
                 ending = next(found, "")
                 name, place = name + ending, place + ending
-            name = one_line(f"{folder.name}/{name}")
-            yield Photo(name, place, label=label[:LABEL_LETTERS] or None)
+            yield Photo(one_line(f"{folder.name}/{name}"), place, label=label[:LABEL_LETTERS] or None)
 
 
 def _is_table(source: str) -> bool:

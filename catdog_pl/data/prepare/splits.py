@@ -12,10 +12,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, groupby, repeat
-from operator import attrgetter
 from typing import NamedTuple
 
-from catdog_pl.data.prepare.photo import Verdict
+from catdog_pl.data.prepare.photo import Photo, Verdict
 from catdog_pl.data.prepare.photos import IS_USABLE, Photos
 from catdog_pl.data.statistics import wilson_interval
 from catdog_pl.errors import CatDogError, UsageError
@@ -90,13 +89,13 @@ def assign_splits(
     if given:
         missing = next((split for split in SPLITS if split not in given), None)
         fixed = SPLITS[1:] if missing else SPLITS
-        photos.keep_splits((sha256, split) for sha256, split in earlier if split in ("train", missing))
-        for_each = "SELECT sha256, given_split FROM photos WHERE given_split IS NOT NULL ORDER BY number"
-        photos.keep_splits((sha256, split) for sha256, split in photos.query(for_each) if split in fixed)
+        earlier = ((sha256, split) for sha256, split in earlier if split in ("train", missing))
+        of_source = f"SELECT sha256, given_split FROM photos WHERE given_split IN {fixed} ORDER BY number"
+        earlier = chain(earlier, photos.query(of_source))
         plan = Kept(missing)
     else:
-        photos.keep_splits(earlier)
         plan = _possible(amounts, classes, source)
+    take_splits(photos, earlier)
     for label in classes:
         split_class(photos, label, plan, seed)
     for split in SPLITS:
@@ -237,29 +236,36 @@ def _split_by_source(groups: Sequence[Group], missing: str | None) -> list[str |
     return [split or "train" for split in split_by_sizes(groups, Sizes(**room))]
 
 
+def take_splits(photos: Photos, earlier: Iterable[tuple[str, str]]) -> None:
+    """Give usable photographs the split that is told for their sha256, of several the last one."""
+    photos.query("CREATE TABLE earlier (sha256 PRIMARY KEY, split) WITHOUT ROWID")
+    photos.query_each("INSERT OR REPLACE INTO earlier VALUES (?, ?)", earlier)
+    told = "SELECT earlier.split FROM earlier WHERE earlier.sha256 = photos.sha256"
+    photos.query(f"UPDATE photos SET split = ({told}) WHERE {IS_USABLE}")
+
+
 def split_class(photos: Photos, label: str, plan: Plan, seed: int) -> None:
-    """Give every usable photograph of one class its split; one that gets none is not needed."""
-    for family in _families(photos, label, '"group" IS NOT NULL'):
-        photos.query_each(
-            f"UPDATE photos SET verdict = '{Verdict.DUPLICATE}', reason = ? WHERE number = ?",
-            _of_other_splits(family),
-        )
+    """Give every usable photograph of one class its split; one that gets none is not needed.
+
+    The split that it has is that of an earlier run or of the source.
+    """
+    family = 'coalesce("group", -number)'  # photographs that look alike share a split
+    members = photos.select(f"{IS_USABLE} AND label = ?", label, order=f"{family}, number")
     numbers, groups = array("q"), []
-    for family in _families(photos, label):
-        numbers.extend(member.number for member in family)
-        groups.append(_group(family, seed))
-    splits: Sequence[str | None]
+    for _, alike in groupby(members, lambda photo: -photo.number if photo.group is None else photo.group):
+        kept = _of_one_split(photos, list(alike))
+        numbers.extend(photo.number for photo in kept)
+        groups.append(_group(kept, seed))
+    splits: list[str | None]
     if isinstance(plan, Sizes):
         splits = split_by_sizes(groups, plan)
     elif isinstance(plan, Fractions):
         splits = [group.earlier or preferred(group.position, plan) for group in groups]
     else:
         splits = _split_by_source(groups, plan.missing)
-    of_each = chain.from_iterable(
-        repeat(split, group.size) for split, group in zip(splits, groups, strict=True)
-    )
-    rows = zip(of_each, numbers, strict=True)
-    photos.query_each("UPDATE photos SET split = ? WHERE number = ?", rows)
+    pairs = zip(splits, groups, strict=True)
+    of_each = chain.from_iterable(repeat(split, group.size) for split, group in pairs)
+    photos.query_each("UPDATE photos SET split = ? WHERE number = ?", zip(of_each, numbers, strict=True))
     photos.query(
         f"UPDATE photos SET verdict = '{Verdict.NOT_NEEDED}', reason = 'the splits are full'"
         f" WHERE {IS_USABLE} AND label = ? AND split IS NULL",
@@ -267,38 +273,23 @@ def split_class(photos: Photos, label: str, plan: Plan, seed: int) -> None:
     )
 
 
-class _Member(NamedTuple):
-    family: int  # photographs that look alike have the same
-    number: int
-    sha256: str
-    earlier: str | None  # split
-
-
-def _families(photos: Photos, label: str, where: str = "TRUE") -> Iterator[list[_Member]]:
-    """Yield the usable photographs of a class, those that look alike together, always in the same order."""
-    rows = photos.query(
-        'SELECT coalesce("group", -number) AS family, number, sha256, earlier.split FROM photos'
-        f" LEFT JOIN earlier USING (sha256) WHERE {IS_USABLE} AND label = ? AND {where}"
-        " ORDER BY family, number",
-        label,
-    )
-    for _, members in groupby(map(_Member._make, rows), attrgetter("family")):
-        yield list(members)
-
-
-def _of_other_splits(family: Sequence[_Member]) -> Iterator[tuple[str, int]]:
-    """Yield why photographs are left out that an earlier run has put into another split than those alike.
+def _of_one_split(photos: Photos, family: Sequence[Photo]) -> Sequence[Photo]:
+    """Return photographs that look alike, and leave out those that an earlier run has put into another split.
 
     A new photograph may look like two that did not look like each other; neither of these may move.
     """
-    splits = Counter(member.earlier for member in family if member.earlier)
+    splits = Counter(photo.split for photo in family if photo.split)
+    if len(splits) < 2:
+        return family
     kept = max(SPLITS, key=lambda split: splits[split])
-    for member in family:
-        if member.earlier not in (None, kept):
-            yield f"looks like photographs that are in {kept}", member.number
+    for photo in family:
+        if photo.split not in (None, kept):
+            photo.split = None
+            photos.save([photo.judge(Verdict.DUPLICATE, f"looks like photographs that are in {kept}")])
+    return [photo for photo in family if photo.is_usable]
 
 
-def _group(family: Sequence[_Member], seed: int) -> Group:
+def _group(family: Sequence[Photo], seed: int) -> Group:
     """Return a group at the position of its member with the smallest hash."""
-    known = next((member.earlier for member in family if member.earlier), None)
-    return Group(position(min(member.sha256 for member in family), seed), len(family), known)
+    earlier = next((photo.split for photo in family if photo.split), None)
+    return Group(position(min(photo.inspection.sha256 for photo in family), seed), len(family), earlier)

@@ -18,7 +18,7 @@ from catdog_pl.data.prepare.duplicates import NEAR_BITS, mark_duplicates, near_p
 from catdog_pl.data.prepare.inspection import (
     HASH_SIDE,
     inspect_photo,
-    inspections,
+    inspect_photos,
     mark_too_small,
     perceptual_hash,
 )
@@ -324,10 +324,10 @@ def dies(source: ImageSource) -> Inspection:
 
 def test_processes_see_what_one_process_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos = files(tmp_path, 80)
-    alone = [photo.inspection for photo in inspections(photos, 80, 1)]
+    alone = after(lambda table: inspect_photos(table, 1), photos)
     monkeypatch.setattr(inspection, "_WORTH_PROCESSES", 10)
-    assert [photo.inspection for photo in inspections(photos, 80, 2)] == alone
-    assert len({one.sha256 for one in alone}) == 80
+    assert after(lambda table: inspect_photos(table, 2), photos) == alone
+    assert len({photo.inspection.sha256 for photo in alone}) == 80
 
 
 @pytest.mark.slow
@@ -339,8 +339,8 @@ def test_a_photograph_that_kills_its_process_is_named_and_the_others_are_seen(
     photos = [Photo(path, path) for path in (str(tmp_path / f"{number}.jpg") for number in range(11, 16))]
     for photo in photos:
         Path(photo.name).write_bytes(JPEG)
-    verdicts = [one.verdict for one in inspections(photos, 5, 2, dies_on_13)]
-    assert verdicts == ["ok", "ok", "unreadable", "ok", "ok"]
+    found = after(lambda table: inspect_photos(table, 2, dies_on_13), photos)
+    assert [photo.verdict for photo in found] == ["ok", "ok", "unreadable", "ok", "ok"]
 
 
 @pytest.mark.slow
@@ -348,4 +348,4 @@ def test_processes_that_always_die_are_one_error(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(inspection, "_WORTH_PROCESSES", 2)
     monkeypatch.setattr(inspection, "_CHUNK", 2)
     with pytest.raises(CatDogError, match="--jobs 1"):
-        list(inspections([Photo(f"{number}.jpg", f"{number}.jpg") for number in range(3)], 3, 2, dies))
+        after(lambda table: inspect_photos(table, 2, dies), map(Photo, "abc"))

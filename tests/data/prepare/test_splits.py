@@ -20,6 +20,7 @@ from catdog_pl.data.prepare.splits import (
     sensible_sizes,
     split_by_sizes,
     split_class,
+    take_splits,
 )
 from tests.data.prepare.photographs import after
 
@@ -38,7 +39,7 @@ def splits(photos: list[Photo]) -> dict[str, str | None]:
 
 def split(photos: Iterable[Photo], amounts: Sizes | Fractions, earlier: Mapping[str, str]) -> list[Photo]:
     def step(table: Photos) -> None:
-        table.keep_splits(earlier.items())
+        take_splits(table, earlier.items())
         split_class(table, "cat", amounts, 2018)
 
     return after(step, photos)
