@@ -143,10 +143,8 @@ def place(photos: Photos, folder: Path, free_bytes: int, link: bool) -> int:
     Raises:
         CatDogError: there is too little room, or a photograph has vanished meanwhile.
     """
-    of_copies = (
-        f"SELECT total(size) FROM photos WHERE {_IS_CHOSEN} AND NOT is_ours AND (place != '' OR NOT ?)"
-    )
-    needed = int(photos.query(of_copies, link).fetchone()[0])
+    is_copied = f"{_IS_CHOSEN} AND NOT is_ours AND (place != '' OR NOT ?)"
+    needed = int(photos.query(f"SELECT total(size) FROM photos WHERE {is_copied}", link).fetchone()[0])
     if needed > free_bytes:
         raise CatDogError(
             f"{needed:,} bytes of photographs do not fit on the disk, which has {free_bytes:,} free; make"
