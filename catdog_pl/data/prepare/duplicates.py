@@ -29,7 +29,7 @@ NEAR_BITS = 32
 Hashes = npt.NDArray[np.uint8]
 """Perceptual hashes, shape (N, 32)."""
 
-# Compared at a time: half a kilobyte each, which fits into a processor's cache. 2**16 take half as long again.
+# Compared at a time: half a kilobyte each, which a processor's cache holds. 2**16 take half as long again.
 _BLOCK = 2**13
 # A band in which more photographs agree tells nothing of them, such as that of a black frame; their
 # neighbours in it are still compared, and so are the other bands.
