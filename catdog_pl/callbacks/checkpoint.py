@@ -39,6 +39,9 @@ class ModelCheckpoint(EpochMetrics, LightningModelCheckpoint):
         kwargs: as for Lightning's.
     """
 
+    epoch_file: Path | None = None
+    """The whole checkpoint of the epoch that has just ended, where it is among the best."""
+
     def __init__(
         self,
         monitor: str | None = "val_loss",  # without it "best" would mean "last"
@@ -77,9 +80,13 @@ class ModelCheckpoint(EpochMetrics, LightningModelCheckpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the epoch where it has the metric and did not diverge."""
-        metrics = self.epoch_metrics(trainer)
+        metrics, step = self.epoch_metrics(trainer), self._last_global_step_saved
         if not divergence(metrics) and (self.monitor is None or self.monitor in metrics):
             super().on_train_epoch_end(trainer, pl_module)
+        is_file = isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)  # others may write it later
+        is_whole = is_file and not self.save_weights_only
+        is_new = self._last_global_step_saved != step
+        self.epoch_file = Path(self._last_checkpoint_saved) if is_whole and is_new else None
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         """Return whether a value is among the best, which none of a training that diverged is."""
@@ -108,11 +115,15 @@ class LastCheckpoint(EpochMetrics, Checkpoint):
         self.folder = Path(trainer.strategy.broadcast(trainer.default_root_dir))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the epoch, and link the best where it has another name."""
+        """Save the epoch, or link it where it was saved as one of the best, and link the best."""
         if trainer.fast_dev_run or divergence(self.epoch_metrics(trainer)):  # type: ignore[attr-defined]
             return
         assert self.folder is not None, "set up"
-        trainer.save_checkpoint(self.folder / LAST)
+        keeper = model_checkpoint(trainer)
+        if keeper is None or keeper.epoch_file is None:
+            trainer.save_checkpoint(self.folder / LAST)
+        elif trainer.is_global_zero:
+            link(keeper.epoch_file, self.folder / LAST)
         best = best_checkpoint(trainer)
         if trainer.is_global_zero and best and best.parent.resolve() == self.folder.resolve():
             link(best, self.folder / BEST)
