@@ -229,8 +229,9 @@ class Classifier(LightningModule, ABC):
         if stage == "train" and self.weight_by_label:
             first, second = self.weight_by_label
             weight = first * (1 - labels) + second * labels
-        smoothing = self.label_smoothing if stage == "train" else 0.0
-        targets = labels * (1 - smoothing) + smoothing / 2
+        targets = labels
+        if stage == "train" and self.label_smoothing:
+            targets = labels * (1 - self.label_smoothing) + self.label_smoothing / 2
         loss = functional.binary_cross_entropy_with_logits(logits, targets, weight)
         logits = logits.detach()
         hits = ((logits.sigmoid() > 0.5) == (labels > 0.5)).sum()
