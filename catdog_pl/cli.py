@@ -22,9 +22,9 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from catdog_pl.callbacks.checkpoint import (
     AtomicCheckpointIO,
-    LastCheckpoint,
     ModelCheckpoint,
     best_checkpoint,
+    model_checkpoint,
 )
 from catdog_pl.callbacks.history import History
 from catdog_pl.callbacks.loggers import SaveConfig, make_save_dir_optional, write_into
@@ -76,7 +76,7 @@ class CatDogCLI(LightningCLI):
             self.remembered = {key: value for key, value in self.remembered.items() if kept.match(key)}
         if self.checkpoint is None:  # as a default, it would hand its own defaults on to another class
             words = [f"--model={class_path('basic')}", *words]
-        self.history, self.epoch_seed, self.last = History(), EpochSeed(), LastCheckpoint()
+        self.history, self.epoch_seed = History(), EpochSeed()
         super().__init__(
             Classifier,
             CatDogDataModule,
@@ -111,7 +111,7 @@ class CatDogCLI(LightningCLI):
     def _callbacks(self) -> list[Callback]:
         """Return the callbacks that are always there; Lightning appends them to the configured ones."""
         if self.stage == "fit":
-            return [self.history, self.epoch_seed, self.last]
+            return [self.history, self.epoch_seed]
         if self.stage == "validate":
             return []
         # Only a test waits for pandas.
@@ -326,7 +326,8 @@ class CatDogCLI(LightningCLI):
         )
 
     def _how_to_resume(self) -> str:
-        last = (self.last.folder or self.run_folder.path) / LAST
+        keeper = model_checkpoint(self.trainer)  # which has learned the folder that the first process made
+        last = Path((keeper and keeper.dirpath) or self.run_folder.path) / LAST
         if self.stage != "fit" or not last.is_file():
             return ""
         command = f"{program()} fit --ckpt_path {shlex.quote(str(last))}"

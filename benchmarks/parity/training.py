@@ -228,11 +228,11 @@ def keras_losses(model: Model, rescaled: Array, labels: Array) -> list[float]:
 def our_losses(ours: Classifier, optimizer: Optimizer, pixels: Array, labels: Array) -> list[float]:
     """Our loss of each batch before its step, of ``training_step`` as Lightning calls it."""
     ours.train()
-    ours.log_dict = lambda *args, **kwargs: None  # type: ignore[method-assign]  # there is no Trainer to log to
+    ours.log = lambda *args, **kwargs: None  # type: ignore[method-assign]  # there is no Trainer to log to
     losses = []
     for i, batch in enumerate(batches(pixels, labels)):
         optimizer.zero_grad()
-        loss = ours.training_step(batch, i)["loss"]
+        loss = ours.training_step(batch, i)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         losses.append(float(loss.detach()))

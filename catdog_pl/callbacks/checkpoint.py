@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.callbacks import ModelCheckpoint as LightningModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
@@ -20,8 +19,9 @@ from catdog_pl.runs import BEST, LAST
 
 
 class ModelCheckpoint(EpochMetrics, LightningModelCheckpoint):
-    """Lightning's keeper of the best checkpoint, in the run's folder; an epoch that diverged is never kept.
+    """Lightning's keeper of the best checkpoint and of ``last.ckpt``; an epoch that diverged is never kept.
 
+    Both lie in the run's folder. ``save_last`` would write the last one only in epochs that were the best.
     A run whose folder was moved keeps its best, whose score Lightning forgets where the folder has another
     name. The name stays Lightning's: the state in checkpoints is found by it.
 
@@ -76,10 +76,21 @@ class ModelCheckpoint(EpochMetrics, LightningModelCheckpoint):
         """Take the place of Lightning's: the run's folder holds its config, and to look there loads s3fs."""
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the epoch where it has the metric and did not diverge."""
-        metrics = self.epoch_metrics(trainer)
-        if not divergence(metrics) and (self.monitor is None or self.monitor in metrics):
+        """Save the epoch, once where it is among the best, and let ``best.ckpt`` be the best."""
+        metrics, step = self.epoch_metrics(trainer), self._last_global_step_saved
+        if trainer.fast_dev_run or divergence(metrics):  # type: ignore[attr-defined]
+            return
+        if self.monitor is None or self.monitor in metrics:
             super().on_train_epoch_end(trainer, pl_module)
+        folder, is_whole = Path(str(self.dirpath)), not self.save_weights_only
+        is_written = isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)  # others may do it later
+        if self._last_global_step_saved == step or not is_whole or not is_written:
+            trainer.save_checkpoint(folder / LAST)
+        elif trainer.is_global_zero:
+            link(Path(self._last_checkpoint_saved), folder / LAST)
+        best = best_checkpoint(trainer)
+        if trainer.is_global_zero and best and best.parent.resolve() == folder.resolve():
+            link(best, folder / BEST)
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         """Return whether a value is among the best, which none of a training that diverged is."""
@@ -93,29 +104,6 @@ class ModelCheckpoint(EpochMetrics, LightningModelCheckpoint):
         folder = str(self.dirpath)
         if state and trainer.ckpt_path and Path(trainer.ckpt_path).parent.resolve() == Path(folder).resolve():
             checkpoint["callbacks"][self.state_key] = moved_state(state, folder)
-
-
-class LastCheckpoint(EpochMetrics, Checkpoint):
-    """Writes ``last.ckpt`` after every epoch that did not diverge, and lets ``best.ckpt`` be the best.
-
-    ``save_last`` of `ModelCheckpoint` would write it only in epochs that were the best.
-    """
-
-    folder: Path | None = None
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Learn the run's folder, which the first process made, in all of them."""
-        self.folder = Path(trainer.strategy.broadcast(trainer.default_root_dir))
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the epoch, and link the best where it has another name."""
-        if trainer.fast_dev_run or divergence(self.epoch_metrics(trainer)):  # type: ignore[attr-defined]
-            return
-        assert self.folder is not None, "set up"
-        trainer.save_checkpoint(self.folder / LAST)
-        best = best_checkpoint(trainer)
-        if trainer.is_global_zero and best and best.parent.resolve() == self.folder.resolve():
-            link(best, self.folder / BEST)
 
 
 def model_checkpoint(trainer: Trainer) -> ModelCheckpoint | None:

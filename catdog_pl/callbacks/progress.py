@@ -9,10 +9,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
-from torch import Tensor
 
 from catdog_pl.callbacks.history import KERAS_NAMES, epoch_line, epoch_name
-from catdog_pl.callbacks.training import METRICS
 from catdog_pl.process import SILENCE
 
 REFRESH = 0.5
@@ -23,8 +21,8 @@ class EpochProgress(Callback):
     """Knows the running metrics of the epoch and how long the training lasts at most.
 
     Where no progress bar is drawn, a thread prints a line every `SILENCE` seconds of an epoch: one step may
-    last minutes. Metrics are summed on the device, and brought from there only to be shown. Of several
-    processes, they are those of the first one's photographs.
+    last minutes. Metrics are brought from the device only to be shown. Of several processes, they are those
+    of the first one's photographs.
     """
 
     def __init__(self) -> None:
@@ -32,7 +30,6 @@ class EpochProgress(Callback):
         self._times: list[float] = []  # seconds into the epoch at each batch's end, those of validation, too
         self._last_times: list[float] = []  # of the last epoch, and its end
         self._batches = ""
-        self._totals: tuple[int, dict[str, Tensor]] = (0, {})  # samples, and the sums over them
         self._end: Event | None = None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -40,7 +37,7 @@ class EpochProgress(Callback):
         now = time.monotonic()
         if self._times:
             self._last_times = [*self._times, now - self._start]
-        self._start, self._times, self._totals = now, [], (0, {})
+        self._start, self._times = now, []
         self._batches = f"0 of {trainer.num_training_batches} batches"
         if trainer.is_global_zero and trainer.progress_bar_callback is None:
             self._end = Event()
@@ -49,14 +46,9 @@ class EpochProgress(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add a batch to the running metrics."""
+        """Note that a batch is done."""
         self._times.append(time.monotonic() - self._start)
         self._batches = f"{batch_idx + 1} of {trainer.num_training_batches} batches"
-        samples, sums = self._totals
-        count = len(batch[1])
-        steps = {name: value * count for name, value in outputs.items() if name in METRICS}
-        sums = {name: step + sums[name] if name in sums else step for name, step in steps.items()}
-        self._totals = samples + count, sums
 
     def on_validation_batch_end(
         self,
@@ -83,10 +75,11 @@ class EpochProgress(Callback):
         if self._end:
             self._end.set()
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self, trainer: Trainer) -> dict[str, float]:
         """Return the means over the epoch's samples so far by name; waits for the device."""
-        samples, sums = self._totals
-        return {name: float(total) / samples for name, total in sums.items()}
+        model: Any = trainer.lightning_module
+        means = {name: model.means[name] for name in KERAS_NAMES if name in model.means}
+        return {name: float(mean.total / mean.samples) for name, mean in means.items() if mean.samples}
 
     def time_left(self, trainer: Trainer) -> str | None:
         """Return ``at most 12 min``, or None where nothing is known; early stopping may end it before.
@@ -112,7 +105,7 @@ class EpochProgress(Callback):
         row = {
             "epoch": trainer.current_epoch + 1,
             "seconds": time.monotonic() - self._start,
-            **self.metrics(),
+            **self.metrics(trainer),
         }
         left = self.time_left(trainer)
         return epoch_line(row, trainer.max_epochs, self._batches) + (f" - {left} left" if left else "")
@@ -178,7 +171,7 @@ class EpochBar(TQDMProgressBar):
         self, trainer: Trainer, pl_module: LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
         """Return what stands behind the bar: ours, and what the model or a logger adds."""
-        ours = {KERAS_NAMES[name]: value for name, value in self._progress.metrics().items()}
+        ours = {KERAS_NAMES[name]: value for name, value in self._progress.metrics(trainer).items()}
         left = self._progress.time_left(trainer)
         return {**ours, **({"left": left} if left else {}), **super().get_metrics(trainer, pl_module)}
 

@@ -18,7 +18,7 @@ from catdog_pl.data.dataset import Batch, CachedImageFolder
 from catdog_pl.data.display import picture_html
 from catdog_pl.data.images import ResizeRule, load_pixels, resize_rule
 from catdog_pl.data.layout import Split, split_folder
-from catdog_pl.data.transforms import AffineRanges
+from catdog_pl.data.transforms import AffineRanges, affine_matrices
 from catdog_pl.errors import DatasetError, ImageError, UsageError, one_line
 from catdog_pl.io.files import is_url
 from catdog_pl.io.rows import LIMIT, RowFiles
@@ -313,6 +313,8 @@ class CatDogDataModule(LightningDataModule):
             parameters = augmentation.sample(self.seed, view, len(self.folders["train"]))
             # Apple's GPUs know no float64, in which the parameters are kept.
             parameters = parameters if device.type == "mps" else parameters.to(device)
+            if isinstance(augmentation, AffineRanges):  # in each step, 24 kernels to start
+                parameters = affine_matrices(parameters, self.folders["train"].size)
             self._sampled = (augmentation, view, parameters)
         return self._sampled[2]
 

@@ -100,11 +100,11 @@ def warp(pixels: Tensor, parameters: Tensor, dtype: torch.dtype = torch.float32)
 
     Args:
         pixels: (N, C, S, S), 0..255, uint8 or float.
-        parameters: (N, 6), as ``sample_parameters`` returns them.
+        parameters: (N, 6), as ``sample_parameters`` returns them, or their ``affine_matrices``.
         dtype: in which the pixels are interpolated, float32 or float64.
     """
     exact = torch.float32 if pixels.device.type == "mps" else torch.float64
-    matrices = affine_matrices(parameters, pixels.shape[-1])
+    matrices = affine_matrices(parameters, pixels.shape[-1]) if parameters.ndim == 2 else parameters
     matrices = matrices.to(pixels.device, exact, non_blocking=True)
     grid = functional.affine_grid(matrices, list(pixels.shape), align_corners=True)  # (N, S, S, 2)
     return functional.grid_sample(

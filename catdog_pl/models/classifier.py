@@ -15,7 +15,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
-from torchmetrics.functional.classification import binary_accuracy
+from torchmetrics import Metric
 
 from catdog_pl import __version__
 from catdog_pl.devices import hardware
@@ -52,6 +52,27 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {"keras_rmsprop": KerasRMSprop} | {
     if isinstance(cls, type) and issubclass(cls, Optimizer) and cls is not Optimizer and name != "LBFGS"
 }
 """The valid values of ``optimizer``: Keras' rule, and PyTorch's own by class name."""
+
+
+class EpochMean(Metric):
+    """The mean of a value over the samples of an epoch, of all processes; Lightning begins it anew."""
+
+    total: Tensor
+    samples: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("samples", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, total: Tensor, samples: int) -> None:
+        """Add the sum of the value over so many samples."""
+        # Not in place, so that another thread reads both of the same step.
+        self.total, self.samples = self.total + total, self.samples + samples
+
+    def compute(self) -> Tensor:
+        """Return the mean, a scalar."""
+        return self.total / self.samples
 
 
 class Classifier(LightningModule, ABC):
@@ -123,6 +144,8 @@ class Classifier(LightningModule, ABC):
         self.label_smoothing = label_smoothing
         self.ema_decay = ema_decay
         self.weight_by_label: tuple[float, float] | None = None
+        self.means: dict[str, EpochMean] = {}
+        """Loss and accuracy of the running epoch by name; of one process."""
         self.data_spec = DataSpec(image_size=image_size)
 
     @classmethod
@@ -189,10 +212,8 @@ class Classifier(LightningModule, ABC):
         """Return the features of a batch; a subclass may keep them, by stage: train, val or test."""
         return self.extract(batch[0])
 
-    def shared_step(
-        self, batch: Batch, batch_idx: int, stage: str
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Compute loss and logits of one batch; log ``{stage}_loss`` and ``{stage}_acc`` per epoch.
+    def shared_step(self, batch: Batch, batch_idx: int, stage: str) -> tuple[Tensor, Tensor]:
+        """Compute loss and logits of one batch; ``{stage}_loss`` and ``{stage}_acc`` are logged per epoch.
 
         Both logged values are means over the samples of the epoch, so a short last batch weighs as much as
         it holds. Cross-entropy is taken from the logits without clipping, as Keras 3 does; a probability of
@@ -201,7 +222,7 @@ class Classifier(LightningModule, ABC):
         smoothing by a draws a label y to 0.5: y (1 - a) + a / 2.
 
         Returns:
-            The mean loss of the batch, a scalar, the detached logits (N,), and the logged values by name.
+            The mean loss of the batch, a scalar, and the detached logits (N,).
         """
         if self.tta and stage != "train":
             logits = self.tta_logits(batch[0])
@@ -213,21 +234,28 @@ class Classifier(LightningModule, ABC):
         if stage == "train" and self.weight_by_label:
             first, second = self.weight_by_label
             weight = first * (1 - labels) + second * labels
-        smoothing = self.label_smoothing if stage == "train" else 0.0
-        targets = labels * (1 - smoothing) + smoothing / 2
+        targets = labels
+        if stage == "train" and self.label_smoothing:
+            targets = labels * (1 - self.label_smoothing) + self.label_smoothing / 2
         loss = functional.binary_cross_entropy_with_logits(logits, targets, weight)
         logits = logits.detach()
-        accuracy = binary_accuracy(logits.sigmoid(), labels > 0.5, threshold=0.5, validate_args=False)
-        metrics = {f"{stage}_loss": loss.detach(), f"{stage}_acc": accuracy}
-        # Lightning halves the number of samples for two devices, to a whole number: it must be even.
-        count = len(labels) * (self.trainer.world_size if self._trainer else 1)
-        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
-        return loss, logits, metrics
+        hits = ((logits.sigmoid() > 0.5) == (labels > 0.5)).sum()
+        self.add_to_mean(f"{stage}_loss", loss.detach() * len(labels), len(labels))
+        self.add_to_mean(f"{stage}_acc", hits, len(labels))
+        return loss, logits
 
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Return the ``loss`` of one optimisation step, and its ``train_loss`` and ``train_acc``; scalars."""
-        loss, _, metrics = self.shared_step(batch, batch_idx, "train")
-        return {"loss": loss, **metrics}
+    def add_to_mean(self, name: str, total: Tensor, samples: int) -> None:
+        """Add a batch to the mean of the epoch, which Lightning takes at its end."""
+        if name not in self.means:
+            self.means[name] = EpochMean().to(total.device)
+        mean = self.means[name]
+        if not mean.update_called:  # in every step, it was a sixth of the host's time
+            self.log(name, mean, on_step=False, on_epoch=True, metric_attribute=name)
+        mean.update(total, samples)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of one optimisation step, a scalar."""
+        return self.shared_step(batch, batch_idx, "train")[0]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log ``val_loss`` and ``val_acc``."""
@@ -235,7 +263,7 @@ class Classifier(LightningModule, ABC):
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Log ``test_loss`` and ``test_acc``; return ``indices`` and ``logits``, both (N,)."""
-        _, logits, _ = self.shared_step(batch, batch_idx, "test")
+        _, logits = self.shared_step(batch, batch_idx, "test")
         return {"indices": batch[2].to(logits.device), "logits": logits}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -306,6 +334,7 @@ class Classifier(LightningModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Take over the datamodule's ``data_spec``, and before a fit count its classes."""
+        self.means.clear()  # of a stage that failed
         datamodule: Any = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and self.class_weight:
             if not hasattr(datamodule, "labels"):

@@ -94,14 +94,25 @@ def test_an_epoch_that_breaks_off_prints_no_more(photos: Path, run: Run) -> None
 
 
 class Comparison(Callback):
-    """Compares the running metrics at the epoch's end with the logged ones."""
+    """Compares the running metrics at the epoch's end with the logged ones, and these with the steps'."""
 
     def __init__(self, progress: EpochProgress) -> None:
         self.progress = progress
         self.compared = 0
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert self.progress.metrics(trainer) == {}
+        self.losses: list[tuple[float, int]] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.losses.append((float(outputs["loss"]) * trainer.accumulate_grad_batches, len(batch[1])))
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for name, value in self.progress.metrics().items():
+        mean = sum(loss * count for loss, count in self.losses) / sum(count for _, count in self.losses)
+        assert float(trainer.callback_metrics["train_loss"]) == pytest.approx(mean, rel=1e-6)
+        for name, value in self.progress.metrics(trainer).items():
             assert value == pytest.approx(float(trainer.callback_metrics[name]), rel=1e-5)
             self.compared += 1
 

@@ -92,6 +92,7 @@ def test_a_name_of_ones_own_has_best_beside_it(photos: Path, run: Run, capsys: C
     assert run(f"fit {TINY} {words}", "--root", photos) == 0
     best = find_checkpoint()
     assert best.samefile(best.parent / "mine-epoch=0-val_acc=0.5.ckpt")
+    assert best.samefile(best.parent / "last.ckpt")  # written once
     assert capsys.readouterr().out.splitlines()[-1] == "Next: python -m catdog_pl test"
 
 

@@ -95,6 +95,16 @@ def test_views_may_be_set_until_training_starts(photos: Path) -> None:
     assert not torch.equal(first, second)
 
 
+def test_what_is_computed_once_an_epoch_changes_no_pixel(photos: Path) -> None:
+    module = CatDogDataModule(photos, image_size=16)
+    module.setup("fit")
+    pixels, _, indices = next(iter(module.train_dataloader()))
+    ranges = AffineRanges()
+    rows = module._parameters(ranges, 1, torch.device("cpu"))[indices]
+    expected = ranges.apply(pixels, ranges.sample(module.seed, 1, 16)[indices])
+    assert torch.equal(ranges.apply(pixels, rows), expected)
+
+
 def test_files_come_in_keras_order_and_hidden_ones_do_not(data: Path) -> None:
     cats = data / "train" / "cat"
     source = cats / "cat.0.jpg"

@@ -47,7 +47,7 @@ def test_the_training_loss_alone_is_weighted(uneven: Path) -> None:
     labels = torch.tensor([0, 0, 0, 1])
     losses = functional.binary_cross_entropy_with_logits(model(pixels), labels.float(), reduction="none")
     weights = torch.tensor([12 / 18, 12 / 18, 12 / 18, 12 / 6])
-    model.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
+    model.log = lambda *_, **__: None  # type: ignore[method-assign]
     batch = (pixels, labels, torch.arange(4))
     torch.testing.assert_close(model.shared_step(batch, 0, "train")[0], (weights * losses).sum() / 4)
     for stage in ("val", "test"):

@@ -28,7 +28,7 @@ Capture = pytest.CaptureFixture[str]
 
 def losses(model: Classifier, labels: Tensor) -> dict[str, float]:
     """The loss of each stage; logits are those of the model's own answer."""
-    model.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
+    model.log = lambda *_, **__: None  # type: ignore[method-assign]
     pixels = torch.randint(0, 256, (len(labels), 3, 32, 32), generator=torch.Generator().manual_seed(0))
     batch = (pixels.to(torch.uint8), labels, torch.arange(len(labels)))
     return {stage: float(model.shared_step(batch, 0, stage)[0]) for stage in ("train", "val", "test")}
@@ -52,14 +52,13 @@ def test_smoothed_labels_are_keras_and_count_in_training_alone() -> None:
 def test_mixed_labels_are_shares_in_the_loss_the_weights_and_the_accuracy() -> None:
     model = Basic(32, filters=(4,)).eval()
     model.weight_by_label = (2.0, 0.5)
-    logged: dict[str, Tensor] = {}
-    model.log_dict = lambda values, **_: logged.update(values)  # type: ignore[method-assign]
+    model.log = lambda *_, **__: None  # type: ignore[method-assign]
     pixels, shares = torch.randint(0, 256, (3, 3, 32, 32)), torch.tensor([0.0, 0.25, 0.75])
-    loss, logits, _ = model.shared_step((pixels, shares, torch.arange(3)), 0, "train")
+    loss, logits = model.shared_step((pixels, shares, torch.arange(3)), 0, "train")
     probabilities = logits.sigmoid()
     each = functional.binary_cross_entropy(probabilities, shares, reduction="none")
     torch.testing.assert_close(loss, (each * torch.tensor([2.0, 1.625, 0.875])).mean())
-    assert float(logged["train_acc"]) == pytest.approx(
+    assert float(model.means["train_acc"].compute()) == pytest.approx(
         float(((probabilities > 0.5) == torch.tensor([False, False, True])).float().mean())
     )
 
