@@ -116,7 +116,7 @@ def row(group: list[Training]) -> str:
     values = [accuracy(one) for one in group]
     mean, tested = statistics.mean(values), group[0]["tested"]
     best = [one["best_epoch"] for one in group]
-    mirrored = [accuracy(one, "wrong_tta") for one in group if "wrong_tta" in one]
+    viewed = [accuracy(one, "wrong_tta") for one in group if "wrong_tta" in one]
     used = [one["cpu_minutes"] for one in group if "cpu_minutes" in one]
     several = len(group) > 1
     cells = [
@@ -126,7 +126,7 @@ def row(group: list[Training]) -> str:
         f"{mean:.4f}" + (f" ± {statistics.stdev(values):.4f}" if several else ""),
         between(*mean_interval(values)) if several else "",
         between(*wilson_interval(round(mean * tested), tested)),
-        f"{statistics.mean(mirrored):.4f}" if mirrored else "",
+        f"{statistics.mean(viewed):.4f}" if viewed else "",
         f"{statistics.mean(best):.1f} ({min(best)} to {max(best)})",
         f"{statistics.mean(one['val_acc'][one['best_epoch'] - 1] for one in group):.4f}",
         f"{min(one['minutes'] for one in group):.1f}",  # other work on a machine only ever adds to them

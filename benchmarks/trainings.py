@@ -4,7 +4,7 @@ A training is a dictionary of plain values. What it was: ``recipe``, ``options``
 many in each split), ``versions``. How it went: ``val_loss`` and ``val_acc`` by epoch, ``best_epoch``,
 ``stopped_epoch``, ``tested``, ``wrong`` (numbers of the test photographs, in the order of their names, that
 the best epoch's weights answered wrongly), ``wrong_last`` (the same of the last epoch's), ``wrong_tta`` (of
-the best with mirror images, where the recipe asks), ``minutes`` and ``cpu_minutes`` of the fit's process,
+the best by four views, where the recipe asks), ``minutes`` and ``cpu_minutes`` of the fit's process,
 ``device``, ``threads``, ``machine``.
 """
 
@@ -47,7 +47,7 @@ class Recipe:
     Attributes:
         fit: options of ``fit``, or of the script `KERAS`. ``{FILE|WORD}`` stands for a file of weights
             in the folder that the benchmark is given, or, without that folder, for the word.
-        tta: whether the best epoch's weights are tested with mirror images, too.
+        tta: whether the best epoch's weights are tested by four views, too.
         keras: whether the workshop's script in Keras trains.
     """
 
@@ -224,7 +224,7 @@ def train(recipe: Recipe, training: Training, data: Path, options: argparse.Name
 def our_training(
     recipe: Recipe, words: Sequence[str], data: Path, folder: Path, environment: dict[str, str]
 ) -> tuple[Run, Training]:
-    """``fit``, then ``test`` of the last epoch's weights and of the best, and of these with mirror images."""
+    """``fit``, then ``test`` of the last epoch's weights and of the best, and of these by four views."""
     fitted = run(["-m", "catdog_pl", "fit", *words, "--root", str(data)], folder, **environment)
     best = re.search(r"Best epoch: (\d+)", "".join(fitted.output))
     assert best, fitted.output

@@ -128,10 +128,10 @@ class CatDogCLI(LightningCLI):
         parser.add_argument("--ckpt_path", type=str | None, default=None, help=start)
         insist = "Compute in bfloat16 also where it is about 100 times slower than float32."
         parser.add_argument("--force_bf16", type=bool, default=False, help=insist)
-        mirror = (
-            "In validation and test, answer by each photograph and its mirror image: the mean of the logits."
+        views = (
+            "In validation and test, answer by four views of each photograph: it, its middle, both mirrored."
         )
-        parser.add_argument("--tta", action="store_true", help=mirror)
+        parser.add_argument("--tta", action="store_true", help=views)
         draw = "Keep curves.png in the run's folder current: loss, accuracy and learning rate."
         parser.add_argument("--plot", action="store_true", help=draw)
         page = "After a test, write report.html beside the checkpoint."

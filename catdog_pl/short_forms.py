@@ -44,7 +44,7 @@ COMMON = (
     Option("seed", "seed_everything", 2018, "of weights, shuffling and augmentation", FIT),
     Option("ckpt_path", "ckpt_path", None, "checkpoint to start from: best, last, or a file"),
     Option("report", "report", False, "write report.html beside the checkpoint", ("test",)),
-    Option("tta", "tta", False, "answer by each photograph and its mirror image", ("validate", "test")),
+    Option("tta", "tta", False, "answer by four views of each photograph", ("validate", "test")),
     Option("config", "config", None, "YAML file of options, or a shipped one, such as sample"),
 )
 """The help page of ``fit``, ``validate`` and ``test``, in its order."""

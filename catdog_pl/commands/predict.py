@@ -72,7 +72,10 @@ class PredictOptions:
     batch_size: int = option(
         BATCH_SIZE, "pictures given to the model at once", metavar="N", type=positive(int)
     )
-    tta: bool = option(False, "answer by the mean of each picture and its mirror image; takes twice the time")
+    tta: bool = option(
+        False,
+        "answer by four views of each picture: it, its middle, both mirrored; takes four times the time",
+    )
     calibrated: bool = option(False, "divide the logits by the checkpoint's temperature; no class changes")
     timeout: float = option(
         WebOptions().seconds,

@@ -165,12 +165,17 @@ class Classifier(LightningModule, ABC):
         return logits.squeeze(1)
 
     def tta_logits(self, pixels: Tensor) -> Tensor:
-        """Return the mean of the logits (N,) of pixels (N, 3, S, S) and of their mirror images.
+        """Return the mean of four logits (N,): of pixels (N, 3, S, S), of their middle, and of both mirrored.
 
-        Test-time augmentation: an answer takes twice the time.
+        Test-time augmentation: an answer takes four times the time. The middle, 80 % of each side, shows the
+        animal as large as random crops do in training (Touvron et al. 2019, arXiv 1906.06423).
         """
-        mean: Tensor = (self(pixels) + self(pixels.flip(3))) / 2
-        return mean
+        side = pixels.shape[3]
+        inner = slice(side // 10, side - side // 10)
+        whole = self.widen(pixels)
+        middle = functional.interpolate(whole[:, :, inner, inner], size=(side, side), mode="bilinear")
+        views = (whole, whole.flip(3), middle, middle.flip(3))
+        return torch.stack([self(view) for view in views]).mean(0)
 
     def extract(self, pixels: Tensor, features: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Pixels (N, 3, S, S) in 0..255, uint8 or float -> what the head takes.

@@ -241,9 +241,10 @@ def predict(
             is answered on the processor, without ``tta``, ``calibrated`` and ``explain``.
         accelerator: where a checkpoint is loaded: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps``.
         batch_size: pictures given to the model at once, at most.
-        tta: answer by the mean of the logits of each picture and its mirror image, in twice the time.
+        tta: answer by the mean logit of four views: the picture, its middle, both mirrored; in four times
+            the time.
         calibrated: divide the logits by the model's temperature, which ``report`` finds; no label changes.
-        explain: give each prediction its ``explanation`` by Grad-CAM, of the picture without mirror image.
+        explain: give each prediction its ``explanation`` by Grad-CAM, of the whole picture, not mirrored.
             Pictures are then answered one by one, because each is in memory as it is.
         public_only: refuse URLs that lead to private addresses; for URLs that come from somebody else.
         seconds: for each download as a whole.

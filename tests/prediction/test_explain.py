@@ -371,7 +371,7 @@ def test_transparent_pixels_are_white_in_the_explanation_too(checkpoint: str) ->
     assert np.asarray(answer.explanation).min() > 20
 
 
-def test_with_mirror_images_the_class_that_is_answered_is_explained(
+def test_with_tta_the_class_that_is_answered_is_explained(
     checkpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explainer = Mock(wraps=explain.explanation)
