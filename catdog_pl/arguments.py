@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from catdog_pl.errors import UsageError
+from catdog_pl.errors import PLAIN, UsageError, wrong_value
 from catdog_pl.io.files import is_url
 from catdog_pl.process import program
 
@@ -31,7 +31,19 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise a `UsageError`."""
-        raise UsageError(f"{message}; see {self.prog} --help")
+        raise UsageError(f"{plain_message(message)}; see {self.prog} --help")
+
+
+def plain_message(message: str) -> str:
+    """Return what argparse says of a value with what would be valid, and any other message as it is."""
+    text = re.sub(r"^argument ([^\s/:]+)\S*:", r"\1", message)  # of several spellings the first
+    if wrong := re.fullmatch(r"(\S+) invalid (.*) value: '(.*)'", text):
+        return wrong_value(wrong[1], wrong[3], [PLAIN.get(wrong[2], wrong[2])])
+    if choice := re.fullmatch(r"(\S+) invalid choice: '(.*)' \(choose from (.*)\)", text):
+        return wrong_value(choice[1], choice[2], choice[3].replace("'", "").split(", "))
+    if flag := re.fullmatch(r"(\S+) ignored explicit argument '(.*)'", text):
+        return f"{flag[1]} takes no value, got {flag[2]}"
+    return message
 
 
 def option(default: T, help: str, **words: Any) -> T:
@@ -90,7 +102,7 @@ def local_path(word: str) -> Path:
     return Path(word)
 
 
-def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
+def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
     """Return a type for argparse: an int or float above 0 and below a million."""
 
     def parse(text: str) -> float:
@@ -99,7 +111,7 @@ def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
             raise ValueError
         return value
 
-    parse.__name__ = f"{getattr(kind, '__name__', 'number')} above 0"  # argparse's word for the value
+    parse.__name__ = f"{PLAIN[kind.__name__]} above 0"  # argparse's word for the value
     return parse
 
 

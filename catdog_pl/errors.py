@@ -16,7 +16,9 @@ The ground floor of the package: every room may import it, and it imports nothin
 Every exception of the package is in this tree.
 """
 
+import difflib
 import re
+from collections.abc import Iterable
 from typing import Literal
 
 _SCHEME = r"\b([a-z][a-z0-9+.-]{1,19}:/+)"  # bounded, so that long texts take no long time
@@ -25,6 +27,20 @@ _URL = re.compile(_SCHEME + r"[^\s'\"]*", re.IGNORECASE)
 
 ImageFault = Literal["missing", "unreadable", "empty", "not an image", "truncated", "too large"]
 """Why a picture cannot be used, for code that treats the reasons differently; missing: nothing is there."""
+
+PLAIN = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "NoneType": "null",
+    "str": "text",
+    "timedelta": "a time such as 0:30:00",
+    "list": "a list such as [a,b]",
+    "tuple": "a list such as [a,b]",
+    "Iterable": "a list such as [a,b]",
+    "dict": "a table such as {a: 1}",
+}
+"""A type of Python's -> what is typed for it."""
 
 
 def one_line(text: str) -> str:
@@ -39,6 +55,14 @@ def one_line(text: str) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, or its class where it has no text."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def wrong_value(option: str, value: str, valid: Iterable[str]) -> str:
+    """Return one line on a value that an option does not take, with the valid word that is most like it."""
+    words = list(dict.fromkeys(valid))
+    close = difflib.get_close_matches(value, [word for word in words if " " not in word], n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return f"{option} {value}: valid is {' or '.join(', '.join(words).rsplit(', ', 1))}{hint}"
 
 
 def masked(text: str) -> str:

@@ -5,7 +5,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from catdog_pl.errors import UsageError
+from catdog_pl.arguments import plain_message
+from catdog_pl.errors import PLAIN, UsageError, wrong_value
 from catdog_pl.process import program
 
 
@@ -65,6 +66,9 @@ OTHER_NAMES = {
 }
 """What other programs call these options, to propose ours."""
 
+_END = r"(?= - (?:Expected|Problem|Not) | Given value |$)"
+"""Behind a value or a reason that jsonargparse quotes, where its list of errors goes on."""
+
 
 def help_page(stage: str) -> str:
     """Return the common options of a command, as one screen of text."""
@@ -118,6 +122,8 @@ def _expand(option: str, values: list[str], class_path: Callable[[str], str]) ->
     """Return one option in its canonical spelling behind its rank in the order of ``canonical``."""
     if len(values) > 1:
         raise UsageError(f"{option} takes one value, got {' '.join(values)}; write lists as [a,b]")
+    if not values and re.match(r"--model\.(?!help$)", option):  # jsonargparse would name another option
+        raise UsageError(f"{option}: expected one argument; see --help")
     key = {"-h": "help", "-c": "config"}.get(option, option.removeprefix("--"))
     key = SHORT_FORMS.get(key, key)
     # Lightning's own names, such as optimizer.lr.
@@ -140,33 +146,35 @@ def option_value(words: Sequence[str], key: str) -> str | None:
 def parse_message(error: str, known: Sequence[str]) -> str:
     """Return a message of jsonargparse as one line, with the nearest of the known keys for an unknown one."""
     text = " ".join(error.split())
-    if unknown := re.match(r"unrecognized arguments: --([^\s=]+)", text, flags=re.IGNORECASE):
+    text = re.sub("^Group '(.+)' does not accept option '(.+)'$", r"unrecognized arguments: --\1.\2", text)
+    if unknown := re.match(r"(?:unrecognized arguments: --|Option ')([^\s=']+)", text, flags=re.IGNORECASE):
         return f"--{unknown[1]} is no option{nearest(unknown[1], [*SHORT_FORMS, *known])}; see --help"
-    if nested := re.search(r"NestedArg\(key='([^']+)', val='([^']*)'\)", text):
-        group = re.match(r'Parser key "(?!model")([^"]+)"', text)
-        if group and f"Option '{nested[1]}' is not accepted" in text:
-            return f"--{group[1]}.{nested[1]} is no option of that class; see --help all"
-        if group:
-            return f"--{group[1]}.{nested[1]} {nested[2]}: not a valid value; see --help all"
-        if f"model.init_args.{nested[1]}" in known:
-            return f"--model.{nested[1]} {nested[2]}: not a valid value; see --help"
-        if nested[1] in ("backbone", "head"):
-            return f"--{nested[1]} is an option of transfer; add --model transfer"
+    # The first key is the option; what is wrong with a class of it is said of that class's own key, the last.
+    _, group, *_ = *text.split('"'), ""
+    inner = text.rpartition('Parser key "')[2]
+    if refused := re.search("given class_path '[^']*': Option '([^']+)' is not accepted", text):
+        if group != "model":
+            return f"--{group}.{refused[1]} is no option of that class; see --help all"
+        if refused[1] in ("backbone", "head"):
+            return f"--{refused[1]} is an option of transfer; add --model transfer"
         own = [key for key in known if key.startswith("model.init_args.")]
-        return f"--model.{nested[1]} is no option of this model{nearest(nested[1], own)}; see --help"
+        return f"--model.{refused[1]} is no option of this model{nearest(refused[1], own)}; see --help"
     if problem := re.search(
-        r"Problem with given class_path '(?:[\w.]*\.)?(\w+)': (.*?)(?= - Expected | Given value |$)", text
+        rf"Problem with given class_path '(?:[\w.]*\.)?(\w+)': (?!Parser key)(.*?){_END}", text
     ):
         return f"{problem[1]}: {missing_package(problem[2]) or problem[2]}"
     if other := re.match(
         r"Does not validate.* Errors: - (?!Expected)(.*?) - Expected .*class_path='(?:[\w.]*\.)?(\w+)'", text
     ):
         return f"{other[2]}: {other[1]}"
-    if union := re.match(r'Parser key "([^"]+)": .*Subtypes: \[(.*?)\] .*Given value: (.*)', text):
-        return f"--{union[1]} {union[3]}: not a valid {readable(union[2])}"
-    if single := re.match(r'Parser key "([^"]+)": Expected an? (.*?)\. Got value: (.*)', text):
-        return f"--{single[1]} {single[3]}: not a valid {readable(single[2])}"
-    return text.replace('Parser key "', "--").replace('":', ":")
+    if wrong := re.search(rf"Subtypes: \[(.*?)\] Errors: .*? Given value: (.*?){_END}", inner) or re.search(
+        rf"Expected an? (.*?)\. Got value: (.*?){_END}", inner
+    ):
+        option = ".".join(dict.fromkeys((group, inner.partition('"')[0])))
+        return wrong_value(f"--{option}", wrong[2], readable(wrong[1]))
+    if file := re.search("Unable to load config '(.*?)'", text):
+        return f"--{group} {file[1]}: valid is a YAML file of its options, or one as --{group}.NAME VALUE"
+    return plain_message(text.replace('Parser key "', "--").replace('":', ":"))
 
 
 def missing_package(error: str) -> str | None:
@@ -188,7 +196,16 @@ def nearest(key: str, known: Sequence[str]) -> str:
     return f" (did you mean --{last[close[0]]}?)" if close else ""
 
 
-def readable(subtypes: str) -> str:
-    """Return a union's types in plain words: ``<class 'int'>, <class 'NoneType'>`` -> ``int or null``."""
-    names = re.sub(r"<class '([^']+)'>", r"\1", subtypes).replace("NoneType", "null")
-    return " or ".join(re.sub(r"[\w.]+\.(?=\w)", "", part.strip()) for part in names.split(", "))
+def readable(types: str) -> list[str]:
+    """Return what is typed for types: ``<class 'int'>, typing.Literal['x']`` -> ``a whole number``, ``x``."""
+    types = re.sub(r"<class '([^']+)'>|typing\.Literal\[(.*?)\]", r"\1\2", types)
+    while (shorter := re.sub(r"\[[^\[\]]*\]", "", types)) != types:  # what a list holds
+        types = shorter
+    values = []
+    for kind in types.split(", "):
+        if kind[0] == "'" or kind.isdigit():
+            values.append(kind.strip("'"))
+        else:
+            name = kind.rpartition(".")[2]
+            values += PLAIN.get(name, f"the name of a {name}").split(" or ")
+    return values

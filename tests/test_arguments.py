@@ -72,12 +72,14 @@ def test_types_come_from_the_annotations() -> None:
     ("line", "message"),
     [
         ("--batch_siz 4", "unrecognized arguments: --batch_siz 4; see python -m catdog_pl try --help"),
-        ("--batch_size 0", "argument --batch_size/--batch-size: invalid int above 0 value: '0'"),
-        ("--batch_size nan", "invalid int above 0 value: 'nan'"),
+        ("--batch_size 0", "--batch_size 0: valid is a whole number above 0; see"),
+        ("--batch_size nan", "--batch_size nan: valid is a whole number above 0"),
         ("--sizes 1 2", "argument --sizes: expected 3 arguments"),
-        ("--jobs many", "argument --jobs: invalid int value: 'many'"),
+        ("--jobs many", "--jobs many: valid is a whole number; see"),
         ("--root s3://bucket/x", "argument --root: s3://bucket/x is a URL; give a path of this machine"),
-        ("--form xml", "'text', 'csv'"),
+        ("--form cvs", "--form cvs: valid is text or csv (did you mean csv?); see"),
+        ("--overwrite=yes", "--overwrite takes no value, got yes; see"),
+        ("--form xml", "--form xml: valid is text or csv; see"),
     ],
 )
 def test_wrong_words_are_one_error(line: str, message: str) -> None:

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "errors": set[str](),
     "process": set[str](),
     "arguments": {"errors", "process", "io"},
-    "short_forms": {"errors", "process"},
+    "short_forms": {"errors", "process", "arguments"},
     "devices": {"errors"},
     "io": {"errors"},
     "data": {"errors", "process", "io"},

@@ -67,6 +67,27 @@ def test_wrong_words_are_named(words: str, message: str) -> None:
         canonical(words.split(), class_path)
 
 
+def union(key: str, types: str, value: str) -> str:
+    """Return what jsonargparse says of a value that is of none of the types."""
+    return (
+        f'Parser key "{key}":\n  Does not validate against any of the Union subtypes\n  Subtypes: [{types}]\n'
+        "  Errors:\n    - Expected a <class 'int'>\n"
+        f"  Given value type: <class 'str'>\n  Given value: {value}"
+    )
+
+
+def of_class(key: str, reason: str) -> str:
+    """Return what jsonargparse says of a class that was given by its path, which it tries twice."""
+    problem = f"Problem with given class_path 'a.b.C':\n  {reason}"
+    return (
+        f'Parser key "{key}":\n  Does not validate against any of the Union subtypes\n'
+        f"  Subtypes: [list[a.b.C], <class 'a.b.C'>, <class 'NoneType'>]\n  Errors:\n    - {problem}\n"
+        f"    - {problem}\n    - Expected a <class 'NoneType'>\n"
+        "  Given value type: <class 'jsonargparse._util.NestedArg'>\n"
+        "  Given value: NestedArg(key='dropout', val='x')"
+    )
+
+
 @pytest.mark.parametrize(
     ("error", "message"),
     [
@@ -76,32 +97,58 @@ def test_wrong_words_are_named(words: str, message: str) -> None:
         ),
         ("unrecognized arguments: --zzz=4", "--zzz is no option; see --help"),
         (
-            'Parser key "trainer.max_epochs":\n  Does not validate against any of the Union subtypes\n  '
-            "Subtypes: [<class 'int'>, <class 'NoneType'>]\n  Errors:\n    - Expected a <class 'int'>\n"
-            "  Given value: abc",
-            "--trainer.max_epochs abc: not a valid int or null",
+            "Group 'trainer' does not accept option 'max_epoch'",
+            "--trainer.max_epoch is no option (did you mean --trainer.max_epochs?); see --help",
+        ),
+        ("Option 'foo' is not accepted", "--foo is no option; see --help"),
+        (
+            union("trainer.max_epochs", "<class 'int'>, <class 'NoneType'>", "abc"),
+            "--trainer.max_epochs abc: valid is a whole number or null",
         ),
         (
-            "... NestedArg(key='dropuot', val='0.2') ...",
+            union(
+                "trainer.precision", "typing.Literal[64, 32], typing.Literal['64', 'bf16-mixed']", "bf16-mxed"
+            ),
+            "--trainer.precision bf16-mxed: valid is 64, 32 or bf16-mixed (did you mean bf16-mixed?)",
+        ),
+        (
+            union("x", "<class 'a.B'>, list[typing.Union[a.B, dict[str, c.D]]], <class 'bool'>", "[1, 2]"),
+            "--x [1, 2]: valid is the name of a B, a list such as [a,b], true or false",
+        ),
+        (
+            "Parser key \"data.batch_size\":\n  Expected a <class 'int'>. Got value: many",
+            "--data.batch_size many: valid is a whole number",
+        ),
+        (
+            of_class("model", "Option 'dropuot' is not accepted"),
             "--model.dropuot is no option of this model (did you mean --model.dropout?); see --help",
         ),
         (
-            "... NestedArg(key='backbone', val='resnet50') ...",
+            of_class("model", "Option 'backbone' is not accepted"),
             "--backbone is an option of transfer; add --model transfer",
         ),
         (
-            "Parser key \"data.batch_size\": Expected a <class 'int'>. Got value: many",
-            "--data.batch_size many: not a valid int",
-        ),
-        ("... NestedArg(key='dropout', val='x') ...", "--model.dropout x: not a valid value; see --help"),
-        (
-            "Parser key \"trainer.callbacks\": Errors: - Option 'foo' is not accepted "
-            "Given value: NestedArg(key='foo', val='3')",
+            of_class("trainer.callbacks", "Option 'foo' is not accepted"),
             "--trainer.callbacks.foo is no option of that class; see --help all",
         ),
         (
-            "Parser key \"trainer.callbacks\": Given value: NestedArg(key='scheduling', val='{1:2}')",
-            "--trainer.callbacks.scheduling {1:2}: not a valid value; see --help all",
+            of_class("model", "Parser key \"dropout\": Expected a <class 'float'>. Got value: x"),
+            "--model.dropout x: valid is a number",
+        ),
+        (
+            of_class("model", union("unfreeze", "<class 'int'>, typing.Literal['all']", "alll")),
+            "--model.unfreeze alll: valid is a whole number or all (did you mean all?)",
+        ),
+        (
+            of_class(
+                "trainer.callbacks", "Parser key \"scheduling\": Expected a <class 'dict'>. Got value: x"
+            ),
+            "--trainer.callbacks.scheduling x: valid is a table such as {a: 1}",
+        ),
+        ("argument --tta: ignored explicit argument 'yes'", "--tta takes no value, got yes"),
+        (
+            'Parser key "data":\nUnable to load config \'x\'\n  - Parser key "data": Unable to load',
+            "--data x: valid is a YAML file of its options, or one as --data.NAME VALUE",
         ),
         (
             'Parser key "trainer.logger":\n  Does not validate against any of the Union subtypes\n  Errors:\n'

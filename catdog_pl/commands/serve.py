@@ -45,6 +45,9 @@ class ServeOptions:
     queue: int = option(
         256, "pictures in work at a time; more are refused with 503", metavar="N", type=positive(int)
     )
+    connections: int = option(
+        500, "at a time, fewer than `ulimit -n`; more are refused with 503", metavar="N", type=positive(int)
+    )
     max_mb: int = option(32, "megabytes (MiB) of the body of a request", metavar="N", type=positive(int))
     timeout: float = option(
         WebOptions().seconds,
@@ -150,6 +153,7 @@ def create_server(options: argparse.Namespace) -> "uvicorn.Server":
         server_header=False,
         log_level="info" if options.access_log else "warning",
         access_log=options.access_log,
+        limit_concurrency=options.connections,
         timeout_graceful_shutdown=GRACE,
     )
     return uvicorn.Server(config)

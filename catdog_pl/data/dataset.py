@@ -118,7 +118,9 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
             return
         rows = self._rows()
         order = (*range(start, len(self)), *range(start))
-        missing = [index for index in order if not is_whole(rows[index])]
+
+        def spoiled(part: Sequence[int]) -> list[int]:
+            return [index for index in part if not is_whole(rows[index])]
 
         def load(index: int) -> None:
             if not is_whole(row := rows[index]):  # another process may have been here
@@ -129,6 +131,8 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
         hide = None if progress else True  # None: a bar on a terminal and in a notebook
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
+            parts = [order[first : first + 500] for first in range(0, len(order), 500)]
+            missing = [index for part in pool.map(spoiled, parts) for index in part]
             loaded = pool.map(load, missing)
             bar = tqdm(loaded, title, len(missing), leave=False, disable=hide, unit="img")
             last = time.monotonic()

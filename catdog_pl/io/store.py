@@ -1,6 +1,7 @@
 """Pictures and archives in object stores and on hubs, by fsspec: ``s3://``, ``gs://``, ``az://``, ``hf://``."""
 
 import importlib
+import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,9 @@ STORES = {
 }
 """Scheme of a URL -> the package that reads it, and our extra that installs it."""
 
+for _name in ("gcsfs", "azure"):  # they log what they raise as well, some of it with a traceback
+    logging.getLogger(_name).addHandler(logging.NullHandler())
+
 _BLOCK = 2**25  # asked for at once
 _CHUNK = 2**20  # and written
 
@@ -32,6 +36,7 @@ def open_store(url: str) -> tuple[Any, str]:
     """Return the file system of a store's URL, and the path in it; nothing is asked of the store yet.
 
     Raises:
+        CatDogError: what its package needs to know, such as the account, is missing or wrong.
         UsageError: the package that reads it is not installed.
     """
     scheme, _, path = url.partition("://")
@@ -43,7 +48,16 @@ def open_store(url: str) -> tuple[Any, str]:
         raise UsageError(
             f"{url}: {scheme} needs {package}, which is not installed: pip install 'catdog_pl[{extra}]'"
         ) from error
-    return fsspec.filesystem(scheme.lower()), path.rstrip("/")
+    try:
+        return fsspec.filesystem(scheme.lower()), path.rstrip("/")
+    except Exception as error:  # each store has exceptions of its own
+        raise CatDogError(_unread(url, error)) from error
+
+
+def _unread(url: str, error: Exception) -> str:
+    is_missing = isinstance(error, FileNotFoundError)
+    reason = "there is no such file or folder, or these credentials may not see it" if is_missing else None
+    return f"{url} cannot be read: {reason or first_line(error)}"
 
 
 def store_sources(url: str) -> Iterator[ImageSource]:
@@ -113,7 +127,7 @@ def download_pictures(url: str, target: Any) -> None:
     except CatDogError:
         raise
     except Exception as error:  # each store has exceptions of its own
-        raise CatDogError(f"{url} cannot be read: {first_line(error)}") from error
+        raise CatDogError(_unread(url, error)) from error
 
 
 def archive_urls(url: str, is_archive: Callable[[str], bool]) -> list[str]:
@@ -132,7 +146,7 @@ def archive_urls(url: str, is_archive: Callable[[str], bool]) -> list[str]:
         scheme = url.partition("://")[0]
         return [f"{scheme}://{name}" for name in picture_names(store, path, is_archive)]
     except Exception as error:  # each store has exceptions of its own
-        raise CatDogError(f"{url} cannot be read: {first_line(error)}") from error
+        raise CatDogError(_unread(url, error)) from error
 
 
 def download_file(url: str, target: Path, *, free_bytes: int, digest: str | None) -> None:
@@ -178,7 +192,7 @@ def download_file(url: str, target: Path, *, free_bytes: int, digest: str | None
     except Exception as error:  # each store has exceptions of its own
         kept = part.stat().st_size if part.exists() else 0
         resume = f"; {kept:,} bytes are kept, run the same command to resume" if kept else ""
-        raise CatDogError(f"{url} cannot be read: {first_line(error)}{resume}") from error
+        raise CatDogError(f"{_unread(url, error)}{resume}") from error
     note.unlink()
     if fault:
         part.unlink()

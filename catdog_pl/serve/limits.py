@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from catdog_pl.serve.problems import ProblemError
+from catdog_pl.serve.problems import ProblemError, document
 
 HEADERS = {
     # The page shows the picture behind a URL that its user gives, and the pictures that they choose.
@@ -87,11 +87,15 @@ class BodyLimits:
             self.held -= mine
 
 
+FULL = document(None, ProblemError(503, "the server has too many connections; try again", retry_after=1))
+
+
 class ImpatientProtocol(H11Protocol):
     """uvicorn's HTTP, which also closes a connection whose client does not send or read in time.
 
     uvicorn itself waits for ever for the first request, for the rest of one that has begun, and for a client
-    that does not read its answer.
+    that does not read its answer. Of connections above its ``limit_concurrency`` it would keep the silent
+    ones, and refuse the others' requests as well; here they are answered 503 and closed at once.
     """
 
     patience = 10.0
@@ -107,7 +111,14 @@ class ImpatientProtocol(H11Protocol):
         """Begin to wait."""
         super().connection_made(transport)
         transport.set_write_buffer_limits(0)  # each unread byte counts: closing waits for all of them
-        self._wait()
+        limit, self.limit_concurrency = self.limit_concurrency, None
+        if limit and len(self.connections) > limit:
+            headers = (*self.server_state.default_headers, *FULL.raw_headers, (b"connection", b"close"))
+            lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+            transport.write(b"HTTP/1.1 503 Service Unavailable\r\n%b\r\n%b" % (lines, bytes(FULL.body)))
+            transport.close()
+        else:
+            self._wait()
 
     def data_received(self, data: bytes) -> None:
         """Stop waiting while a request is answered."""

@@ -49,7 +49,7 @@ def refusal(prediction: "Prediction") -> ProblemError:
     return ProblemError(status, f"{prediction.source}: {prediction.error}", fault)
 
 
-def document(_: "Request", error: Exception) -> JSONResponse:
+def document(_: "Request | None", error: Exception) -> JSONResponse:
     """Return the answer to a request that raised an error; unforeseen ones stay in the server's log."""
     if isinstance(error, CatDogError):
         error = ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))

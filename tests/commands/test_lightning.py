@@ -119,7 +119,10 @@ def test_loggers_of_other_packages(
 def test_a_logger_that_does_not_exist(run: Run, capsys: Capture) -> None:
     assert run("fit --trainer.logger TensorbordLogger") == 2
     error = capsys.readouterr().err
-    assert "--trainer.logger TensorbordLogger: not a valid Logger or Iterable[Logger] or bool" in error
+    assert (
+        "--trainer.logger TensorbordLogger: valid is the name of a Logger, a list such as [a,b], true, false"
+        in error
+    )
 
 
 BARS = ["TQDMProgressBar", "RichProgressBar", "lightning.pytorch.callbacks.TQDMProgressBar"]

@@ -236,7 +236,7 @@ def test_the_best_of_a_comparison_and_its_test_are_right(trained: Path, photos: 
             "empty empty --save_temperature",
             "--relabel and --save_temperature are about one model; give one RUN",
         ),
-        ("--accelerator tpu", "argument --accelerator: invalid choice: 'tpu'"),
+        ("--accelerator tpu", "--accelerator tpu: valid is auto, cpu, gpu, cuda or mps"),
         ("--relabel there.csv", "there.csv exists already"),
         ("--augmentation --wrong 3", "--wrong is no option"),
     ],

@@ -79,9 +79,9 @@ def test_a_taken_port_is_one_line_before_the_model_is_loaded(
     [
         ("--host nowhere.invalid", "nothing can listen there"),
         ("--port 70000", "--port 70000: it must lie in 0..65535; 0 takes a free one"),
-        ("--port x", "invalid int value: 'x'"),
-        ("--queue 0", "invalid int above 0 value: '0'"),
-        ("--timeout nan", "invalid float above 0 value: 'nan'"),
+        ("--port x", "--port x: valid is a whole number"),
+        ("--queue 0", "--queue 0: valid is a whole number above 0"),
+        ("--timeout nan", "--timeout nan: valid is a number above 0"),
     ],
 )
 def test_wrong_words_are_one_line(

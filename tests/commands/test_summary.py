@@ -21,8 +21,8 @@ def test_the_table_ends_with_the_totals(spelling: str, run: Run, capsys: Capture
     [
         ("--model vgg", "Model 'vgg' is unknown; valid are basic, vgg16, transfer, sequential"),
         ("--model vgg16 --image_size 20", "image_size 20 is too small for VGG16; give 32 or more"),
-        ("--image_size 100000000", "invalid int above 0 value: '100000000'"),
-        ("--image_size -3", "invalid int above 0 value: '-3'"),
+        ("--image_size 100000000", "--image_size 100000000: valid is a whole number above 0"),
+        ("--image_size -3", "--image_size -3: valid is a whole number above 0"),
     ],
 )
 def test_a_wrong_option_is_one_line(words: str, message: str, run: Run, capsys: Capture) -> None:

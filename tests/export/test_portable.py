@@ -143,7 +143,10 @@ def test_without_photographs_noise_is_asked_and_said(saved: Path, run: Run, caps
         ("model.ckpt --output https://a.org/b.onnx", "argument --output: https://a.org/b.onnx is a URL"),
         ("there.onnx --output a.onnx", "Checkpoint there.onnx"),
         ("model.ckpt --output there.onnx/a.onnx", "there.onnx/a.onnx cannot be written ("),
-        ("model.ckpt --output a.onnx --format tflite", "argument --format: invalid choice: 'tflite'"),
+        (
+            "model.ckpt --output a.onnx --format tflite",
+            "--format tflite: valid is keras, onnx, pt2 or safetensors",
+        ),
     ],
 )
 def test_bad_input_is_one_line(words: str, message: str, saved: Path, run: Run, capsys: Capture) -> None:

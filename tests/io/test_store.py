@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import logging
 import pickle
 import random
 import shutil
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 import s3fs
 import torch
@@ -111,12 +113,19 @@ def test_a_store_that_refuses_is_a_row_with_its_reason(monkeypatch: pytest.Monke
         source.read()
 
 
-def test_prepare_takes_a_bucket(bucket: Any, run: Run, own_folder: Path, tmp_path: Path) -> None:
+def test_prepare_takes_a_bucket(
+    bucket: Any, run: Run, own_folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
     bucket.put(str(draw_layout(tmp_path / "raw", {"pets": 20}) / "pets"), "pets/raw", recursive=True)
     bucket.pipe("pets/raw/more.tar", b"")  # where there are pictures, archives are passed by
     assert run("prepare s3://pets/raw --root data") == 0
     assert len(list((own_folder / "data").glob("train/*/*.jpg"))) == 20
-    assert run("prepare s3://pets/none --root other") == 1
+    for missing in ("s3://pets/none", "s3://nobody/pets.zip"):
+        assert run(f"prepare {missing} --root other") == 1
+        said = (
+            f"{missing} cannot be read: there is no such file or folder, or these credentials may not see it"
+        )
+        assert capsys.readouterr().err == f"[ERROR]    {said}\n"
 
 
 def pack(folder: Path, archive: str) -> Path:
@@ -313,6 +322,25 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         UsageError, match=r"gs needs gcsfs, which is not installed: pip install 'catdog_pl\[gs\]'"
     ):
         open_store("gs://bucket/photos")
+
+
+def no_account(_: str) -> None:
+    raise ValueError("Must provide an account\nor a key")
+
+
+@pytest.mark.parametrize("url", ["s3://pets/photos", "s3://pets/a.zip"])
+def test_a_store_without_its_settings_is_one_line(
+    url: str, run: Run, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fsspec, "filesystem", no_account)
+    assert run(f"prepare {url}") == 1
+    assert capsys.readouterr().err == f"[ERROR]    {url} cannot be read: Must provide an account\n"
+
+
+@pytest.mark.parametrize("logger", ["gcsfs", "azure"])
+def test_what_a_store_logs_is_not_printed(logger: str) -> None:
+    # Python prints what no handler takes.
+    assert any(isinstance(one, logging.NullHandler) for one in logging.getLogger(logger).handlers)
 
 
 class Hostile:

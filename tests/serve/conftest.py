@@ -52,10 +52,13 @@ def run_server(model: Basic | Path, settings: Settings, **config: object) -> Ite
 
 
 @contextmanager
-def rude(model: Basic, settings: Settings, patience: float = SECONDS) -> Iterator[Rude]:
+def rude(
+    model: Basic, settings: Settings, patience: float = SECONDS, most: int | None = None
+) -> Iterator[Rude]:
     """Serve a model with little patience while the block runs; what it logs is there to be looked at."""
     protocol = type("Protocol", (ImpatientProtocol,), {"patience": patience, "read_patience": patience})
-    with run_server(model, settings, http=protocol, log_config=None, access_log=False) as live:
+    words = {"http": protocol, "log_config": None, "access_log": False, "limit_concurrency": most}
+    with run_server(model, settings, **words) as live:
         yield Rude(live)
 
 

@@ -212,6 +212,25 @@ def test_clients_that_do_not_read_are_closed(sent: bytes, served: Rude) -> None:
         assert served.is_left_empty(SECONDS + 4), served.holds
 
 
+def test_connections_above_the_limit_are_answered_and_closed(network: Basic) -> None:
+    with rude(network, Settings(), patience=20, most=3) as few:
+        silent = [few.connect() for _ in range(3)]
+        wait_for(lambda: few.holds[3] == 3)
+        answer = few.ask("/healthz")
+        assert answer.problem[:2] == (503, "the server has too many connections; try again")
+        assert answer.headers["retry-after"] == "1"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        refused = [few.connect() for _ in range(20)]
+        assert all(client.recv(9) == b"HTTP/1.1 " for client in refused)  # without a word of theirs
+        wait_for(lambda: few.holds[3] == 3)
+        silent[0].sendall(head(f"Content-Length: {len(GOOD)}") + GOOD)  # whoever is there is answered
+        assert silent[0].recv(12) == b"HTTP/1.1 200"
+        for client in silent + refused:
+            client.close()
+        wait_for(lambda: few.holds[3] == 0)
+        assert few.ask("/healthz").status == 200
+
+
 @pytest.mark.parametrize("owed", ["", "Content-Length: 9\r\n"])
 def test_a_slow_download_outlasts_the_time_of_a_body(
     owed: str, network: Basic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
