@@ -128,7 +128,7 @@ def walk(
                         folders += [entry] if is_visible_folder(entry.name) else []
                     elif is_image_name(entry.name):
                         names.append(entry.name)
-                    elif not entry.name.startswith("."):
+                    elif on_other and not entry.name.startswith("."):
                         others.append(entry.path)
         except OSError as error:
             on_error(error)
