@@ -79,7 +79,9 @@ class EpochProgress(Callback):
         """Return the means over the epoch's samples so far by name; waits for the device."""
         model: Any = trainer.lightning_module
         means = {name: model.means[name] for name in KERAS_NAMES if name in model.means}
-        return {name: float(mean.total / mean.samples) for name, mean in means.items() if mean.samples}
+        if len(means) < len(KERAS_NAMES) or not all(mean.samples for mean in means.values()):
+            return {}  # also while the first step has added the loss alone
+        return {name: float(mean.total / mean.samples) for name, mean in means.items()}
 
     def time_left(self, trainer: Trainer) -> str | None:
         """Return ``at most 12 min``, or None where nothing is known; early stopping may end it before.
