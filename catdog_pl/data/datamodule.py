@@ -186,6 +186,8 @@ class CatDogDataModule(LightningDataModule):
         if sum(folder.nbytes for folder in folders) <= self.cache_bytes:
             for folder in folders:
                 folder.decode(is_rank_zero, start=int(len(folder) * share))
+                if self.num_workers:  # started processes get a copy, which is of the pixels alone after this
+                    folder.check()
             if not self.num_workers:  # processes beside this one cannot read what lies on its GPU
                 self._place(folders)
 
@@ -251,7 +253,7 @@ class CatDogDataModule(LightningDataModule):
         folder = self.folders[split]
         workers = self.num_workers
         if workers is None:  # where the photographs are cached, a batch is no more than a copy from memory
-            workers = (os.cpu_count() or 1) if folder.pixels is None else 0
+            workers = 0 if folder.is_decoded else (os.cpu_count() or 1)
         return DataLoader(
             folder,
             batch_size=self.batch_size,

@@ -19,7 +19,7 @@ from catdog_pl.data.images import ResizeRule, decoder, load_pixels
 from catdog_pl.data.layout import unreadable
 from catdog_pl.errors import DatasetError, one_line
 from catdog_pl.io.files import subfolders, walk
-from catdog_pl.io.rows import RowFiles, is_whole, row_type, seal
+from catdog_pl.io.rows import RowFiles, Rows, rows_in_memory
 from catdog_pl.process import SILENCE
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -39,7 +39,6 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
         files: where decoded photographs are kept for other processes and later runs; None: in memory.
 
     Attributes:
-        pixels: (samples, S, S, 3) uint8 once ``decode`` has run, else None.
         labels: (samples,) int64, the position of each sample's class folder.
 
     Raises:
@@ -52,10 +51,12 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
         self.size = size
         self.resize = resize
         self.files = files
-        self.pixels: Tensor | None = None
+        self._pixels: Tensor | None = None
+        self._rows: Rows | None = None  # those of the pixels, until all of them are checked
         self._digest: str | None = None
-        super().__init__(str(root))
+        super().__init__(str(Path(root)))
         self.labels = torch.tensor(self.targets)
+        self._is_whole = np.zeros(len(self), dtype=bool)
 
     @property
     def nbytes(self) -> int:
@@ -63,11 +64,22 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
         return len(self) * self.size * self.size * 3
 
     @property
+    def is_decoded(self) -> bool:
+        """Whether ``decode`` has run."""
+        return self._pixels is not None
+
+    @property
+    def pixels(self) -> Tensor | None:
+        """(samples, S, S, 3) uint8, all of them checked, once ``decode`` has run, else None."""
+        self.check()
+        return self._pixels
+
+    @property
     def digest(self) -> str | None:
         """A SHA-256 of the decoded photographs and their order; None where they are not kept."""
-        if self._digest is None and self.pixels is not None:
+        if self._digest is None and (pixels := self.pixels) is not None:
             digest = hashlib.sha256()
-            for picture in self.pixels.cpu().numpy():
+            for picture in pixels.cpu().numpy():
                 digest.update(picture)
             self._digest = digest.hexdigest()
         return self._digest
@@ -75,7 +87,7 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
     @property
     def device(self) -> torch.device:
         """Where batches are put together: the CPU, unless the decoded photographs were moved."""
-        return torch.device("cpu") if self.pixels is None else self.pixels.device
+        return torch.device("cpu") if self._pixels is None else self._pixels.device
 
     def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
         """Return the two class folders in plain string order, and each one's label."""
@@ -110,30 +122,23 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
     def decode(self, progress: bool = False, start: int = 0) -> None:
         """Have every photograph decoded and resized, on all processors; again does nothing.
 
+        What an earlier run decoded is compared with its checksum when a batch first asks for it, so that no
+        start has to read all of it, and decoded again where it is damaged.
+
         Args:
             progress: show a progress bar on a terminal and in a notebook, elsewhere a line a minute.
             start: the sample to begin with; processes that begin at different ones share the work.
         """
-        if self.pixels is not None:
+        if self.is_decoded:
             return
-        rows = self._rows()
-        order = (*range(start, len(self)), *range(start))
-
-        def spoiled(part: Sequence[int]) -> list[int]:
-            return [index for index in part if not is_whole(rows[index])]
-
-        def load(index: int) -> None:
-            if not is_whole(row := rows[index]):  # another process may have been here
-                row["values"] = self._load(index)
-                seal(row)
-
+        self._rows = rows = self._find_rows()
+        missing = np.flatnonzero(rows.checksums == 0)
+        missing = np.roll(missing, -np.searchsorted(missing, start))
         title = f"decoding {one_line(self.root)}"
         hide = None if progress else True  # None: a bar on a terminal and in a notebook
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
-            parts = [order[first : first + 500] for first in range(0, len(order), 500)]
-            missing = [index for part in pool.map(spoiled, parts) for index in part]
-            loaded = pool.map(load, missing)
+            loaded = pool.map(self._check, missing[:, None].tolist())
             bar = tqdm(loaded, title, len(missing), leave=False, disable=hide, unit="img")
             last = time.monotonic()
             for count, _ in enumerate(bar, 1):
@@ -142,12 +147,24 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
                     print(f"{title}: {count} of {len(missing)} images", flush=True)
         finally:
             pool.shutdown(cancel_futures=True)
-        self.pixels = torch.from_numpy(rows["values"])
+        self._pixels = torch.from_numpy(rows.values)
+
+    def check(self) -> None:
+        """Compare at once, on all processors, what no batch has asked for yet; afterwards all is whole."""
+        if self._rows is None:
+            return
+        parts = [range(first, min(first + 500, len(self))) for first in range(0, len(self), 500)]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for _ in pool.map(self._check, parts):
+                pass
+        self._rows = None
 
     def to(self, device: torch.device) -> None:
         """Move the decoded photographs and the labels to a device; batches are put together there."""
-        assert self.pixels is not None, "decode first"
-        self.pixels = self.pixels.to(device)
+        assert self._pixels is not None, "decode first"
+        if device != self.device:
+            self.check()
+        self._pixels = self._pixels.to(device)
         self.labels = self.labels.to(device)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
@@ -156,30 +173,43 @@ class CachedImageFolder(ImageFolder):  # type: ignore[misc]  # torchvision has n
         if self.device.type == "cuda":
             index = index.pin_memory()  # from pageable memory, the host would wait until the GPU is idle
         there = index.to(self.device, non_blocking=True)
-        if self.pixels is None:
+        if self._pixels is None:
             pixels = torch.from_numpy(np.stack([self._load(int(i)) for i in indices]))
         elif self.device.type == "cpu":  # numpy gathers 20 times as fast as torch
-            pixels = torch.from_numpy(self.pixels.numpy()[index.numpy()])
+            self._check(index.tolist())
+            pixels = torch.from_numpy(self._pixels.numpy()[index.numpy()])
         else:
-            pixels = self.pixels[there]
+            pixels = self._pixels[there]
         return pixels.permute(0, 3, 1, 2), self.labels[there], index  # (N, S, S, 3) -> (N, 3, S, S)
 
-    def _rows(self) -> npt.NDArray[Any]:
+    def _check(self, indices: Sequence[int]) -> None:
+        """Decode those of the samples whose pixels are missing or damaged; each is compared once."""
+        if self._rows is None:
+            return
+        for index in indices:
+            if not self._is_whole[index]:
+                if not self._rows.is_whole(index):  # another process may have been here
+                    self._rows.values[index] = self._load(index)
+                    self._rows.seal(index)
+                self._is_whole[index] = True
+
+    def _find_rows(self) -> Rows:
         """Return a row for each photograph: those of a file, or empty ones in memory."""
-        kind = row_type("uint8", (self.size, self.size, 3))
+        shape, dtype = (len(self), self.size, self.size, 3), "uint8"
         rows = None
         if self.files and (key := self._key()):
-            rows = self.files.find(key, len(self))
-            rows = self.files.make(key, len(self), kind) if rows is None else rows
-        return np.zeros(len(self), kind) if rows is None else np.asarray(rows)
+            rows = self.files.find(key, len(self)) or self.files.make(key, shape, dtype)
+        return rows or rows_in_memory(shape, dtype)
 
     def _key(self) -> str | None:
         """Return a digest of all that the pixels depend on; None where a file has just gone."""
         digest = hashlib.sha256(repr((decoder(), self.size, self.resize)).encode())
+        root = os.path.abspath(self.root)
         try:
             for path, _ in self.samples:
                 stat = os.stat(path)
-                identity = (os.path.abspath(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+                place = root + path[len(self.root) :]
+                identity = (place, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
                 digest.update(repr(identity).encode())
         except OSError:
             return None

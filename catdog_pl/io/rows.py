@@ -1,10 +1,11 @@
 """Files of rows that take long to compute: found again by later runs, shared by processes, mended, bounded.
 
-The rows of a file are memory-mapped, and several processes may fill them at the same time. Each ends with its
-CRC-32: a row that is empty, damaged or half written does not match it, and is computed anew. The disk has the
-place of all rows from the start, because who writes to a map of a full disk is killed.
+The rows of a file are memory-mapped, and several processes may fill them at the same time. Behind all of them
+lie their CRC-32s: a row that is empty, damaged or half written does not match its own, and is computed anew.
+The disk has the place of all rows from the start, because who writes to a map of a full disk is killed.
 """
 
+import math
 import os
 import re
 import shutil
@@ -30,6 +31,26 @@ FREE = 2**30
 """Bytes that the files leave free on the disk, for checkpoints and everything else."""
 
 
+class Rows(NamedTuple):
+    """Rows of one kind, in a file or in memory.
+
+    Attributes:
+        values: (rows, ...).
+        checksums: (rows,) uint64, the CRC-32 of each row's values; 0 as long as there are none.
+    """
+
+    values: NDArray[Any]
+    checksums: NDArray[np.uint64]
+
+    def is_whole(self, index: int) -> bool:
+        """Return whether a row's values match its checksum."""
+        return 0 != int(self.checksums[index]) == zlib.crc32(self.values[index])
+
+    def seal(self, index: int) -> None:
+        """Give a row the checksum of its values."""
+        self.checksums[index] = zlib.crc32(self.values[index])
+
+
 class RowFiles(NamedTuple):
     """A folder with files of rows, which may be deleted at any time.
 
@@ -43,7 +64,7 @@ class RowFiles(NamedTuple):
     folder: Path
     limit: int
 
-    def find(self, key: str, count: int) -> NDArray[Any] | None:
+    def find(self, key: str, count: int) -> Rows | None:
         """Return the rows of a file that an earlier run made, or None.
 
         Args:
@@ -53,17 +74,22 @@ class RowFiles(NamedTuple):
         for path in self.folder.glob(f"{key}.*"):
             dtype, *sides = path.suffix[1:].split("-")
             with suppress(OSError):  # it may not be written to, or was just deleted
-                rows = map_rows(path, count, row_type(dtype, tuple(map(int, sides))))
+                rows = map_rows(path, (count, *map(int, sides)), dtype)
                 os.utime(path)
                 return rows
         return None
 
-    def make(self, key: str, count: int, kind: np.dtype[Any]) -> NDArray[Any] | None:
-        """Return the rows of a file, which is made where it is missing; None after a warning."""
-        values = kind["values"]
+    def make(self, key: str, shape: tuple[int, ...], dtype: str) -> Rows | None:
+        """Return the rows of a file, which is made where it is missing; None after a warning.
+
+        Args:
+            key: as in `find`.
+            shape: of the values, rows first.
+            dtype: of the values, by its name.
+        """
         # The name holds the shape: unlike a header, it cannot be damaged without the file being lost.
-        path = self.folder / ".".join([key, "-".join([str(values.base), *map(str, values.shape)])])
-        size = count * kind.itemsize
+        path = self.folder / ".".join([key, "-".join([dtype, *map(str, shape[1:])])])
+        size = file_size(shape, dtype)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / ".lock", timeout=60):
@@ -75,7 +101,7 @@ class RowFiles(NamedTuple):
                     except OSError:
                         path.unlink(missing_ok=True)
                         raise
-                return map_rows(path, count, kind)
+                return map_rows(path, shape, dtype)
         except (OSError, NotImplementedError) as error:  # the latter where a file system has no locks
             reason = getattr(error, "strerror", None) or error
             warn(f"{self.noun} are not kept in {self.folder} ({reason}); later runs compute them again")
@@ -103,33 +129,30 @@ class RowFiles(NamedTuple):
             )
 
 
-def row_type(dtype: str, shape: tuple[int, ...]) -> np.dtype[Any]:
-    """Return numpy's type of a row with values of this kind."""
-    return np.dtype([("values", dtype, shape), ("crc", "u8")])
-
-
-def is_whole(row: Any) -> bool:
-    """Return whether a row's values match its checksum, which is 0 as long as there are none."""
-    return 0 != int(row["crc"]) == zlib.crc32(row["values"])
-
-
-def seal(row: Any) -> None:
-    """Give a row the checksum of its values."""
-    row["crc"] = zlib.crc32(row["values"])
-
-
-def map_rows(path: Path, count: int, kind: np.dtype[Any]) -> NDArray[Any]:
+def map_rows(path: Path, shape: tuple[int, ...], dtype: str) -> Rows:
     """Return the rows of an existing file, which stays marked as in use as long as they live.
 
     Raises:
         OSError: it cannot be written to, or has another size.
     """
     with path.open("r+b") as file:
-        if os.fstat(file.fileno()).st_size != count * kind.itemsize:
+        size = os.fstat(file.fileno()).st_size
+        if size != file_size(shape, dtype):
             raise OSError(f"{path} has another size")
         if sys.platform != "win32":
-            fcntl.flock(file, fcntl.LOCK_SH)  # lives on in the map, which has a duplicate of the descriptor
-        return np.memmap(file, kind, "r+", shape=(count,))
+            fcntl.flock(file, fcntl.LOCK_SH)  # lives on in the maps, which have a duplicate of the descriptor
+        values = np.memmap(file, dtype, "r+", 0, shape)
+        return Rows(values, np.memmap(file, np.uint64, "r+", values.nbytes, shape[:1]))
+
+
+def rows_in_memory(shape: tuple[int, ...], dtype: str) -> Rows:
+    """Return empty rows for values of this shape, rows first."""
+    return Rows(np.zeros(shape, dtype), np.zeros(shape[:1], np.uint64))
+
+
+def file_size(shape: tuple[int, ...], dtype: str) -> int:
+    """Return the bytes of so many values and their rows' checksums."""
+    return math.prod(shape) * np.dtype(dtype).itemsize + shape[0] * 8
 
 
 def reserve(file: BinaryIO, size: int) -> None:

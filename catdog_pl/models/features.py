@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, hub, nn
 
-from catdog_pl.io.rows import LIMIT, RowFiles, is_whole, row_type, seal
+from catdog_pl.io.rows import LIMIT, RowFiles, file_size, rows_in_memory
 
 CPU = torch.device("cpu")
 
@@ -41,16 +41,18 @@ class FeatureCache:
         self._features: Tensor | None = None
         self._rows = files().find(key, count) if key else None
         if self._rows is not None:
-            self._features = torch.from_numpy(self._rows["values"]).to(device)
+            self._features = torch.from_numpy(self._rows.values).to(device)
             if device != CPU:  # what others write later does not come here
-                self._is_whole[:] = self._is_written[:] = [is_whole(row) for row in self._rows]
+                self._is_whole[:] = self._is_written[:] = [self._rows.is_whole(row) for row in range(count)]
 
     @property
     def memory_bytes(self) -> int:
         """Bytes that are kept in memory."""
         if self._device != CPU:
             return 0 if self._features is None else self._features.nbytes
-        return 0 if self._rows is None or isinstance(self._rows, np.memmap) else self._rows.nbytes
+        if self._rows is None or isinstance(self._rows.values, np.memmap):
+            return 0
+        return sum(array.nbytes for array in self._rows)
 
     def batch(self, indices: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
         """Return the features of samples, (N, ...) float32 or float64, on the device.
@@ -66,21 +68,21 @@ class FeatureCache:
             if not self._keep(indices[missing], features):
                 return features
         assert self._features is not None
-        if self._device == CPU and self._rows is not None:  # numpy gathers rows with a gap faster than torch
-            return torch.from_numpy(self._rows["values"][indices.numpy()])
+        if self._device == CPU and self._rows is not None:  # numpy gathers rows faster than torch
+            return torch.from_numpy(self._rows.values[indices.numpy()])
         return self._features[indices.to(self._device, non_blocking=True)]
 
     def write(self) -> None:
         """Bring what a GPU has computed into the file."""
         new = np.flatnonzero(self._is_whole & ~self._is_written)
         if self._rows is not None and self._features is not None and len(new):
-            self._rows["values"][new] = self._features[torch.from_numpy(new).to(self._device)].cpu().numpy()
+            self._rows.values[new] = self._features[torch.from_numpy(new).to(self._device)].cpu().numpy()
             self._seal(new)
 
     def _holds(self, sample: int) -> bool:
         """Return whether a row is whole; its checksum is verified once."""
         if not self._is_whole[sample] and self._device == CPU and self._rows is not None:
-            self._is_whole[sample] = self._is_written[sample] = is_whole(self._rows[sample])
+            self._is_whole[sample] = self._is_written[sample] = self._rows.is_whole(sample)
         return bool(self._is_whole[sample])
 
     def _keep(self, indices: Tensor, features: Tensor) -> bool:
@@ -100,23 +102,21 @@ class FeatureCache:
         """Add the checksums of rows that are in the file."""
         assert self._rows is not None
         for sample in samples:
-            seal(self._rows[sample])
+            self._rows.seal(sample)
         self._is_written[samples] = True
 
     def _create(self, features: Tensor) -> None:
         """Make empty rows for features like these, in a file or else in memory, unless they are too many."""
-        shape = features.shape[1:]
-        kind = row_type(str(features.dtype).removeprefix("torch."), shape)
+        shape, dtype = (self._count, *features.shape[1:]), str(features.dtype).removeprefix("torch.")
         if self._key:
-            self._rows = files().make(self._key, self._count, kind)
-        if self._count * kind.itemsize > self._memory and (self._rows is None or self._device != CPU):
+            self._rows = files().make(self._key, shape, dtype)
+        if file_size(shape, dtype) > self._memory and (self._rows is None or self._device != CPU):
             return
         if self._device != CPU:
-            self._features = features.new_empty((self._count, *shape))
+            self._features = features.new_empty(shape)
             return
-        if self._rows is None:
-            self._rows = np.zeros(self._count, kind)
-        self._features = torch.from_numpy(self._rows["values"])
+        self._rows = self._rows or rows_in_memory(shape, dtype)
+        self._features = torch.from_numpy(self._rows.values)
 
 
 def files() -> RowFiles:

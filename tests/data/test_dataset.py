@@ -20,12 +20,13 @@ from catdog_pl.data.dataset import CachedImageFolder
 from catdog_pl.data.images import ResizeRule
 from catdog_pl.errors import ImageError, UsageError
 from catdog_pl.io import rows
-from catdog_pl.io.rows import RowFiles
+from catdog_pl.io.rows import RowFiles, Rows
 from catdog_pl.runs import find_checkpoint
 from tests.conftest import Run
 
 SIZE = 16
-BYTES = 16 * (SIZE * SIZE * 3 + 8)
+PHOTO = SIZE * SIZE * 3
+BYTES = 16 * (PHOTO + 8)
 """Of the file of 16 photographs."""
 
 Capture = pytest.CaptureFixture[str]
@@ -149,7 +150,7 @@ DAMAGES: dict[str, tuple[Callable[[bytes], bytes], int]] = {
         lambda content: content[:-8] + bytes([content[-8] ^ 1]) + content[-7:],
         1,
     ),
-    "pages that never came to the disk": (lambda content: bytes(BYTES // 8) + content[BYTES // 8 :], 2),
+    "pages that never came to the disk": (lambda content: bytes(2 * PHOTO) + content[2 * PHOTO :], 2),
     "a file cut short": (lambda content: content[:-1], 16),
     "an empty file": (lambda content: b"", 16),
 }
@@ -164,6 +165,42 @@ def test_only_what_is_damaged_is_decoded_anew(damage: str, train: Path, decoded:
         decoded.clear()
         assert torch.equal(pixels(train, files()), expected)
         assert len(decoded) == count
+
+
+def test_a_start_reads_no_photograph_and_a_batch_is_checked_once(
+    train: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = pixels(train, files()).clone()
+    checked: list[int] = []
+    is_whole = Rows.is_whole
+
+    def note(kept: Rows, index: int) -> bool:
+        checked.append(index)
+        return is_whole(kept, index)
+
+    monkeypatch.setattr(Rows, "is_whole", note)
+    folder = CachedImageFolder(train, SIZE, files=files())
+    folder.decode()
+    assert checked == []
+    for _ in range(2):
+        batch, _, _ = folder.__getitems__([3, 1])
+        assert torch.equal(batch.permute(0, 2, 3, 1), expected[[3, 1]])
+        assert checked == [3, 1]
+    assert folder.pixels is not None
+    assert sorted(checked) == list(range(16))
+
+
+def test_what_is_damaged_is_decoded_anew_when_a_batch_asks_for_it(train: Path, decoded: list[str]) -> None:
+    expected = pixels(train, files()).clone()
+    content = only_file().read_bytes()
+    only_file().write_bytes(bytes(2 * PHOTO) + content[2 * PHOTO :])
+    folder = CachedImageFolder(train, SIZE, files=files())
+    decoded.clear()
+    folder.decode()
+    for batch in ([5, 1], [1, 6], [0]):
+        assert torch.equal(folder.__getitems__(batch)[0].permute(0, 2, 3, 1), expected[batch])
+    assert decoded == ["cat.1.jpg", "cat.0.jpg"]
+    assert only_file().read_bytes() == content
 
 
 def test_what_another_process_decodes_meanwhile_is_not_decoded_again(

@@ -116,9 +116,9 @@ def test_no_digit_is_lost(dtype: torch.dtype) -> None:
 
 
 DAMAGES: dict[str, tuple[Callable[[bytearray], Sequence[int]], list[int]]] = {
-    "a flipped bit": (lambda content: content.__setitem__(17, content[17] ^ 1) or content, [1]),
-    "a flipped bit of a checksum": (lambda content: content.__setitem__(8, content[8] ^ 1) or content, [0]),
-    "a page that never came to the disk": (lambda content: bytes(40) + content[40:], [0, 1, 2]),
+    "a flipped bit": (lambda content: content.__setitem__(9, content[9] ^ 1) or content, [1]),
+    "a flipped bit of a checksum": (lambda content: content.__setitem__(40, content[40] ^ 1) or content, [0]),
+    "a page that never came to the disk": (lambda content: content[:8] + bytes(12) + content[20:], [1, 2]),
     "a file cut short": (lambda content: content[:-1], [0, 1, 2, 3, 4]),
     "an empty file": (lambda content: b"", [0, 1, 2, 3, 4]),
 }
