@@ -19,6 +19,12 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     return mean - margin, mean + margin
 
 
+def pooled_deviation(groups: Sequence[Sequence[float]]) -> float:
+    """The standard deviation within groups of values that is common to all of them; 0 of single values."""
+    squares = [(value - statistics.mean(group)) ** 2 for group in groups for value in group]
+    return math.sqrt(sum(squares) / max(1, len(squares) - len(groups)))
+
+
 def mcnemar_error(disagreements: float, photographs: int) -> float:
     """Standard error of the difference of two accuracies on the same photographs.
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks import trainings
-from benchmarks.accuracy import RECIPES, table
+from benchmarks.accuracy import RECIPES, lever_table, levers_of, recipes_of, table
 from benchmarks.machine import REPOSITORY
 from benchmarks.parity.distributions import comparisons, subset
 from benchmarks.statistics import (
@@ -168,10 +168,35 @@ def test_the_table_gives_each_recipe_its_means_and_says_what_a_point_means() -> 
     )
 
 
-def test_the_page_shows_the_results_that_are_in_the_file() -> None:
+def test_the_table_of_levers_says_what_each_is_worth_and_what_may_be_chance() -> None:
+    runs = [
+        training("short", wrong=[0]),
+        training("short", seed=2, wrong=[0, 1, 2]),
+        training("short-no-crops", wrong=[]),
+        training("short-no-crops", seed=2, wrong=[1, 3]),
+        training("short-no-dropout", wrong=[1, 2, 3, 4, 5]),
+    ]
+    assert recipes_of([*runs, training()]) == [training()]
+    assert levers_of([*runs, training()]) == runs
+    assert lever_table(runs).splitlines()[2:5] == [
+        "| nothing |  | 2 | 0.800 | +0.0 | 0.800 |",
+        "| dropout | `--model.dropout 0` | 1 | 0.500 | +30.0 | 0.800 |",
+        "| crops | `--augment keras --data.rotation 30` | 2 | 0.900 | -10.0 | 0.800 |",
+    ]
+    # Four squares of a tenth, and five values in three groups: the root of 0.04 / 2.
+    assert "standard deviation of 14.1 points (pooled over all rows)" in lever_table(runs)
+    assert "standard error of 14.1: less than 27.7 may be chance" in lever_table(runs)
+    assert lever_table([]) == "No lever is measured yet."
+
+
+def test_the_pages_show_the_results_that_are_in_the_file() -> None:
     page = (REPOSITORY / "docs" / "accuracy.md").read_text(encoding="utf-8")
     _, _, shown = page.partition("<!-- table -->\n")
-    assert shown.partition("\n<!-- end of table -->")[0] == table(Trainings(trainings.RESULTS).all())
+    measured = Trainings(trainings.RESULTS).all()
+    assert shown.partition("\n<!-- end of table -->")[0] == table(recipes_of(measured))
+    page = (REPOSITORY / "docs" / "recipes.md").read_text(encoding="utf-8")
+    _, _, shown = page.partition("<!-- table -->\n")
+    assert shown.partition("\n<!-- end of table -->")[0] == lever_table(levers_of(measured))
 
 
 def test_the_comparison_with_keras_takes_what_both_have_trained() -> None:
