@@ -31,8 +31,15 @@ from catdog_pl.callbacks.loggers import SaveConfig, make_save_dir_optional, writ
 from catdog_pl.callbacks.progress import EpochBar, EpochProgress
 from catdog_pl.callbacks.training import EarlyStopping, EpochSeed, divergence
 from catdog_pl.data.datamodule import CatDogDataModule
-from catdog_pl.devices import ACCELERATORS, bfloat16_is_fast, check_accelerator, find_device, launched
-from catdog_pl.errors import CatDogError, Interrupted, UsageError, first_line
+from catdog_pl.devices import (
+    ACCELERATORS,
+    bfloat16_is_fast,
+    check_accelerator,
+    check_devices,
+    find_device,
+    launched,
+)
+from catdog_pl.errors import CatDogError, Interrupted, UsageError, first_line, validate_range
 from catdog_pl.failures import failure, refusal, wrong_option
 from catdog_pl.io.files import is_url
 from catdog_pl.models.checkpoint import compare, data_spec, read_checkpoint, restore_arguments
@@ -176,9 +183,23 @@ class CatDogCLI(LightningCLI):
             for line in [*lines, *self._compare_run()]:
                 rank_zero_only(print)(line)
         check_accelerator(self.config.trainer.accelerator)
+        check_devices(self.config.trainer.devices)
+        self._check_counts()
         self.precision = self._precision()
         if self.stage == "fit":
             self.run_folder = self._fit_folder(name)
+
+    def _check_counts(self) -> None:
+        """Refuse what Lightning would divide by."""
+        trainer = self.config.trainer
+        validate_range("--trainer.accumulate_grad_batches", trainer.accumulate_grad_batches, 1)
+        if trainer.check_val_every_n_epoch is not None:
+            validate_range("--trainer.check_val_every_n_epoch", trainer.check_val_every_n_epoch, 1)
+        if trainer.val_check_interval == 0:
+            raise UsageError(
+                "--trainer.val_check_interval is 0; it must be a number of batches, or a part of an epoch "
+                "such as 0.5"
+            )
 
     def _precision(self) -> Any:
         """Return the precision to compute in: bfloat16 becomes float32 where the device has to emulate it."""

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -53,6 +54,12 @@ def check_accelerator(word: object) -> None:
         known = AcceleratorRegistry.available_accelerators()
         if word not in known:
             raise _unknown(word, {*ACCELERATORS, *known})
+
+
+def check_devices(word: object) -> None:
+    """Raise `UsageError` for a number of devices that is none in any of Lightning's notations."""
+    if isinstance(word, str | int) and not re.fullmatch(r"auto|-1|[1-9]\d*|(\d+ *, *)+\d*", str(word)):
+        raise UsageError(f"--devices {word}: valid is auto, a number such as 2, or the GPUs' own as in 0,1")
 
 
 def find_device(word: str) -> "torch.device":

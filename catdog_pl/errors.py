@@ -17,6 +17,7 @@ Every exception of the package is in this tree.
 """
 
 import difflib
+import math
 import re
 from collections.abc import Iterable
 from typing import Literal
@@ -63,6 +64,17 @@ def wrong_value(option: str, value: str, valid: Iterable[str]) -> str:
     close = difflib.get_close_matches(value, [word for word in words if " " not in word], n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
     return f"{option} {value}: valid is {' or '.join(', '.join(words).rsplit(', ', 1))}{hint}"
+
+
+def validate_range(
+    name: str, value: float, low: float, below: float = math.inf, most: float = math.inf
+) -> None:
+    """Raise a `UsageError` unless ``low <= value < below`` and ``value <= most``."""
+    bounds = [f"at least {low:g}"]
+    bounds += [f"below {below:g}"] if below < math.inf else []
+    bounds += [f"at most {most:g}"] if most < math.inf else []
+    if not low <= value < below or value > most:
+        raise UsageError(f"{name} is {value:g}; it must be {' and '.join(bounds)}")
 
 
 def masked(text: str) -> str:

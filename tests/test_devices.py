@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from catdog_pl.devices import FEATURES, bfloat16_is_fast, check_accelerator, find_device, hardware
+from catdog_pl.devices import (
+    FEATURES,
+    bfloat16_is_fast,
+    check_accelerator,
+    check_devices,
+    find_device,
+    hardware,
+)
 from catdog_pl.errors import UsageError
 
 
@@ -31,6 +38,17 @@ def test_words_and_devices(gpu: str | None) -> None:
             for ask in (find_device, check_accelerator):
                 with pytest.raises(UsageError, match=line):
                     ask(word)
+
+
+@pytest.mark.parametrize("word", ["auto", "2", "16", "-1", "0,", "0,1", "1, 3", 2, -1, [0, 1]])
+def test_devices_are_counted_or_named_as_lightning_does(word: object) -> None:
+    check_devices(word)
+
+
+@pytest.mark.parametrize("word", ["x", "0", "-2", "1.5", "2x", "", ",", "0;1", 0, -2])
+def test_what_is_no_number_of_devices_is_named(word: object) -> None:
+    with pytest.raises(UsageError, match=f"^--devices {word}: valid is auto, a number such as 2, or the GPU"):
+        check_devices(word)
 
 
 def test_unknown_words() -> None:

@@ -1,6 +1,5 @@
 """Folders of photographs -> decoded uint8 cache -> batches -> augmentation on the device."""
 
-import math
 import os
 from html import escape
 from pathlib import Path
@@ -19,7 +18,7 @@ from catdog_pl.data.display import picture_html
 from catdog_pl.data.images import ResizeRule, load_pixels, resize_rule
 from catdog_pl.data.layout import Split, split_folder
 from catdog_pl.data.transforms import AffineRanges, affine_matrices
-from catdog_pl.errors import DatasetError, ImageError, UsageError, one_line
+from catdog_pl.errors import DatasetError, ImageError, UsageError, one_line, validate_range
 from catdog_pl.io.files import is_url
 from catdog_pl.io.rows import LIMIT, RowFiles
 
@@ -323,17 +322,6 @@ class CatDogDataModule(LightningDataModule):
     @property
     def _device(self) -> torch.device:
         return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
-
-
-def validate_range(
-    name: str, value: float, low: float, below: float = math.inf, most: float = math.inf
-) -> None:
-    """Raise a `UsageError` unless ``low <= value < below`` and ``value <= most``."""
-    bounds = [f"at least {low:g}"]
-    bounds += [f"below {below:g}"] if below < math.inf else []
-    bounds += [f"at most {most:g}"] if most < math.inf else []
-    if not low <= value < below or value > most:
-        raise UsageError(f"{name} is {value:g}; it must be {' and '.join(bounds)}")
 
 
 def row_files(cache_dir: str, limit: int = LIMIT) -> RowFiles | None:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, get_args
 import torch
 from torch import nn
 
-from catdog_pl.errors import UsageError
+from catdog_pl.errors import UsageError, validate_range
 from catdog_pl.keras.nn import KerasFlatten, glorot_uniform_
 from catdog_pl.models.backbones import Normalization
 from catdog_pl.models.classifier import Classifier, ClassWeight, Preprocessing
@@ -83,6 +83,9 @@ class Basic(Classifier):
         if preprocessing not in get_args(Preprocessing):
             raise UsageError(f"preprocessing {preprocessing!r} is unknown; valid are workshop, imagenet")
         self.normalization = IMAGENET if preprocessing == "imagenet" else None
+        validate_range("filters", min(filters, default=1), 1)
+        validate_range("dense_units", dense_units, 1)
+        validate_range("dropout", dropout, 0, 1)
         side = output_side(image_size, len(filters))
         self.features = ConvBlocks(blocks(filters))
         layers = OrderedDict[str, nn.Module](

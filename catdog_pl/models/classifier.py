@@ -19,7 +19,7 @@ from torchmetrics import Metric
 
 from catdog_pl import __version__
 from catdog_pl.devices import hardware
-from catdog_pl.errors import CatDogError, UsageError
+from catdog_pl.errors import CatDogError, UsageError, validate_range
 from catdog_pl.keras.nn import KerasRMSprop
 from catdog_pl.models.backbones import Normalization
 from catdog_pl.models.schedulers import check_scheduler, schedule
@@ -128,8 +128,7 @@ class Classifier(LightningModule, ABC):
     ) -> None:
         super().__init__()
         for name, value in (("label_smoothing", label_smoothing), ("ema_decay", ema_decay)):
-            if not 0 <= value < 1:
-                raise UsageError(f"{name} is {value:g}; it must be at least 0 and below 1")
+            validate_range(name, value, 0, 1)
         if class_weight not in (None, "balanced"):
             raise UsageError(f"class_weight {class_weight!r} is unknown; valid are balanced and null")
         if optimizer not in OPTIMIZERS:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import nn
 
-from catdog_pl.errors import UsageError
+from catdog_pl.errors import UsageError, validate_range
 from catdog_pl.models.backbones import Normalization, create_backbone
 from catdog_pl.models.classifier import ClassWeight
 from catdog_pl.models.transfer import Bfloat16, TransferClassifier, Unfreeze
@@ -134,6 +134,8 @@ def build_head(kind: str, n_features: int, dense_units: int, dropout: float) -> 
     The features of one network are ten times larger than another's. Normalised, all of them train with
     the same learning rate.
     """
+    validate_range("dense_units", dense_units, 1)
+    validate_range("dropout", dropout, 0, 1)
     norm = nn.LayerNorm(n_features, elementwise_affine=False)
     if kind == "linear":
         return OrderedDict(layer_norm_1=norm, dense_1=nn.Linear(n_features, 1))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from catdog_pl.devices import bfloat16_is_fast
-from catdog_pl.errors import UsageError
+from catdog_pl.errors import UsageError, validate_range
 from catdog_pl.models.backbones import Backbone, Normalization
 from catdog_pl.models.classifier import Batch, Classifier, versions
 from catdog_pl.models.convolution import fold_batch_norm
@@ -78,8 +78,7 @@ class TransferClassifier(Classifier):
         if image_size < backbone.min_size:
             name, least = type(self).__name__, backbone.min_size
             raise UsageError(f"image_size {image_size} is too small for {name}; give {least} or more")
-        if cached_views < 0:
-            raise UsageError(f"cached_views is {cached_views}; it must be 0 (off) or more")
+        validate_range("cached_views", cached_views, 0)
         self.normalization = normalization
         self.bf16_backbone = bf16_backbone
         self.cached_views = cached_views

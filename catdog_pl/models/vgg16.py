@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from catdog_pl.errors import UsageError
+from catdog_pl.errors import UsageError, validate_range
 from catdog_pl.keras.nn import KerasFlatten, glorot_uniform_
 from catdog_pl.models.backbones import Backbone, Normalization
 from catdog_pl.models.backbones.vgg16 import VGG16Backbone
@@ -86,6 +86,8 @@ class VGG16(TransferClassifier):
     ) -> None:
         image_size = image_size or WORKSHOP_SIZE
         backbone = VGG16Backbone(weights)
+        validate_range("dense_units", dense_units, 1)
+        validate_range("dropout", dropout, 0, 1)
         side = image_size // 32
         head = OrderedDict[str, nn.Module](
             flatten_1=KerasFlatten(),  # (N, 512, h, w) -> (N, h * w * 512)
