@@ -103,15 +103,17 @@ def local_path(word: str) -> Path:
 
 
 def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
-    """Return a type for argparse: an int or float above 0 and below a million."""
+    """Return a type for argparse: an int above 0 and below a billion, or a float below a million."""
+    limit = 1_000_000_000 if kind is int else 1_000_000  # of seconds, beyond which clocks of threads fail
 
     def parse(text: str) -> float:
         value = kind(text)
-        if not 0 < value < 1_000_000:  # beyond, and for nan, the clocks of threads fail
+        if not 0 < value < limit:  # for nan as well
             raise ValueError
         return value
 
-    parse.__name__ = f"{PLAIN[kind.__name__]} above 0"  # argparse's word for the value
+    # argparse's word for the value
+    parse.__name__ = f"{PLAIN[kind.__name__]} above 0 and below {limit:,}"
     return parse
 
 

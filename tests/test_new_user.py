@@ -70,7 +70,7 @@ WORDS = [
     ("test --ckpt_path", "--ckpt_path: expected one argument"),
     ("predict", "are required: SOURCE; see python -m catdog_pl predict --help"),
     ("predict x --format xml", "--format xml: valid is text, json, jsonl, csv or parquet"),
-    ("predict x --batch_size 0", "--batch_size 0: valid is a whole number above 0; see"),
+    ("predict x --batch_size 0", "--batch_size 0: valid is a whole number above 0 and below"),
     ("predict x --accelerator tpu", "--accelerator tpu: valid is auto, cpu, gpu, cuda or mps"),
     ("summary word", "word; see python -m catdog_pl summary --help"),
     ("summary --model", "--model: expected one argument"),
