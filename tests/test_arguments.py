@@ -70,7 +70,7 @@ def test_types_come_from_the_annotations() -> None:
 
 def test_counts_reach_far_beyond_the_defaults_and_are_bounded() -> None:
     assert parse("--batch_size 3000000").batch_size == 3_000_000  # as many files as an archive may have
-    with pytest.raises(UsageError, match="--batch_size 1000000000: valid is .* below 1,000,000,000; see"):
+    with pytest.raises(UsageError, match=r"--batch_size 1000000000: valid is .* below 1,000,000,000; see"):
         parse("--batch_size 1000000000")
 
 
