@@ -162,10 +162,12 @@ def reason_to_stop(trainer: Trainer, rows: list[dict[str, float]]) -> str:
             return f"{stopper.monitor} reached {stopper.stopping_threshold:g} (stopping_threshold)"
         if stopper.stopping_reason is EarlyStoppingReason.DIVERGENCE_THRESHOLD:
             return f"{stopper.monitor} passed {stopper.divergence_threshold:g} (divergence_threshold)"
-    if 0 < trainer.max_steps <= trainer.global_step:
+    if 0 <= trainer.max_steps <= trainer.global_step:
         return f"{count(trainer.global_step, 'step')} done (max_steps)"
     if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch:
         return f"{count(trainer.current_epoch, 'epoch')} done (max_epochs)"
+    if trainer.limit_train_batches == 0:
+        return "it was to train on no batch (limit_train_batches)"
     timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
     if any((left := timer.time_remaining()) is not None and left <= 0 for timer in timers):
         return "its time was over (max_time)"

@@ -195,6 +195,8 @@ LENGTH = {
     "--max_epochs 2": "2 epochs were done (max_epochs)",
     "--trainer.max_steps 3": "3 steps were done (max_steps)",
     "--trainer.max_steps 1": "1 step was done (max_steps)",
+    "--trainer.max_steps 0": "0 steps were done (max_steps)",
+    "--trainer.limit_train_batches 0": "it was to train on no batch (limit_train_batches)",
     "--patience 999 --max_epochs 99999 --trainer.max_time 00:00:00:01": "its time was over (max_time)",
     "--max_epochs 9 --patience 99 --trainer.callbacks EarlyStopping --trainer.callbacks.monitor train_acc "
     "--trainer.callbacks.stopping_threshold -1": "train_acc reached -1 (stopping_threshold)",
