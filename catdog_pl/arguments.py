@@ -102,9 +102,11 @@ def local_path(word: str) -> Path:
     return Path(word)
 
 
-def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
-    """Return a type for argparse: an int above 0 and below a billion, or a float below a million."""
-    limit = 1_000_000_000 if kind is int else 1_000_000  # of seconds, beyond which clocks of threads fail
+def positive(kind: type[int] | type[float], limit: int = 1_000_000) -> Callable[[str], float]:
+    """Return a type for argparse: an int or float above 0 and below a limit.
+
+    A million seconds are what the clocks of threads count, and a million pixels more than any image has.
+    """
 
     def parse(text: str) -> float:
         value = kind(text)

@@ -68,17 +68,15 @@ def test_types_come_from_the_annotations() -> None:
     assert (options.sizes, options.names, options.form) == ([1, 2, 3], ["a", "b"], "csv")
 
 
-def test_counts_reach_far_beyond_the_defaults_and_are_bounded() -> None:
-    assert parse("--batch_size 3000000").batch_size == 3_000_000  # as many files as an archive may have
-    with pytest.raises(UsageError, match=r"--batch_size 1000000000: valid is .* below 1,000,000,000; see"):
-        parse("--batch_size 1000000000")
-
-
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("--batch_siz 4", "unrecognized arguments: --batch_siz 4; see python -m catdog_pl try --help"),
-        ("--batch_size 0", "--batch_size 0: valid is a whole number above 0 and below 1,000,000,000; see"),
+        ("--batch_size 0", "--batch_size 0: valid is a whole number above 0 and below 1,000,000; see"),
+        (
+            "--batch_size 1000000",
+            "--batch_size 1000000: valid is a whole number above 0 and below",
+        ),
         ("--batch_size nan", "--batch_size nan: valid is a whole number above 0"),
         ("--sizes 1 2", "argument --sizes: expected 3 arguments"),
         ("--jobs many", "--jobs many: valid is a whole number; see"),

@@ -3,7 +3,7 @@
 import math
 import time
 from contextlib import suppress
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -30,6 +30,7 @@ class EpochProgress(Callback):
         self._times: list[float] = []  # seconds into the epoch at each batch's end, those of validation, too
         self._last_times: list[float] = []  # of the last epoch, and its end
         self._batches = ""
+        self._lock = Lock()  # what a line shows belongs to the same batch
         self._end: Event | None = None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -47,8 +48,7 @@ class EpochProgress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Note that a batch is done."""
-        self._times.append(time.monotonic() - self._start)
-        self._batches = f"{batch_idx + 1} of {trainer.num_training_batches} batches"
+        self._note(f"{batch_idx + 1} of {trainer.num_training_batches} batches")
 
     def on_validation_batch_end(
         self,
@@ -61,9 +61,12 @@ class EpochProgress(Callback):
     ) -> None:
         """Note that a batch is done."""
         if not trainer.sanity_checking:
+            self._note(f"{batch_idx + 1} of {trainer.num_val_batches[dataloader_idx]} validation batches")
+
+    def _note(self, batches: str) -> None:
+        with self._lock:
             self._times.append(time.monotonic() - self._start)
-            total = trainer.num_val_batches[dataloader_idx]
-            self._batches = f"{batch_idx + 1} of {total} validation batches"
+            self._batches = batches
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End the thread before the epoch's own line is printed."""
@@ -79,8 +82,8 @@ class EpochProgress(Callback):
         """Return the means over the epoch's samples so far by name; waits for the device."""
         model: Any = trainer.lightning_module
         means = {name: model.means[name] for name in KERAS_NAMES if name in model.means}
-        if len(means) < len(KERAS_NAMES) or not all(mean.samples for mean in means.values()):
-            return {}  # also while the first step has added the loss alone
+        if len(means) < len(KERAS_NAMES) or not self._times:  # a step in work has added to some of them
+            return {}
         return {name: float(mean.total / mean.samples) for name, mean in means.items()}
 
     def time_left(self, trainer: Trainer) -> str | None:
@@ -104,13 +107,14 @@ class EpochProgress(Callback):
 
     def line(self, trainer: Trainer) -> str:
         """Return ``Epoch 3/25 - 45 of 80 batches - 31s - loss: 0.64 - acc: 0.63 - at most 12 min left``."""
-        row = {
-            "epoch": trainer.current_epoch + 1,
-            "seconds": time.monotonic() - self._start,
-            **self.metrics(trainer),
-        }
-        left = self.time_left(trainer)
-        return epoch_line(row, trainer.max_epochs, self._batches) + (f" - {left} left" if left else "")
+        with self._lock:
+            row = {
+                "epoch": trainer.current_epoch + 1,
+                "seconds": time.monotonic() - self._start,
+                **self.metrics(trainer),
+            }
+            left = self.time_left(trainer)
+            return epoch_line(row, trainer.max_epochs, self._batches) + (f" - {left} left" if left else "")
 
     def _print_lines(self, trainer: Trainer, end: Event) -> None:
         with suppress(OSError):  # nobody reads any more, which the epoch's own line finds as well

@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 from torch import Tensor
 
+from catdog_pl.callbacks.history import History
 from catdog_pl.callbacks.progress import EpochProgress, duration
 from catdog_pl.data.datamodule import CatDogDataModule
 from catdog_pl.models import Basic
@@ -28,14 +29,19 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model whose steps last longer than the longest silence."""
-    features = Basic.batch_features
+    """A model whose steps last longer than the longest silence, before their loss is known and behind."""
+    features, before_step = Basic.batch_features, History.on_before_optimizer_step
 
     def wait(self: Basic, batch: Batch, batch_idx: int, stage: str) -> Tensor:
         time.sleep(0.3)
         return features(self, batch, batch_idx, stage)
 
+    def wait_again(*words: Any) -> None:
+        time.sleep(0.3)
+        before_step(*words)
+
     monkeypatch.setattr(Basic, "batch_features", wait)
+    monkeypatch.setattr(History, "on_before_optimizer_step", wait_again)
     monkeypatch.setattr("catdog_pl.callbacks.progress.SILENCE", 0.1)
 
 

@@ -33,6 +33,16 @@ def test_every_option_has_both_spellings_and_its_default_is_the_dataclass() -> N
         assert action.help
 
 
+def test_every_default_can_be_typed_and_an_archive_of_millions_allowed() -> None:
+    numbers = {
+        f"--{field.name}": field.default
+        for field in dataclasses.fields(PrepareConfig)[1:]
+        if isinstance(field.default, int | float) and not isinstance(field.default, bool)
+    }
+    for name, default in (numbers | {"--max_files": 10_000_000}).items():
+        assert vars(parser().parse_args([name, str(default)]))[name[2:]] == default
+
+
 def test_every_named_source_is_in_the_help() -> None:
     assert all(name in parser().format_help() for name in NAMED)
 

@@ -68,7 +68,9 @@ class PrepareConfig:
         None, "processes that decode (default: one per processor)", group="checks", type=positive(int)
     )
     link: bool = option(False, "hard links instead of copies, where the disk can", group="files")
-    max_files: int = option(2_000_000, "an archive with more is refused", group="files", type=positive(int))
+    max_files: int = option(
+        2_000_000, "an archive with more is refused", group="files", type=positive(int, limit=1_000_000_000)
+    )
     max_gigabytes: float = option(
         100.0, "an archive that unpacks to more is refused", group="files",
         type=positive(float),
