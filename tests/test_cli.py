@@ -443,11 +443,12 @@ def test_a_stopped_fit_says_how_to_go_on(signum: int, code: int, photos: Path) -
 
 
 @pytest.mark.slow
-def test_two_devices_count_every_test_photograph_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
+def test_two_devices_count_every_test_photograph_once(strategy: str, tmp_path: Path) -> None:
     # 5 + 4 photographs on 2 processes with batches of 4: an evened-out shard would repeat some.
     data = draw_layout(tmp_path / "data", {"train": 6, "validation": 3, "test": 5})
     (data / "test" / "dog" / "dog.4.jpg").unlink()
-    common = f"--accelerator cpu --devices 2 --trainer.strategy ddp --root {data}"
+    common = f"--accelerator cpu --devices 2 --trainer.strategy {strategy} --root {data}"
     for words in (f"fit --image_size 32 --batch_size 4 --max_epochs 1 {common}", f"test {common}"):
         answer = subprocess.run(
             [sys.executable, "-m", "catdog_pl", *words.split()], capture_output=True, text=True, timeout=240

@@ -3,7 +3,7 @@
 import math
 import time
 from contextlib import suppress
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Timer, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 from catdog_pl.callbacks.history import KERAS_NAMES, epoch_line, epoch_name
-from catdog_pl.process import SILENCE
+from catdog_pl.process import SILENCE, is_notebook
 
 REFRESH = 0.5
 """Seconds between two looks at the running metrics for the bar: each look waits for the GPU."""
@@ -29,8 +29,7 @@ class EpochProgress(Callback):
         self._start = 0.0
         self._times: list[float] = []  # seconds into the epoch at each batch's end, those of validation, too
         self._last_times: list[float] = []  # of the last epoch, and its end
-        self._batches = ""
-        self._lock = Lock()  # what a line shows belongs to the same batch
+        self._done = (0, "")  # batches, and in words; replaced as a whole, because a thread reads it
         self._end: Event | None = None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -39,7 +38,7 @@ class EpochProgress(Callback):
         if self._times:
             self._last_times = [*self._times, now - self._start]
         self._start, self._times = now, []
-        self._batches = f"0 of {trainer.num_training_batches} batches"
+        self._done = (0, f"0 of {trainer.num_training_batches} batches")
         if trainer.is_global_zero and trainer.progress_bar_callback is None:
             self._end = Event()
             Thread(target=self._print_lines, args=(trainer, self._end), daemon=True).start()
@@ -64,9 +63,8 @@ class EpochProgress(Callback):
             self._note(f"{batch_idx + 1} of {trainer.num_val_batches[dataloader_idx]} validation batches")
 
     def _note(self, batches: str) -> None:
-        with self._lock:
-            self._times.append(time.monotonic() - self._start)
-            self._batches = batches
+        self._times.append(time.monotonic() - self._start)
+        self._done = (len(self._times), batches)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End the thread before the epoch's own line is printed."""
@@ -82,20 +80,25 @@ class EpochProgress(Callback):
         """Return the means over the epoch's samples so far by name; waits for the device."""
         model: Any = trainer.lightning_module
         means = {name: model.means[name] for name in KERAS_NAMES if name in model.means}
-        if len(means) < len(KERAS_NAMES) or not self._times:  # a step in work has added to some of them
+        if len(means) < len(KERAS_NAMES) or not all(mean.samples for mean in means.values()):
             return {}
         return {name: float(mean.total / mean.samples) for name, mean in means.items()}
 
-    def time_left(self, trainer: Trainer) -> str | None:
+    def time_left(self, trainer: Trainer, done: int | None = None) -> str | None:
         """Return ``at most 12 min``, or None where nothing is known; early stopping may end it before.
 
         The rest of an epoch takes as long as it did in the last epoch of this process, and in its first one
         as long a batch as those before; further epochs take as long as this one.
+
+        Args:
+            trainer: which trains.
+            done: the epoch's batches so far, those of validation, too; None asks for all that are done.
         """
+        done = len(self._times) if done is None else done
         limits = [timer.time_remaining() for timer in trainer.callbacks if isinstance(timer, Timer)]  # type: ignore[attr-defined]
         seconds = min([math.inf, *(limit for limit in limits if limit is not None)])
-        if self._times and trainer.max_epochs and trainer.max_epochs > 0 and trainer.max_steps < 0:
-            done, elapsed = len(self._times), self._times[-1]
+        if done and trainer.max_epochs and trainer.max_epochs > 0 and trainer.max_steps < 0:
+            elapsed = self._times[done - 1]
             if self._last_times:
                 rest = self._last_times[-1] - self._last_times[min(done, len(self._last_times)) - 1]
             else:
@@ -107,14 +110,14 @@ class EpochProgress(Callback):
 
     def line(self, trainer: Trainer) -> str:
         """Return ``Epoch 3/25 - 45 of 80 batches - 31s - loss: 0.64 - acc: 0.63 - at most 12 min left``."""
-        with self._lock:
-            row = {
-                "epoch": trainer.current_epoch + 1,
-                "seconds": time.monotonic() - self._start,
-                **self.metrics(trainer),
-            }
-            left = self.time_left(trainer)
-            return epoch_line(row, trainer.max_epochs, self._batches) + (f" - {left} left" if left else "")
+        done, batches = self._done
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "seconds": time.monotonic() - self._start,
+            **(self.metrics(trainer) if done else {}),  # a step in work may have added its own to them
+        }
+        left = self.time_left(trainer, done)
+        return epoch_line(row, trainer.max_epochs, batches) + (f" - {left} left" if left else "")
 
     def _print_lines(self, trainer: Trainer, end: Event) -> None:
         with suppress(OSError):  # nobody reads any more, which the epoch's own line finds as well
@@ -172,6 +175,13 @@ class EpochBar(TQDMProgressBar):
         for name in ("val_progress_bar", "train_progress_bar", "test_progress_bar"):
             with suppress(TypeError):  # which was never drawn
                 getattr(self, name).close()
+
+    def print(self, *words: Any, **options: Any) -> None:
+        """Print a line above the bars; in a notebook, where they stand elsewhere, as any other.
+
+        tqdm would draw all bars of the process anew, and fail at one whose making was interrupted.
+        """
+        (print if is_notebook() else super().print)(*words, **options)
 
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule
