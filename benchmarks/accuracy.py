@@ -124,11 +124,13 @@ def lever_table(trainings: list[Training]) -> str:
         figures = f"{means[name]:.3f} | {lost:+.1f} | {statistics.mean(validated[name]):.3f}"
         lines.append(f"| {label} | {option} | {len(groups[name])} | {figures} |")
     deviation = 100 * pooled_deviation(list(groups.values()))
-    error = deviation * math.sqrt(2 / statistics.median(map(len, groups.values())))
+    seeds = max(map(len, groups.values()))
+    error = deviation * math.sqrt(2 / seeds)
     lines += [
         "",
         f"Trainings of one row have a standard deviation of {deviation:.1f} points (pooled over all rows), "
-        f"so points lost a standard error of {error:.1f}: less than {1.96 * error:.1f} may be chance.",
+        f"so with {seeds} seeds, points lost have a standard error of {error:.1f}: less than "
+        f"{1.96 * error:.1f} may be chance.",
     ]
     return "\n".join(lines)
 

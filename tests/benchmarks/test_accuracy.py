@@ -185,7 +185,7 @@ def test_the_table_of_levers_says_what_each_is_worth_and_what_may_be_chance() ->
     ]
     # Four squares of a tenth, and five values in three groups: the root of 0.04 / 2.
     assert "standard deviation of 14.1 points (pooled over all rows)" in lever_table(runs)
-    assert "standard error of 14.1: less than 27.7 may be chance" in lever_table(runs)
+    assert "with 2 seeds, points lost have a standard error of 14.1: less than 27.7 may" in lever_table(runs)
     assert lever_table([]) == "No lever is measured yet."
 
 
