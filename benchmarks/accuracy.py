@@ -92,15 +92,19 @@ def main() -> int:
     return code
 
 
+def is_lever(training: Training) -> bool:
+    """Whether it was trained with or without a lever, which have a table of their own."""
+    return training["recipe"].partition("-no-")[0] == "short" and as_written(training)
+
+
 def levers_of(trainings: list[Training]) -> list[Training]:
-    """The trainings with and without levers, which have a table of their own."""
-    return [one for one in trainings if one["recipe"].partition("-no-")[0] == "short" and as_written(one)]
+    """The trainings with and without levers."""
+    return [one for one in trainings if is_lever(one)]
 
 
 def recipes_of(trainings: list[Training]) -> list[Training]:
     """The trainings that are not for levers."""
-    levers = levers_of(trainings)
-    return [one for one in trainings if one not in levers]
+    return [one for one in trainings if not is_lever(one)]
 
 
 def lever_table(trainings: list[Training]) -> str:
