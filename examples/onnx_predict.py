@@ -5,6 +5,7 @@ pip install numpy onnxruntime pillow
 python onnx_predict.py model.onnx cat.jpg dog.jpg
 """
 
+import csv
 import sys
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 session = onnxruntime.InferenceSession(sys.argv[1])
 about = session.get_modelmeta().custom_metadata_map
-size, names = int(about["image_size"]), about["class_names"].split(",")
+size, names = int(about["image_size"]), next(csv.reader([about["class_names"]]))
 resize = Image.Resampling[about["resize"].upper()]
 for path in sys.argv[2:]:
     picture = Image.open(path).convert("RGB").resize((size, size), resize)

@@ -1,5 +1,7 @@
 """A model as other programs take it: photographs as bytes in, probabilities out."""
 
+import csv
+import io
 from typing import Any
 
 import numpy as np
@@ -47,15 +49,22 @@ def dynamic_batch() -> tuple[dict[int, Any]]:
 
 
 def metadata(model: Classifier) -> dict[str, str]:
-    """Return what a program needs to use the file, as text."""
+    """Return what a program needs to use the file, as text; the class names are a row of CSV."""
     spec = model.data_spec
     return {
         "model": model.name,
-        "class_names": ",".join(spec.class_names),
+        "class_names": csv_row(spec.class_names),
         "threshold": str(THRESHOLD),
         "image_size": str(spec.image_size),
         "resize": spec.predict_resize,
     }
+
+
+def csv_row(values: tuple[str, ...]) -> str:
+    """Return a row of CSV without its line end; values with commas, quotes or line ends are quoted."""
+    row, end = io.StringIO(), "\r\n"  # the writer quotes for the characters of its own line end
+    csv.writer(row, lineterminator=end).writerow(values)
+    return row.getvalue().removesuffix(end)
 
 
 def probabilities(model: Classifier, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -1,5 +1,6 @@
 """Answers of a file that ``export`` has written, by ONNX Runtime: PyTorch, slow to import, is not needed."""
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +76,8 @@ def load_engine(path: Path) -> OnnxEngine:
 def read_spec(session: Any) -> DataSpec:
     """Return what the metadata of a file say, if its network is as they say; else a ``ValueError``."""
     about = session.get_modelmeta().custom_metadata_map
-    names, size = about.get("class_names", "").split(","), about.get("image_size", "")
+    names = next(csv.reader([about.get("class_names", "")]))
+    size = about.get("image_size", "")
     taken = [(node.name, node.type, *map(str, node.shape[1:])) for node in session.get_inputs()]
     given = [(node.name, node.type, len(node.shape)) for node in session.get_outputs()]
     if len(names) != 2 or about.get("threshold") != str(THRESHOLD):

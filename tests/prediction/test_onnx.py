@@ -20,6 +20,7 @@ from catdog_pl.errors import CatDogError, CheckpointError, UsageError
 from catdog_pl.export import export
 from catdog_pl.models import Basic, load_checkpoint
 from catdog_pl.models.checkpoint import save_checkpoint
+from catdog_pl.models.spec import DataSpec
 from catdog_pl.prediction.predictor import predict
 from tests.conftest import Run
 
@@ -51,6 +52,15 @@ def test_the_answers_are_those_of_the_checkpoint(exported: Path, photos: Path) -
             [a.probability or 0 for a in theirs], [a.probability or 0 for a in ours], atol=2e-6
         )
     assert len({answer.probability for answer in ours}) == len(ours)
+
+
+@pytest.mark.parametrize("names", [("big, red", 'the "blue"'), (",", '"'), ("a\nb", "c\r\n")])
+def test_class_names_of_any_characters_come_back(names: tuple[str, str], photos: Path) -> None:
+    model = Basic(image_size=32, filters=(4,), dense_units=4)
+    model.data_spec = DataSpec(names, 32)
+    save_checkpoint(model, Path("model.ckpt"))
+    list(export(Path("model.ckpt"), "onnx", Path("model.onnx")))
+    assert {answer.label for answer in predict(photos / "train", "model.onnx")} <= set(names)
 
 
 def test_the_command_recognises_it_by_its_ending(
