@@ -183,15 +183,18 @@ class CatDogCLI(LightningCLI):
             for line in [*lines, *self._compare_run()]:
                 rank_zero_only(print)(line)
         check_accelerator(self.config.trainer.accelerator)
-        check_devices(self.config.trainer.devices)
-        self._check_counts()
+        check_devices(self.config.trainer.devices, self.config.trainer.accelerator)
+        self._check_trainer()
         self.precision = self._precision()
         if self.stage == "fit":
             self.run_folder = self._fit_folder(name)
 
-    def _check_counts(self) -> None:
-        """Refuse what Lightning would divide by."""
+    def _check_trainer(self) -> None:
+        """Refuse what Lightning would divide by, and what would leave the checkpoints out."""
         trainer = self.config.trainer
+        if trainer.enable_checkpointing is False or trainer.barebones:
+            option = "barebones true" if trainer.barebones else "enable_checkpointing false"
+            raise UsageError(f"--trainer.{option}: a fit always keeps its checkpoints; leave the option out")
         validate_range("--trainer.accumulate_grad_batches", trainer.accumulate_grad_batches, 1)
         if trainer.check_val_every_n_epoch is not None:
             validate_range("--trainer.check_val_every_n_epoch", trainer.check_val_every_n_epoch, 1)

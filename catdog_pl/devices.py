@@ -56,10 +56,17 @@ def check_accelerator(word: object) -> None:
             raise _unknown(word, {*ACCELERATORS, *known})
 
 
-def check_devices(word: object) -> None:
-    """Raise `UsageError` for a number of devices that is none in any of Lightning's notations."""
-    if isinstance(word, str | int) and not re.fullmatch(r"auto|-1|[1-9]\d*|(\d+ *, *)+\d*", str(word)):
+def check_devices(word: object, accelerator: object) -> None:
+    """Raise `UsageError` for a number of devices that is none in any of Lightning's notations.
+
+    On the CPU, where devices are processes, all of them and their own numbers mean nothing.
+    """
+    if re.fullmatch(r"auto|[1-9]\d*", str(word)):
+        return
+    if not isinstance(word, list) and not re.fullmatch(r"-1|(\d+ *, *)+\d*", str(word)):
         raise UsageError(f"--devices {word}: valid is auto, a number such as 2, or the GPUs' own as in 0,1")
+    if accelerator in ACCELERATORS and find_device(str(accelerator)).type == "cpu":
+        raise UsageError(f"--devices {word} means GPUs; on the CPU, valid is auto or a number such as 2")
 
 
 def find_device(word: str) -> "torch.device":

@@ -42,13 +42,21 @@ def test_words_and_devices(gpu: str | None) -> None:
 
 @pytest.mark.parametrize("word", ["auto", "2", "16", "-1", "0,", "0,1", "1, 3", 2, -1, [0, 1]])
 def test_devices_are_counted_or_named_as_lightning_does(word: object) -> None:
-    check_devices(word)
+    check_devices(word, accelerator="tpu")  # a plug-in's is not asked for
 
 
 @pytest.mark.parametrize("word", ["x", "0", "-2", "1.5", "2x", "", ",", "0;1", 0, -2])
 def test_what_is_no_number_of_devices_is_named(word: object) -> None:
     with pytest.raises(UsageError, match=f"^--devices {word}: valid is auto, a number such as 2, or the GPU"):
-        check_devices(word)
+        check_devices(word, accelerator="cpu")
+
+
+@pytest.mark.parametrize("word", ["-1", "0,", "0,1", -1, [0, 1]])
+def test_the_numbers_of_gpus_are_none_of_the_processors(word: object, gpu: str | None) -> None:
+    with pytest.raises(UsageError, match="means GPUs; on the CPU, valid is auto or a number such as 2"):
+        check_devices(word, accelerator="cpu")
+    if gpu:
+        check_devices(word, accelerator="auto")
 
 
 def test_unknown_words() -> None:
