@@ -189,6 +189,14 @@ def test_the_table_of_levers_says_what_each_is_worth_and_what_may_be_chance() ->
     assert lever_table([]) == "No lever is measured yet."
 
 
+def test_both_times_of_a_recipe_are_those_of_its_quickest_training() -> None:
+    on_gpu = training(seed=2, minutes=1.0, machine=MACHINE | {"gpu": "Voodoo"})
+    del on_gpu["cpu_minutes"]
+    slow = training(seed=3, minutes=4.0, cpu_minutes=2.0)
+    assert "| 3.0 | 5.0 | 1 cores |" in table([slow, training()])
+    assert "| 1.0 |  | 1 cores, Voodoo |" in table([slow, training(), on_gpu])
+
+
 def test_the_pages_show_the_results_that_are_in_the_file() -> None:
     page = (REPOSITORY / "docs" / "accuracy.md").read_text(encoding="utf-8")
     _, _, shown = page.partition("<!-- table -->\n")
