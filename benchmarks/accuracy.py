@@ -124,7 +124,7 @@ def lever_table(trainings: list[Training]) -> str:
     ]
     for name in sorted(means, key=lambda name: (name in LEVERS, means[name])):
         option, label = (f"`{LEVERS[name]}`", name) if name in LEVERS else ("", "nothing")
-        lost = 100 * (means["short"] - means[name])
+        lost = round(100 * (means["short"] - means[name]), 1) + 0.0  # which makes 0 of -0
         figures = f"{means[name]:.3f} | {lost:+.1f} | {statistics.mean(validated[name]):.3f}"
         lines.append(f"| {label} | {option} | {len(groups[name])} | {figures} |")
     deviation = 100 * pooled_deviation(list(groups.values()))
