@@ -23,6 +23,7 @@ from benchmarks.machine import machine, versions
 from benchmarks.speed.process import run
 from catdog_pl import Transfer
 from catdog_pl.data.images import decode_pixels, resize_rule
+from catdog_pl.errors import CatDogError
 from catdog_pl.models.spec import DataSpec
 from catdog_pl.prediction.predictor import WORKERS
 from catdog_pl.process import keep_memory
@@ -43,7 +44,10 @@ def main(argv: list[str] | None = None) -> int:
     if not photographs:
         sys.exit(f"--data {options.data}: no photographs there; give a folder that prepare has made")
     keep_memory()
-    model = Transfer(options.backbone, weights=options.weights).eval()
+    try:
+        model = Transfer(options.backbone, weights=options.weights).eval()
+    except CatDogError as error:
+        sys.exit(str(error))
     threads = f"{torch.get_num_threads()} threads"
     print(machine(), versions(), f"{threads}, {len(photographs):,} photographs", sep="\n")
     print("\n| reading, s | network, s | BatchNorm folded, s | fit, s | by the network | by both |")

@@ -20,3 +20,8 @@ def test_a_round_is_a_line_of_seconds_and_ratios(photos: Path, capsys: pytest.Ca
 def test_a_folder_without_photographs_is_named(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="no photographs there; give a folder that prepare has made"):
         main(["--data", str(tmp_path)])
+
+
+def test_weights_that_are_not_there_are_one_line(photos: Path) -> None:
+    with pytest.raises(SystemExit, match=r"weights no\.pth: there is no such file"):
+        main(["--data", str(photos), "--weights", "no.pth"])

@@ -21,6 +21,7 @@ from catdog_pl.export import export
 from catdog_pl.models import Basic, load_checkpoint
 from catdog_pl.models.checkpoint import save_checkpoint
 from catdog_pl.models.spec import DataSpec
+from catdog_pl.prediction.onnx import load_engine
 from catdog_pl.prediction.predictor import predict
 from tests.conftest import Run
 
@@ -60,6 +61,7 @@ def test_class_names_of_any_characters_come_back(names: tuple[str, str], photos:
     model.data_spec = DataSpec(names, 32)
     save_checkpoint(model, Path("model.ckpt"))
     list(export(Path("model.ckpt"), "onnx", Path("model.onnx")))
+    assert load_engine(Path("model.onnx")).spec.class_names == names
     assert {answer.label for answer in predict(photos / "train", "model.onnx")} <= set(names)
 
 
